@@ -1,0 +1,255 @@
+//! A record as bytes: header, body, spans.
+//!
+//! ```text
+//! offset  size  field
+//!      0     4  body length in bytes (u32, little endian like everything here)
+//!      4     1  port: the output port when an operator wrote it, the input port when one reads it
+//!      5     1  kind: 0 data, 1 failed, 2 heartbeat
+//!      6     2  number of spans
+//!      8     8  sequence number, dense per stream from 0
+//!     16     8  partition key: equal keys must meet at the same instance of a keyed operator
+//!     24     8  event time, nanoseconds since the start of the schedule (i64)
+//!     32     8  watermark: no query with an earlier event time is outstanding (i64)
+//!     40     …  body, then 32 bytes per span
+//! ```
+//!
+//! A *batch* is a plain concatenation of frames, so that a runtime can ship many records as one
+//! object. Spans ride behind the body so that adding one never re-encodes the record.
+
+use std::fmt;
+
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes before the body.
+pub const HEADER_LEN: usize = 40;
+/// Bytes of one [`Span`].
+pub const SPAN_LEN: usize = size_of::<Span>();
+
+/// What a frame stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// An ordinary record.
+    Data = 0,
+    /// A tombstone: the record failed upstream. It keeps its place in every sequence, so that
+    /// ordered operators do not wait for it, and the sink counts it.
+    Failed = 1,
+    /// Event time moved on although no record was due. Has a place in the query sequence.
+    Heartbeat = 2,
+}
+
+/// The fixed-size part of a frame that routing needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Output port when written by an operator, input port when read by one.
+    pub port: u8,
+    /// What the frame stands for.
+    pub kind: Kind,
+    /// Place in its stream, dense from 0.
+    pub seq: u64,
+    /// Partition key.
+    pub key: u64,
+    /// Event time in nanoseconds since the start of the schedule; negative before it.
+    pub event_time_ns: i64,
+    /// No query with an event time before this is outstanding.
+    pub watermark_ns: i64,
+}
+
+/// Where and for how long one operator worked on a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Zeroable, Pod)]
+#[repr(C)]
+pub struct Span {
+    /// Monotonic clock, nanoseconds.
+    pub start_ns: u64,
+    /// Time spent inside the operator, nanoseconds.
+    pub busy_ns: u64,
+    /// xxh3 of the body the operator wrote: two backends that agree have equal digests here.
+    pub digest: u64,
+    /// Process id of the worker.
+    pub worker: u32,
+    /// Node of the graph.
+    pub node: u16,
+    /// Which of the node's instances.
+    pub instance: u16,
+}
+
+/// One record, borrowed from a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Routing fields.
+    pub header: Header,
+    /// The record itself, encoded by the workload.
+    pub body: &'a [u8],
+    /// Raw spans, a multiple of [`SPAN_LEN`] bytes.
+    pub spans: &'a [u8],
+}
+
+/// The bytes were not a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// Offset of the frame that could not be read.
+    pub at: usize,
+    /// What was wrong with it.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed batch at byte {}: {}", self.at, self.why)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl<'a> Frame<'a> {
+    /// Decodes the spans, oldest first.
+    pub fn spans(&self) -> impl Iterator<Item = Span> + use<'a> {
+        self.spans.chunks_exact(SPAN_LEN).map(bytemuck::pod_read_unaligned)
+    }
+
+    /// Length of the whole frame in bytes.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        HEADER_LEN + self.body.len() + self.spans.len()
+    }
+
+    /// Reads the first frame of `bytes`; `at` is only for the error.
+    fn read(bytes: &'a [u8], at: usize) -> Result<Self, Malformed> {
+        let fail = |why| Malformed { at, why };
+        let head = bytes.first_chunk::<HEADER_LEN>().ok_or(fail("the header is cut short"))?;
+        let body_len = u32::from_le_bytes(take(head, 0)) as usize;
+        let kind = match head[5] {
+            0 => Kind::Data,
+            1 => Kind::Failed,
+            2 => Kind::Heartbeat,
+            _ => return Err(fail("unknown kind")),
+        };
+        let spans_len = u16::from_le_bytes(take(head, 6)) as usize * SPAN_LEN;
+        let rest = &bytes[HEADER_LEN..];
+        if rest.len() < body_len || rest.len() - body_len < spans_len {
+            return Err(fail("the body or its spans are cut short"));
+        }
+        let (body, rest) = rest.split_at(body_len);
+        let header = Header {
+            port: head[4],
+            kind,
+            seq: u64::from_le_bytes(take(head, 8)),
+            key: u64::from_le_bytes(take(head, 16)),
+            event_time_ns: i64::from_le_bytes(take(head, 24)),
+            watermark_ns: i64::from_le_bytes(take(head, 32)),
+        };
+        Ok(Self { header, body, spans: &rest[..spans_len] })
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:?}, {} body bytes, {} span bytes)", self.header, self.body.len(), self.spans.len())
+    }
+}
+
+fn take<const N: usize>(head: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
+    head[at..at + N].try_into().expect("the range has N bytes by construction")
+}
+
+/// Walks the frames of a batch. Stops after the first malformed one.
+#[derive(Debug, Clone)]
+pub struct Frames<'a> {
+    batch: &'a [u8],
+    at: usize,
+}
+
+/// Reads `batch` as a concatenation of frames.
+#[must_use]
+pub fn frames(batch: &[u8]) -> Frames<'_> {
+    Frames { batch, at: 0 }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.batch.len() {
+            return None;
+        }
+        let frame = Frame::read(&self.batch[self.at..], self.at);
+        self.at = match &frame {
+            Ok(frame) => self.at + frame.encoded_len(),
+            Err(_) => self.batch.len(),
+        };
+        Some(frame)
+    }
+}
+
+/// Appends one frame to a batch.
+///
+/// # Panics
+/// If the body exceeds 4 GiB or there are more than 65,535 spans: no workload comes near either.
+pub fn push(batch: &mut Vec<u8>, header: Header, body: &[u8], spans: &[u8]) {
+    let body_len = u32::try_from(body.len()).expect("a body is smaller than 4 GiB");
+    push_header(batch, header, body_len, spans.len() / SPAN_LEN);
+    batch.extend_from_slice(body);
+    batch.extend_from_slice(spans);
+}
+
+/// Appends a frame unchanged but for its port.
+pub fn push_to_port(batch: &mut Vec<u8>, frame: Frame<'_>, port: u8) {
+    push(batch, Header { port, ..frame.header }, frame.body, frame.spans);
+}
+
+fn push_header(batch: &mut Vec<u8>, header: Header, body_len: u32, spans: usize) {
+    let spans = u16::try_from(spans).expect("a record passes fewer than 65,536 operators");
+    batch.reserve(HEADER_LEN);
+    batch.extend_from_slice(&body_len.to_le_bytes());
+    batch.extend_from_slice(&[header.port, header.kind as u8]);
+    batch.extend_from_slice(&spans.to_le_bytes());
+    batch.extend_from_slice(&header.seq.to_le_bytes());
+    batch.extend_from_slice(&header.key.to_le_bytes());
+    batch.extend_from_slice(&header.event_time_ns.to_le_bytes());
+    batch.extend_from_slice(&header.watermark_ns.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(seq: u64) -> Header {
+        Header { port: 3, kind: Kind::Data, seq, key: 7, event_time_ns: -5, watermark_ns: -9 }
+    }
+
+    fn span(node: u16) -> Span {
+        Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5 }
+    }
+
+    #[test]
+    fn a_batch_reads_back_as_the_frames_that_were_pushed() {
+        let mut batch = Vec::new();
+        push(&mut batch, header(0), b"alpha", bytemuck::bytes_of(&span(9)));
+        push(&mut batch, header(1), b"", b"");
+        let read: Vec<_> = frames(&batch).collect::<Result<_, _>>().unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[0].header, read[0].body), (header(0), &b"alpha"[..]));
+        assert_eq!(read[0].spans().collect::<Vec<_>>(), [span(9)]);
+        assert_eq!((read[1].header, read[1].body.len(), read[1].spans.len()), (header(1), 0, 0));
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_never_a_panic() {
+        let mut batch = Vec::new();
+        push(&mut batch, header(0), b"alpha", bytemuck::bytes_of(&span(9)));
+        for len in 1..batch.len() {
+            assert!(frames(&batch[..len]).next().unwrap().is_err(), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_names_its_offset() {
+        let mut batch = Vec::new();
+        push(&mut batch, header(0), b"", b"");
+        let second = batch.len();
+        push(&mut batch, header(1), b"", b"");
+        batch[second + 5] = 9;
+        let error = frames(&batch).find_map(Result::err).unwrap();
+        assert_eq!(error, Malformed { at: second, why: "unknown kind" });
+    }
+}

@@ -1,0 +1,130 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use abi_stable::prefix_type::WithMetadata;
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{ROption, RResult, RStr, RString};
+
+use super::{Backend, Error, Finished, Host, Spec, forward};
+use crate::v1;
+
+/// Exports a backend from a `cdylib`.
+///
+/// ```no_run
+/// use bench_plugin_api::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Smallest;
+///
+/// impl Backend for Smallest {
+///     const NAME: &'static str = "smallest";
+///
+///     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
+///         let mut pipeline = InlinePipeline::new(host)?;
+///         while let Some(events) = host.next_events(spec.batch_size())? {
+///             host.emit(&pipeline.process(&events)?)?;
+///         }
+///         host.emit(&pipeline.finish()?)?;
+///         Ok(Finished::default())
+///     }
+/// }
+///
+/// export_backend!(Smallest);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! export_backend {
+    ($backend:ty) => {
+        mod __bench_backend {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::__private::abi_stable;
+
+            extern "C" fn new_runner()
+            -> abi_stable::std_types::RResult<$crate::v1::RunnerBox, $crate::v1::BackendError> {
+                $crate::sdk::runner(<$backend as ::core::default::Default>::default)
+            }
+
+            #[abi_stable::export_root_module]
+            pub fn root() -> $crate::v1::BackendModuleRef {
+                $crate::sdk::module(env!("CARGO_PKG_VERSION"), new_runner)
+            }
+        }
+    };
+}
+
+/// The root module of a plugin; called by [`export_backend!`](crate::export_backend).
+pub fn module(
+    plugin_version: &'static str,
+    new_runner: extern "C" fn() -> RResult<v1::RunnerBox, v1::BackendError>,
+) -> v1::BackendModuleRef {
+    let module = v1::BackendModule {
+        api_version: RStr::from_str(crate::API_VERSION),
+        plugin_version: RStr::from_str(plugin_version),
+        new_runner,
+    };
+    // One module per library for the life of the process: leaking it is what 'static means here.
+    let module: &'static WithMetadata<v1::BackendModule> = Box::leak(Box::new(WithMetadata::new(module)));
+    v1::BackendModuleRef(module.static_as_prefix())
+}
+
+/// Creates the backend with panics contained; called by [`export_backend!`](crate::export_backend).
+pub fn runner<B: Backend>(new: impl FnOnce() -> B) -> RResult<v1::RunnerBox, v1::BackendError> {
+    match contained(|| Ok(new())) {
+        Ok(backend) => RResult::ROk(v1::WorkloadRunner_TO::from_value(Contained(backend), TD_Opaque)),
+        Err(error) => RResult::RErr(error.into()),
+    }
+}
+
+/// A backend whose every method catches panics: one that crossed the ABI would abort.
+struct Contained<B>(B);
+
+fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // The closure's captures are not used again after a panic except through the host's own,
+    // poison-tolerant objects.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(Error::from_panic(&*payload)))
+}
+
+impl<B: Backend> v1::WorkloadRunner for Contained<B> {
+    fn backend_name(&self) -> RString {
+        B::NAME.into()
+    }
+
+    fn is_available(&self) -> v1::Availability {
+        match contained(|| Ok(self.0.is_available())) {
+            Ok(answer) => answer.into(),
+            Err(error) => v1::Availability {
+                available: false,
+                detail: format!("is_available failed: {error}").into(),
+                remedy: RString::new(),
+            },
+        }
+    }
+
+    fn run(&self, spec: v1::WorkloadSpec, host: v1::HostBox) -> RResult<v1::RunResult, v1::BackendError> {
+        let host = Host::new(host);
+        let _forwarding = forward::to(&host);
+        let started = Instant::now();
+        let result = contained(|| self.0.run(&Spec::from(spec), &host));
+        match result {
+            Ok(Finished { metrics }) => RResult::ROk(v1::RunResult {
+                backend: B::NAME.into(),
+                elapsed_seconds: started.elapsed().as_secs_f64(),
+                items_processed: host.emitted(),
+                metrics: metrics
+                    .into_iter()
+                    .map(|(key, value)| v1::Pair { key: key.into(), value: value.to_string().into() })
+                    .collect(),
+            }),
+            Err(error) => RResult::RErr(error.into()),
+        }
+    }
+
+    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> ROption<RString> {
+        contained(|| Ok(self.0.extension(id.as_str(), request.as_str())))
+            .ok()
+            .flatten()
+            .map(RString::from)
+            .into()
+    }
+}
