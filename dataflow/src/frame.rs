@@ -197,6 +197,38 @@ pub fn push_to_port(batch: &mut Vec<u8>, frame: Frame<'_>, port: u8) {
     push(batch, Header { port, ..frame.header }, frame.body, frame.spans);
 }
 
+/// Appends a frame whose body `write` appends to the batch itself: no copy. `spans` may depend on the
+/// body just written. Returns the offset of the first span.
+///
+/// # Errors
+/// When `write` fails; the batch is then as it was.
+///
+/// # Panics
+/// As [`push`].
+pub fn push_with<E>(
+    batch: &mut Vec<u8>,
+    header: Header,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    spans: impl FnOnce(&[u8], &mut Vec<u8>),
+) -> Result<usize, E> {
+    let start = batch.len();
+    push_header(batch, header, 0, 0);
+    if let Err(error) = write(batch) {
+        batch.truncate(start);
+        return Err(error);
+    }
+    let body = start + HEADER_LEN..batch.len();
+    let body_len = u32::try_from(body.len()).expect("a body is smaller than 4 GiB");
+    let mut tail = Vec::new();
+    spans(&batch[body], &mut tail);
+    let count = u16::try_from(tail.len() / SPAN_LEN).expect("a record passes fewer than 65,536 operators");
+    let at = batch.len();
+    batch.extend_from_slice(&tail);
+    batch[start..start + 4].copy_from_slice(&body_len.to_le_bytes());
+    batch[start + 6..start + 8].copy_from_slice(&count.to_le_bytes());
+    Ok(at)
+}
+
 fn push_header(batch: &mut Vec<u8>, header: Header, body_len: u32, spans: usize) {
     let spans = u16::try_from(spans).expect("a record passes fewer than 65,536 operators");
     batch.reserve(HEADER_LEN);

@@ -45,10 +45,26 @@ macro_rules! export_backend {
                 $crate::sdk::runner(<$backend as ::core::default::Default>::default)
             }
 
-            #[abi_stable::export_root_module]
-            pub fn root() -> $crate::v1::BackendModuleRef {
+            fn root() -> $crate::v1::BackendModuleRef {
                 $crate::sdk::module(env!("CARGO_PKG_VERSION"), new_runner)
             }
+
+            extern "C" fn erased_root() -> abi_stable::library::RootModuleResult {
+                abi_stable::library::__call_root_module_loader(root)
+            }
+
+            // What abi_stable's own attribute expands to, without asking every plugin to depend on
+            // abi_stable by name. The name is the one abi_stable looks up.
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            pub static LIB_HEADER: abi_stable::library::LibHeader = {
+                // SAFETY: the constructor returns the root module whose layout is given here.
+                unsafe {
+                    abi_stable::library::LibHeader::from_constructor::<$crate::v1::BackendModuleRef>(
+                        erased_root,
+                        abi_stable::library::CheckTypeLayout::Yes,
+                    )
+                }
+            };
         }
     };
 }

@@ -1,0 +1,186 @@
+//! `bench backends`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::run::survey;
+use super::screen::{self, Spinner};
+use super::{Exit, PluginArgs, STOP, Stopped};
+use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, list};
+use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
+use crate::plugins::isolate::{Limits, Runner};
+
+#[derive(Debug, Subcommand)]
+pub enum BackendsCommand {
+    /// List the backends found, and whether each is ready.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Show everything about one backend.
+    Info {
+        /// Its name.
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Install what a backend needs into an environment of its own.
+    Install {
+        /// Its name.
+        name: String,
+        /// The Python interpreter to make the environment with.
+        #[arg(long, value_name = "PYTHON", default_value = "python3")]
+        python: String,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Remove what `install` made.
+    Uninstall {
+        /// Its name.
+        name: String,
+    },
+}
+
+pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
+    match command {
+        BackendsCommand::List { json, plugins } => list_all(plugins, *json),
+        BackendsCommand::Info { name, json, plugins } => info(plugins, name, *json),
+        BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
+        BackendsCommand::Uninstall { name } => uninstall_for(name),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Result<Exit, Stopped> {
+    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+    anstream::println!("{text}");
+    Ok(Exit::Ok)
+}
+
+fn list_all(plugins: &PluginArgs, as_json: bool) -> Result<Exit, Stopped> {
+    let survey = survey(plugins)?;
+    let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
+    let listings = list(&survey.candidates, &runner, &STOP);
+    if as_json {
+        return print_json(&json!(listings));
+    }
+    if listings.is_empty() {
+        let remedy = "put libbackend_<name>.so into a folder and name it with --plugins-dir";
+        screen::warning(&format!("no backends found; {remedy}"));
+        return Ok(Exit::Ok);
+    }
+    let mut table = screen::table(&["backend", "version", "ABI", "ready", "path"]);
+    for listing in &listings {
+        let (version, abi) = listing
+            .description()
+            .map_or(("-".to_owned(), "-".to_owned()), |d| (d.plugin_version.clone(), d.abi.clone()));
+        let ready = match (listing.trouble(), listing.description()) {
+            (Some((cause, remedy)), _) if remedy.is_empty() => format!("no: {cause}"),
+            (Some((cause, remedy)), _) => format!("no: {cause}\n→ {remedy}"),
+            (None, description) => format!("yes: {}", description.map_or("", |d| &d.availability.detail)),
+        };
+        table.add_row([listing.name.to_string(), version, abi, ready, listing.path.display().to_string()]);
+    }
+    anstream::println!("{table}");
+    Ok(Exit::Ok)
+}
+
+fn find(plugins: &PluginArgs, name: &str) -> Result<Listing, Stopped> {
+    let survey = survey(plugins)?;
+    let candidate = survey
+        .find(name)
+        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    Ok(Listing::of(candidate, &Runner::with(Limits::within(DEFAULT_TIMEOUT)), &STOP))
+}
+
+fn info(plugins: &PluginArgs, name: &str, as_json: bool) -> Result<Exit, Stopped> {
+    let listing = find(plugins, name)?;
+    if as_json {
+        return print_json(&json!(listing));
+    }
+    anstream::println!("name       {}", listing.name);
+    anstream::println!("path       {}", listing.path.display());
+    if let Some(d) = listing.description() {
+        anstream::println!("version    {}", d.plugin_version);
+        anstream::println!("API        {}", d.api_version);
+        anstream::println!("ABI        {}", d.abi);
+        anstream::println!("sha256     {}", d.sha256);
+        anstream::println!("available  {}", if d.availability.available { "yes" } else { "no" });
+        anstream::println!("runtime    {}", d.availability.detail);
+        if let Some(requirements) = &d.requirements {
+            anstream::println!("needs      {requirements}");
+        }
+    }
+    if let Some((cause, remedy)) = listing.trouble() {
+        anstream::println!("trouble    {cause}");
+        anstream::println!("try        {remedy}");
+    }
+    Ok(Exit::Ok)
+}
+
+fn failed(error: InstallError) -> Stopped {
+    let remedy = match &error {
+        InstallError::NoPython(_) => "install Python 3.10 or newer, or name one with --python",
+        InstallError::Command { .. } => {
+            "check the network and the interpreter, then run the same command again"
+        }
+        InstallError::Io { .. } => "set BENCH_DATA_DIR to a folder that you may write",
+    };
+    Stopped::new(Exit::RunFailed, error, remedy)
+}
+
+fn no_data_dir() -> Stopped {
+    Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder")
+}
+
+fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, Stopped> {
+    let listing = find(plugins, name)?;
+    let Some(description) = listing.description() else {
+        let (cause, remedy) = listing.trouble().unwrap_or_default();
+        return Err(Stopped::new(Exit::BadPlugin, cause, remedy));
+    };
+    let Some(requirements) = &description.requirements else {
+        anstream::println!("backend '{name}' needs nothing installed");
+        return Ok(Exit::Ok);
+    };
+    let requirements: Requirements = serde_json::from_value(requirements.clone()).map_err(|cause| {
+        let text = format!("backend '{name}' states its requirements in a form bench does not know: {cause}");
+        Stopped::new(Exit::BadPlugin, text, "report this to the plugin's author")
+    })?;
+    let venvs = venvs_dir().ok_or_else(no_data_dir)?;
+    let spinner =
+        Spinner::start(&format!("installing {} for '{name}'", requirements.requirements.join(", ")));
+    let link = install(&venvs, name, python, &requirements, &mut |line| spinner.say(line)).map_err(failed)?;
+    drop(spinner);
+    let listing = find(plugins, name)?;
+    match listing.trouble() {
+        None => {
+            let version = listing.description().map_or("", |d| d.availability.detail.as_str());
+            anstream::println!("backend '{name}' is ready: {version} in {}", link.display());
+            Ok(Exit::Ok)
+        }
+        Some((cause, remedy)) => Err(Stopped::new(
+            Exit::Unavailable,
+            format!("installed, but still not available: {cause}"),
+            remedy,
+        )),
+    }
+}
+
+fn uninstall_for(name: &str) -> Result<Exit, Stopped> {
+    let venvs = venvs_dir().ok_or_else(no_data_dir)?;
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !plain || name.is_empty() {
+        return Err(Stopped::usage(format!("'{}' is not the name of a backend", name.escape_default())));
+    }
+    match uninstall(&venvs, name).map_err(failed)? {
+        true => anstream::println!("removed the environment of '{name}'"),
+        false => anstream::println!("there is no environment of '{name}' in {}", venvs.display()),
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,67 @@
+//! Exit codes, each with one meaning, and the error that carries one.
+
+use std::process::ExitCode;
+
+/// What the exit code of `bench` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// The backend or its runtime failed.
+    RunFailed = 1,
+    /// The command line, a configuration file or a corpus is wrong.
+    Usage = 2,
+    /// No backend has this name.
+    UnknownBackend = 3,
+    /// The backend is there, but what it needs is not.
+    Unavailable = 4,
+    /// The time-out ended the run.
+    TimedOut = 5,
+    /// Items were lost, duplicated or invented.
+    Dishonest = 6,
+    /// Results could not be written.
+    Output = 7,
+    /// A plugin was refused or could not be loaded.
+    BadPlugin = 8,
+    /// Stopped by Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What `--help` says about them.
+pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
+3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
+7 results could not be written; 8 plugin refused; 130 interrupted.";
+
+/// An error on its way to the user.
+#[derive(Debug)]
+pub struct Stopped {
+    pub exit: Exit,
+    pub message: String,
+    /// The next command to type; may be empty.
+    pub remedy: String,
+}
+
+impl Stopped {
+    /// An error with a remedy.
+    pub fn new(exit: Exit, message: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
+        Self { exit, message: message.to_string(), remedy: remedy.into() }
+    }
+
+    /// Wrong usage.
+    pub fn usage(message: impl std::fmt::Display) -> Self {
+        Self::new(Exit::Usage, message, "")
+    }
+}
+
+impl From<crate::results::Error> for Stopped {
+    fn from(error: crate::results::Error) -> Self {
+        Self::new(Exit::Output, &error, error.help())
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line: arguments to plans, results to the screen, errors to exit codes.
+
+mod backends;
+mod exit;
+mod generate;
+mod plan;
+mod run;
+mod screen;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+pub use exit::{EXIT_CODES, Exit, Stopped};
+pub use plan::RunArgs;
+
+use crate::plugins::isolate::Stop;
+
+/// Raised by Ctrl-C: once to drain, twice to stop.
+pub static STOP: Stop = Stop::new();
+
+/// Run the same workload through any distributed runtime, and compare the results.
+///
+/// Without a subcommand, bench runs: `bench --backend local`.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a workload through one backend (the default command).
+    Run(Box<RunArgs>),
+    /// List, inspect and install backends.
+    #[command(subcommand)]
+    Backends(backends::BackendsCommand),
+    /// Print JSON Schemas of the artefacts.
+    Schema {
+        /// Which one.
+        #[arg(value_enum)]
+        of: generate::SchemaOf,
+    },
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Where plugins are looked for.
+#[derive(Debug, Clone, Args)]
+pub struct PluginArgs {
+    /// Look for plugins here first (repeatable). Then follow BENCH_PLUGINS_PATH, `plugins/` beside the
+    /// executable, and the user's data directory.
+    #[arg(long, value_name = "DIR", help_heading = "Plugins")]
+    pub plugins_dir: Vec<PathBuf>,
+    /// Leave out the user's data directory.
+    #[arg(long, help_heading = "Plugins")]
+    pub no_user_plugins: bool,
+}
+
+/// Parses, runs, prints, and says how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = watch_ctrl_c() {
+        eprintln!("warning: Ctrl-C will stop bench at once: {error}");
+    }
+    let result = match cli.command {
+        None => run::run(&cli.run),
+        Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Backends(command)) => backends::backends(&command),
+        Some(Command::Schema { of }) => generate::schema(of),
+        Some(Command::Completions { shell }) => generate::completions(shell, &mut Cli::command()),
+        Some(Command::Man) => generate::man(Cli::command()),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(stopped) => {
+            screen::error(&stopped);
+            stopped.exit.into()
+        }
+    }
+}
+
+/// The handler only raises a flag; everything else happens where the flag is read.
+fn watch_ctrl_c() -> std::io::Result<()> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // SAFETY: `escalate` is one atomic operation, which a signal handler may do.
+        unsafe { signal_hook::low_level::register(signal, || STOP.escalate()) }?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_subcommand_bench_runs() {
+        let cli = Cli::try_parse_from(["bench", "--backend", "my_backend", "-n", "5"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!((cli.run.backend.as_deref(), cli.run.num_tasks), (Some("my_backend"), Some(5)));
+    }
+}

@@ -1,0 +1,187 @@
+//! `bench run`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, json};
+
+use super::screen::{self, RunProgress, Spinner};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use crate::plugins::ErrorKind;
+use crate::plugins::describe::{DEFAULT_TIMEOUT, Description, Listing};
+use crate::plugins::discover::{SearchPath, Survey};
+use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
+use crate::plugins::vet::{Vetted, vet};
+use crate::run::canonical_json::sha256_hex;
+use crate::run::guest::WorkloadLibrary;
+use crate::run::plan::Plan;
+use crate::run::supervise::{Finished, Job, RunError};
+
+/// Runs the plan as often as wanted and shows the results.
+pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
+    let plan = args.plan()?;
+    let name = args.backend()?;
+    let output_dir = args.output_dir()?;
+    if args.dry_run {
+        return dry_run(args, &plan, &name);
+    }
+    let (vetted, description) = ready_backend(&args.plugins, &name)?;
+    prepare(&plan)?;
+    let run_id = args.run_id()?;
+    let mut finished = Vec::new();
+    for repeat_index in 0..plan.repeat {
+        let job = Job {
+            plan: &plan,
+            plugin: &vetted,
+            description: &description,
+            run_id: &run_id,
+            repeat_index,
+            output_dir: &output_dir,
+            library: workload_library(),
+            memory_limit: args.memory_limit.map(|mib| mib << 20),
+            extra: Map::new(),
+        };
+        let label = if plan.repeat > 1 {
+            format!("{name} {}/{}", repeat_index + 1, plan.repeat)
+        } else {
+            name.clone()
+        };
+        let mut progress = RunProgress::new(&label, plan.num_tasks.into(), args.verbose);
+        let result = job.run(&mut progress, &STOP);
+        drop(progress);
+        finished.push(result.map_err(|error| stopped(error, &job.folder()))?);
+        if STOP.level() > StopLevel::Go {
+            break;
+        }
+    }
+    show(args, &finished, &output_dir)?;
+    Ok(if STOP.level() > StopLevel::Go { Exit::Interrupted } else { Exit::Ok })
+}
+
+fn show(args: &RunArgs, finished: &[Finished], output_dir: &Path) -> Result<(), Stopped> {
+    if args.json {
+        let records: Vec<_> = finished.iter().map(|run| &run.record).collect();
+        let text =
+            serde_json::to_string_pretty(&records).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+        anstream::println!("{text}");
+    } else {
+        screen::results(finished, output_dir);
+    }
+    Ok(())
+}
+
+/// Finds, vets and asks a backend; the error of an unavailable one is its own words.
+pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Description), Stopped> {
+    let survey = survey(plugins)?;
+    let candidate = survey
+        .find(name)
+        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
+    let listing = Listing::of(candidate, &runner, &STOP);
+    if let Some((cause, remedy)) = listing.trouble() {
+        return Err(match listing.description() {
+            Some(_) => {
+                Stopped::new(Exit::Unavailable, format!("backend '{name}' is not available: {cause}"), remedy)
+            }
+            None => Stopped::new(Exit::BadPlugin, format!("backend '{name}': {cause}"), remedy),
+        });
+    }
+    let vetted = vet(candidate).map_err(|refusal| {
+        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
+    })?;
+    match listing.description() {
+        Some(description) => Ok((vetted, description.clone())),
+        None => Err(Stopped::new(Exit::BadPlugin, format!("backend '{name}' could not be described"), "")),
+    }
+}
+
+/// Everything on the search path; what is odd about it goes to standard error.
+pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
+    let path = SearchPath::of_this_process(&plugins.plugins_dir, !plugins.no_user_plugins);
+    let survey = path.survey().map_err(Stopped::usage)?;
+    for (name, why) in &survey.misnamed {
+        screen::warning(&format!("plugin file {name} is left out: {why}"));
+    }
+    for (hidden, by) in &survey.shadowed {
+        screen::warning(&format!("{} is hidden by {}", hidden.path.display(), by.display()));
+    }
+    Ok(survey)
+}
+
+/// Builds what the cache lacks, before any clock starts.
+pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
+    let mut spinner = None;
+    bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| {
+        let text = format!("preparing {what} in {}", plan.cache_dir.display());
+        match &spinner {
+            None => spinner = Some(Spinner::start(&text)),
+            Some(spinner) => spinner.say(&text),
+        }
+    })
+    .map_err(|cause| Stopped::new(Exit::Usage, cause, ""))
+}
+
+/// `lib/libbench_workloads.so` of the staged layout, or beside the executable.
+#[must_use]
+pub fn workload_library() -> Option<WorkloadLibrary> {
+    let named = std::env::var_os("BENCH_WORKLOADS_LIBRARY").map(PathBuf::from);
+    let executable = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let folder = executable.parent()?;
+    let file = "libbench_workloads.so";
+    let candidates = named.into_iter().chain([folder.join("../lib").join(file), folder.join(file)]);
+    let path = candidates.filter_map(|path| path.canonicalize().ok()).find(|path| path.is_file())?;
+    let sha256 = sha256_hex(&std::fs::read(&path).ok()?);
+    Some(WorkloadLibrary { path, sha256 })
+}
+
+/// Shows what would run.
+fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
+    let hash = plan.config_hash()?;
+    let ready = ready_backend(&args.plugins, name);
+    let state = match &ready {
+        Ok((_, description)) => {
+            json!({"name": name, "ready": true, "version": description.availability.detail})
+        }
+        Err(stopped) => {
+            json!({"name": name, "ready": false, "reason": stopped.message, "remedy": stopped.remedy})
+        }
+    };
+    let config = json!({
+        "backend": state,
+        "config_hash": hash,
+        "effective_config": plan.fingerprint(),
+        "input_plan_digest": plan.input_plan()?.digest()?,
+        "output_dir": args.output_dir()?,
+        "cache_dir": plan.cache_dir,
+    });
+    let text =
+        serde_json::to_string_pretty(&config).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+    anstream::println!("{text}");
+    ready.map(|_| Exit::Ok)
+}
+
+/// The exit code and words for a run that failed.
+pub fn stopped(error: RunError, folder: &Path) -> Stopped {
+    let log = format!("see {}", folder.join("run.log").display());
+    match error {
+        RunError::Child(failure) => {
+            let exit = match &failure.cause {
+                Cause::TimedOut(_) => Exit::TimedOut,
+                Cause::Stopped => Exit::Interrupted,
+                Cause::Plugin(error) => match error.kind {
+                    ErrorKind::Unavailable => Exit::Unavailable,
+                    ErrorKind::Unsupported | ErrorKind::Invalid => Exit::Usage,
+                    ErrorKind::Cancelled => Exit::Interrupted,
+                    ErrorKind::Incompatible => Exit::BadPlugin,
+                    _ => Exit::RunFailed,
+                },
+                _ => Exit::RunFailed,
+            };
+            let message = format!("{} {}", failure.subject, failure.reason());
+            let remedy = failure.remedy();
+            Stopped::new(exit, message, if remedy.is_empty() { log } else { format!("{remedy} ({log})") })
+        }
+        error @ RunError::Dishonest { .. } => Stopped::new(Exit::Dishonest, error, log),
+        RunError::Results(error) => error.into(),
+        error @ RunError::Io { .. } => Stopped::new(Exit::Output, error, ""),
+    }
+}

@@ -1,0 +1,235 @@
+//! What people see: progress on standard error, results on standard output, colour only on a
+//! terminal and never with `NO_COLOR`.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Stopped;
+use crate::run::guest::RunEvent;
+use crate::run::supervise::{Finished, Watcher};
+
+const BOLD: Style = Style::new().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
+const DIM: Style = Style::new().dimmed();
+
+/// How often a line is printed where there is no terminal to draw a bar on.
+const LINE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Prints an error and what to do about it.
+pub fn error(stopped: &Stopped) {
+    anstream::eprintln!("{RED}error{RED:#}: {}", stopped.message);
+    if !stopped.remedy.is_empty() {
+        anstream::eprintln!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);
+    }
+}
+
+/// Prints a warning.
+pub fn warning(text: &str) {
+    anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {text}");
+}
+
+/// Prints a line on standard error.
+pub fn note(text: &str) {
+    anstream::eprintln!("{DIM}{text}{DIM:#}");
+}
+
+/// A spinner for work without a known length; a plain line where there is no terminal.
+pub struct Spinner(Option<ProgressBar>);
+
+impl Spinner {
+    /// Starts spinning.
+    #[must_use]
+    pub fn start(text: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            note(text);
+            return Self(None);
+        }
+        let bar = ProgressBar::new_spinner().with_message(text.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(Some(bar))
+    }
+
+    /// Changes the text.
+    pub fn say(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.set_message(text.to_owned()),
+            None => note(text),
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The progress of one run.
+pub struct RunProgress {
+    bar: Option<ProgressBar>,
+    verbose: bool,
+    label: String,
+    total: u64,
+    started: Instant,
+    last_line: Instant,
+}
+
+impl RunProgress {
+    /// Progress of `total` items, called `label`.
+    #[must_use]
+    pub fn new(label: &str, total: u64, verbose: bool) -> Self {
+        let template = "{prefix:.bold} [{bar:30}] {pos}/{len} {msg} {per_sec} eta {eta}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = std::io::stderr().is_terminal().then(|| {
+            ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
+        });
+        let now = Instant::now();
+        Self { bar, verbose, label: label.to_owned(), total, started: now, last_line: now }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+}
+
+impl Watcher for RunProgress {
+    fn event(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Progress { finished, failed, in_flight, .. } => {
+                let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
+                if let Some(bar) = &self.bar {
+                    bar.set_position(*finished);
+                    bar.set_message(format!("({in_flight} in flight{failed})"));
+                } else if self.last_line.elapsed() >= LINE_PERIOD {
+                    self.last_line = Instant::now();
+                    let rate = *finished as f64 / self.started.elapsed().as_secs_f64();
+                    note(&format!("{}: {finished}/{} items{failed}, {rate:.1}/s", self.label, self.total));
+                }
+            }
+            RunEvent::Phase { name, detail, .. } => self.phase(&format!("{name} {detail}")),
+            RunEvent::Log { level, target, message } => {
+                if self.verbose || *level <= 2 {
+                    self.line(&format!("{target}: {message}"));
+                }
+            }
+        }
+    }
+
+    fn phase(&mut self, phase: &str) {
+        if self.verbose {
+            self.line(&format!("{} phase: {}", self.label, phase.trim()));
+        } else if let Some(bar) = &self.bar {
+            bar.set_message(format!("({})", phase.trim()));
+        }
+    }
+}
+
+impl Drop for RunProgress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A borderless table with a bold head.
+#[must_use]
+pub fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(head.iter().copied());
+    table
+}
+
+/// The results of a command's runs.
+pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
+    let mut table = table(&[
+        "backend",
+        "items",
+        "items/s",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "success",
+        "peak MiB",
+        "CPU ms/item",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for run in finished {
+        let record = &run.record;
+        let ms = |latency: Option<crate::results::units::Millis>| {
+            latency.map_or("n/a".to_owned(), |ms| format!("{:.2}", ms.get()))
+        };
+        let number = |key: &str| record.extra.get(key).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+        table.add_row([
+            record.backend.clone(),
+            run.measured.timed.to_string(),
+            format!("{:.1}", record.throughput.get()),
+            ms(record.latency_p50),
+            ms(record.latency_p95),
+            ms(record.latency_p99),
+            format!("{:.4}", record.success_rate.get()),
+            format!("{:.0}", number("memory_peak_bytes") / f64::from(1 << 20)),
+            format!("{:.2}", number("cpu_seconds") * 1e3 / run.measured.emitted.max(1) as f64),
+        ]);
+    }
+    anstream::println!("{table}");
+    for run in finished {
+        if let Some(scores) = &run.measured.scores {
+            anstream::println!(
+                "nDCG@10  retrieval {:.4}  final ranking {:.4}  plain BM25 {:.4}  ({} judged queries; recall@{} {:.4}, MRR@10 {:.4} of the retrieval stage)",
+                scores.retrieval.ndcg_at_10,
+                scores.ranking.ndcg_at_10,
+                scores.bm25.ndcg_at_10,
+                scores.retrieval.judged_queries,
+                scores.retrieval.k,
+                scores.retrieval.recall_at_k,
+                scores.retrieval.mrr_at_10,
+            );
+        }
+        let name = format!("{} #{}", run.record.backend, run.record.extra["repeat_index"]);
+        if run.findings.is_empty() {
+            anstream::println!("{GREEN}VALID{GREEN:#}    {name}");
+        }
+        for finding in &run.findings {
+            anstream::println!(
+                "{YELLOW}INVALID{YELLOW:#}  {name}: {} ({})",
+                finding.message(),
+                finding.mend()
+            );
+        }
+        for reason in &run.measured.reasons {
+            anstream::println!("{YELLOW}failed{YELLOW:#}   {name}: {reason}");
+        }
+    }
+    if let Some(run) = finished.last() {
+        let digest = &run.measured.output_digest;
+        anstream::println!(
+            "{DIM}output_digest {}  config_hash {}{DIM:#}",
+            short(digest),
+            run.record.config_hash.as_deref().map_or("", short)
+        );
+    }
+    for file in ["unified_results.jsonl", "unified_results.csv", "repro_manifest.json"] {
+        anstream::println!("{DIM}{}{DIM:#}", output_dir.join(file).display());
+    }
+    // A reader that went away has seen what it wanted.
+    let _ = std::io::stdout().flush();
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}

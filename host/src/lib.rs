@@ -1,0 +1,7 @@
+//! The host: finds backends, runs workloads through them in processes of their own, measures, keeps
+//! and compares the results. It knows no backend by name but the default's.
+
+pub mod cli;
+pub mod plugins;
+pub mod results;
+pub mod run;

@@ -1,0 +1,14 @@
+use std::process::ExitCode;
+
+use bench::cli;
+use bench::plugins::describe::Describe;
+use bench::plugins::isolate::{Handler, SUBCOMMAND, serve};
+use bench::run::operation::Run;
+
+fn main() -> ExitCode {
+    // Before anything else: a runner process must not have started a thread.
+    if std::env::args_os().nth(1).is_some_and(|first| first == SUBCOMMAND) {
+        serve(&[Handler::of::<Describe>(), Handler::of::<Run>()]);
+    }
+    cli::main()
+}

@@ -1,0 +1,94 @@
+//! What is this plugin, and is it ready? The first operation, and the one that every other command
+//! begins with: a plugin that cannot be described is not run.
+
+mod listing;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use listing::{DEFAULT_TIMEOUT, Listing, Status, list};
+
+use super::discover::BackendName;
+use super::isolate::{Channel, Operation};
+use super::load::load;
+use super::vet::Vetted;
+use super::{Error, ErrorKind};
+
+/// The extension by which a plugin says what has to be installed for it.
+pub const REQUIREMENTS: &str = "bench.requirements/1";
+
+/// A plugin by its own account, and what we know of its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// What users type after `--backend`.
+    pub name: BackendName,
+    /// Its own version.
+    pub plugin_version: String,
+    /// The plugin API it was compiled against.
+    pub api_version: String,
+    /// The ABI it speaks: `rust/1`.
+    pub abi: String,
+    /// The real file.
+    pub path: PathBuf,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Whether it can run here and now.
+    pub availability: Availability,
+    /// What `bench backends install` needs, as the plugin states it.
+    pub requirements: Option<serde_json::Value>,
+}
+
+/// Whether a backend can run here and now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Availability {
+    /// It can.
+    pub available: bool,
+    /// The version of its runtime, or the reason why it cannot.
+    pub detail: String,
+    /// The command that mends it; empty when available.
+    pub remedy: String,
+}
+
+/// Loads a plugin and asks it about itself.
+pub struct Describe;
+
+impl Operation for Describe {
+    const NAME: &'static str = "describe";
+    type Request = Vetted;
+    type Reply = Description;
+    type Event = ();
+
+    fn subject(vetted: &Vetted) -> String {
+        format!("backend `{}`", vetted.name)
+    }
+
+    fn execute(vetted: Vetted, channel: &Channel<()>) -> Result<Description, Error> {
+        let backend = load(&vetted, &|phase| channel.phase(phase))?;
+        channel.phase("is_available");
+        let answer = backend.availability();
+        channel.phase(REQUIREMENTS);
+        let requirements = backend.extension(REQUIREMENTS, "{}").map(|text| serde_json::from_str(&text));
+        let requirements = requirements.transpose().map_err(|cause| {
+            let message = format!("its answer to {REQUIREMENTS} is not JSON: {cause}");
+            Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
+        })?;
+        let description = Description {
+            plugin_version: backend.plugin_version().to_owned(),
+            api_version: backend.api_version().to_owned(),
+            abi: backend.abi().to_owned(),
+            availability: Availability {
+                available: answer.available,
+                detail: answer.detail.into(),
+                remedy: answer.remedy.into(),
+            },
+            requirements,
+            name: vetted.name,
+            path: vetted.path,
+            sha256: vetted.sha256,
+        };
+        channel.phase("drop");
+        channel.drop_after_answer(backend);
+        Ok(description)
+    }
+}

@@ -1,0 +1,168 @@
+//! How a call can end, and the one sentence that says so.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::plugins::text::{last_line, one_line, seconds};
+use crate::plugins::{Error, ErrorKind};
+
+/// The operation was carried out.
+#[derive(Debug, Clone)]
+pub struct Answer<R> {
+    /// What it answered.
+    pub reply: R,
+    /// What was not as it should be all the same.
+    pub remarks: Vec<Remark>,
+    /// The last 64 KiB of what was printed.
+    pub tail: String,
+}
+
+/// Bad manners that did not cost the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// Processes were still running after the runner ended; they were killed. Their names.
+    LeftBehind(Vec<String>),
+    /// The runner crashed or exited by itself after its answer.
+    EndedBadly(Ending),
+    /// Destructors did not finish within their grace.
+    SlowToClose,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// By this exit code.
+    Exit(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// There is no answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// What the call was about: ``backend `ray` ``.
+    pub subject: String,
+    /// The phase the runner reported last; `start` before it reported any.
+    pub phase: String,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The last 64 KiB of what was printed.
+    pub tail: String,
+    /// Names of processes that were still running after the runner ended; they were killed.
+    pub left_behind: Vec<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "cause", content = "detail", rename_all = "snake_case")]
+pub enum Cause {
+    /// It took longer than allowed and was killed.
+    TimedOut(Duration),
+    /// A signal ended it; its name.
+    Signalled(String),
+    /// It died for want of memory under the limit that was set, in bytes.
+    OutOfMemory(u64),
+    /// It exited by itself without an answer.
+    Exited(i32),
+    /// It sent something that is not a message, or closed the channel.
+    Protocol(String),
+    /// The plugin, or the work in the child, returned an error.
+    Plugin(Error),
+    /// The user stopped it.
+    Stopped,
+    /// The host could not start or watch the child.
+    Host(String),
+}
+
+impl Failure {
+    /// What happened, one clause without the remedy.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let phase = one_line(&self.phase);
+        match &self.cause {
+            Cause::TimedOut(after) => {
+                format!("did not finish `{phase}` within {} and was killed", seconds(*after))
+            }
+            Cause::Signalled(signal) => format!("crashed with {signal} in `{phase}`"),
+            Cause::OutOfMemory(limit) => {
+                format!("ran out of memory in `{phase}` under a limit of {} MiB", limit >> 20)
+            }
+            Cause::Exited(code) => {
+                format!("ended its process in `{phase}` (exit code {code}) without an answer")
+            }
+            Cause::Protocol(what) => format!("broke the protocol in `{phase}`: {}", one_line(what)),
+            Cause::Plugin(error) if error.kind == ErrorKind::Panic => {
+                format!("panicked in `{phase}`: {error}")
+            }
+            Cause::Plugin(error) => format!("failed in `{phase}`: {error}"),
+            Cause::Stopped => format!("was stopped by the user in `{phase}`"),
+            Cause::Host(what) => format!("could not be run: {}", one_line(what)),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let report = || "report this to the plugin's author".to_owned();
+        match &self.cause {
+            Cause::TimedOut(_) => {
+                "allow it more time with --timeout, or report this to the plugin's author".into()
+            }
+            Cause::OutOfMemory(_) => "raise --memory-limit".into(),
+            Cause::Plugin(error) if !error.remedy.is_empty() => one_line(&error.remedy),
+            Cause::Plugin(error) if error.kind == ErrorKind::Runtime => {
+                "see its output above or in the log".into()
+            }
+            Cause::Signalled(_) | Cause::Exited(_) | Cause::Protocol(_) | Cause::Plugin(_) => report(),
+            Cause::Stopped => "run it again".into(),
+            Cause::Host(_) => "check the limits on processes and descriptors (ulimit -a)".into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}; {}", one_line(&self.subject), self.reason(), self.remedy())?;
+        let silent = matches!(self.cause, Cause::Plugin(_) | Cause::Stopped);
+        match last_line(&self.tail) {
+            Some(line) if !silent => write!(f, " (its last output: {line})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// `SIGSEGV` for 11.
+pub(super) fn signal_name(number: i32) -> String {
+    const NAMES: [(Signal, &str); 20] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::VTALARM, "SIGVTALRM"),
+        (Signal::PROF, "SIGPROF"),
+        (Signal::SYS, "SIGSYS"),
+    ];
+    let known = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
+    known.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+}

@@ -1,0 +1,124 @@
+//! Every reason not to load a file, with what to do about it, in one place.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::image::Flaw;
+use super::{LARGEST, SMALLEST};
+use crate::plugins::text::{one_line, shell_word};
+
+/// Why a file was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The system would not let us see it.
+    Unreadable {
+        /// File or directory.
+        path: PathBuf,
+        /// What the system said.
+        cause: String,
+    },
+    /// Its path is not UTF-8.
+    PathNotText {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something other than a regular file.
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is, with its article.
+        is: &'static str,
+    },
+    /// Someone else owns the file or its directory.
+    ForeignOwner {
+        /// File or directory.
+        path: PathBuf,
+        /// The owner's user id.
+        owner: u32,
+    },
+    /// Others may write to the file or its directory.
+    WritableByOthers {
+        /// File or directory.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Too small or too large to be a plugin.
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It changed while, or after, it was being looked at.
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its content is not a plugin for this machine.
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
+}
+
+impl Refusal {
+    /// What is wrong, one clause.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Unreadable { path, cause } => {
+                format!("{} cannot be read: {}", shell_word(path), one_line(cause))
+            }
+            Self::PathNotText { path } => format!("the path {} is not valid UTF-8", shell_word(path)),
+            Self::NotAFile { path, is } => format!("{} is {is}", shell_word(path)),
+            Self::ForeignOwner { path, owner } => {
+                format!("{} belongs to user {owner}, neither you nor root", shell_word(path))
+            }
+            Self::WritableByOthers { path, mode } => {
+                format!("{} can be written by others (mode {mode:04o})", shell_word(path))
+            }
+            Self::Size { path, bytes } => format!("{} has {bytes} bytes", shell_word(path)),
+            Self::Changed { path } => format!("{} changed while it was being checked", shell_word(path)),
+            Self::Image { path, flaw } => format!("{}: {}", shell_word(path), one_line(&flaw.to_string())),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "check that it exists and that you may read it".into(),
+            Self::PathNotText { .. } => "move it to a folder with a plain name".into(),
+            Self::NotAFile { .. } => "put the plugin's library there, or remove it".into(),
+            Self::ForeignOwner { path, .. } => {
+                format!("if you trust it, install your own copy: sudo chown $(id -u) {}", shell_word(path))
+            }
+            Self::WritableByOthers { path, .. } => format!("run: chmod go-w {}", shell_word(path)),
+            Self::Size { .. } => {
+                format!("a plugin has {SMALLEST} bytes to {} MiB: build or copy it again", LARGEST >> 20)
+            }
+            Self::Changed { .. } => "wait until it is fully written, then try again".into(),
+            Self::Image { flaw, .. } => match flaw {
+                Flaw::Format | Flaw::NotShared(_) => {
+                    "build the plugin as a `cdylib` and copy that file".into()
+                }
+                Flaw::Damaged(_) => "copy or build it again".into(),
+                Flaw::Machine(_) => "build the plugin on, or for, this machine".into(),
+                Flaw::NoEntry => "export it with `bench_plugin_api::export_backend!`".into(),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; {}", self.cause(), self.remedy())
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,261 @@
+//! The timed source: hands out the schedule's events, in batches, at the load model's pace.
+//!
+//! Closed: as soon as the in-flight limit has room for a whole batch. Open: each query at its own
+//! intended time, whatever the backend does; a late generator is counted and never shifts the
+//! schedule, so latency from the intended time knows no coordinated omission.
+
+use std::iter::Peekable;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bench_dataflow::frame::{self, Header};
+use bench_workloads::instance::monotonic_ns;
+use bench_workloads::random;
+use bench_workloads::schedule::{Event, Schedule};
+
+use super::ledger::{Ledger, Pending};
+use super::plan::{Arrivals, Load, Plan};
+
+/// A query emitted later than this after its intended time was late.
+const LATE_NS: u64 = 5_000_000;
+
+/// What the emitter did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Emitted {
+    pub queries: u64,
+    /// Emission of the first timed query.
+    pub first_timed_ns: Option<u64>,
+    /// Queries emitted more than 5 ms after their intended time (open load only).
+    pub late: u64,
+    /// Largest lateness.
+    pub worst_lateness_ns: u64,
+    /// True when the stream was cut short by a drain.
+    pub cut_short: bool,
+}
+
+struct State {
+    schedule: Peekable<Schedule>,
+    emitted: Emitted,
+    /// Monotonic time of position 0 of an open load.
+    start_ns: Option<u64>,
+    /// Intended time of the next query, relative to `start_ns`.
+    next_offset_ns: u64,
+    gaps: random::Stream,
+}
+
+/// See the module. Any thread may ask for events; batches are handed out one at a time.
+pub struct Emitter {
+    state: Mutex<State>,
+    ledger: Arc<Ledger>,
+    load: Load,
+    warmup: u64,
+    queries: u64,
+    max_in_flight: usize,
+}
+
+impl Emitter {
+    /// An emitter for `plan` over `schedule`.
+    #[must_use]
+    pub fn new(plan: &Plan, schedule: Schedule, ledger: Arc<Ledger>) -> Self {
+        let state = State {
+            schedule: schedule.peekable(),
+            emitted: Emitted::default(),
+            start_ns: None,
+            next_offset_ns: 0,
+            gaps: random::stream(plan.seed, "arrivals", 0),
+        };
+        Self {
+            state: Mutex::new(state),
+            ledger,
+            load: plan.load,
+            warmup: u64::from(plan.warmup_items),
+            queries: u64::from(plan.num_tasks),
+            max_in_flight: plan.max_in_flight as usize,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was emitted so far.
+    #[must_use]
+    pub fn emitted(&self) -> Emitted {
+        self.state().emitted
+    }
+
+    /// The next batch: up to `max_queries` queries with the documents and heartbeats that precede
+    /// each. `None` at the end.
+    pub fn next(&self, max_queries: u32) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        let left = self.queries - state.emitted.queries;
+        let wanted = u64::from(max_queries.max(1)).min(left);
+        if wanted == 0 || !self.pace(&mut state, wanted as usize) {
+            state.emitted.cut_short |= left > 0;
+            return None;
+        }
+        let mut events: Vec<(Event, Option<Pending>)> = Vec::new();
+        let mut taken = 0;
+        while taken < wanted {
+            let due = state.schedule.peek().is_some_and(|event| event.position.is_some());
+            if due && taken > 0 && !self.is_due(&state) {
+                break;
+            }
+            let Some(event) = state.schedule.next() else { break };
+            let pending = event.position.map(|position| self.stamp(&mut state, &event, position));
+            taken += u64::from(pending.is_some());
+            events.push((event, pending));
+        }
+        Some(self.encode(&events))
+    }
+
+    /// Waits until the load model lets the next query go. False when draining.
+    fn pace(&self, state: &mut State, wanted: usize) -> bool {
+        match self.load {
+            Load::Closed => self.ledger.wait_for_room(wanted, self.max_in_flight),
+            Load::Open { .. } => {
+                let start = *state.start_ns.get_or_insert_with(monotonic_ns);
+                let due = start + state.next_offset_ns;
+                loop {
+                    let now = monotonic_ns();
+                    if now >= due {
+                        return !self.ledger.is_draining();
+                    }
+                    if !self.ledger.sleep(Duration::from_nanos(due - now)) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether another query may join a batch that has one already.
+    fn is_due(&self, state: &State) -> bool {
+        match (self.load, state.start_ns) {
+            (Load::Open { .. }, Some(start)) => start + state.next_offset_ns <= monotonic_ns(),
+            _ => true,
+        }
+    }
+
+    fn stamp(&self, state: &mut State, event: &Event, position: u64) -> Pending {
+        let emitted_ns = monotonic_ns();
+        let intended_ns = match (self.load, state.start_ns) {
+            (Load::Open { rate, arrivals }, Some(start)) => {
+                let intended = start + state.next_offset_ns;
+                let mean_ns = 1e9 / rate;
+                let gap_ns = match arrivals {
+                    // From the position, so that rounding does not add up.
+                    Arrivals::Fixed => ((position + 1) as f64 * mean_ns) as u64 - state.next_offset_ns,
+                    Arrivals::Poisson => (-libm::log(1.0 - state.gaps.unit()) * mean_ns) as u64,
+                };
+                state.next_offset_ns += gap_ns;
+                intended
+            }
+            _ => emitted_ns,
+        };
+        let lateness = emitted_ns.saturating_sub(intended_ns);
+        state.emitted.late += u64::from(lateness > LATE_NS);
+        state.emitted.worst_lateness_ns = state.emitted.worst_lateness_ns.max(lateness);
+        state.emitted.queries += 1;
+        let timed = position >= self.warmup;
+        if timed {
+            state.emitted.first_timed_ns.get_or_insert(emitted_ns);
+        }
+        Pending { intended_ns, emitted_ns, event_time_ns: event.header.event_time_ns, timed }
+    }
+
+    fn encode(&self, events: &[(Event, Option<Pending>)]) -> Vec<u8> {
+        let queries: Vec<(u64, Pending)> =
+            (events.iter()).filter_map(|(event, pending)| Some((event.header.seq, (*pending)?))).collect();
+        let now_event_ns = events.first().map_or(i64::MIN, |(event, _)| event.header.event_time_ns);
+        let watermark_ns = self.ledger.emit(&queries, now_event_ns);
+        let mut batch = Vec::new();
+        for (event, _) in events {
+            frame::push(&mut batch, Header { watermark_ns, ..event.header }, &event.body, b"");
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bench_dataflow::frame::frames;
+    use bench_workloads::schedule::{QUERY_SOURCE, ScheduleConfig};
+
+    use super::*;
+    use crate::run::plan::tests::plan;
+
+    fn emitter(plan: &Plan) -> (Emitter, Arc<Ledger>) {
+        let ledger = Arc::new(Ledger::default());
+        let schedule = Schedule::new(ScheduleConfig {
+            seed: plan.seed,
+            queries: plan.num_tasks,
+            params: plan.params.clone(),
+            corpus: None,
+        });
+        (Emitter::new(plan, schedule, Arc::clone(&ledger)), ledger)
+    }
+
+    fn queries(batch: &[u8]) -> Vec<u64> {
+        let all = frames(batch).map(|frame| frame.unwrap().header);
+        all.filter(|header| header.port == QUERY_SOURCE).map(|header| header.seq).collect()
+    }
+
+    #[test]
+    fn batches_hold_the_wanted_queries_and_the_stream_ends() {
+        let (emitter, ledger) = emitter(&Plan { num_tasks: 40, ..plan() });
+        let mut sizes = Vec::new();
+        while let Some(batch) = emitter.next(16) {
+            let seqs = queries(&batch);
+            sizes.push(seqs.len());
+            seqs.into_iter().for_each(|seq| {
+                assert!(matches!(ledger.settle(seq), super::super::ledger::Settled::First(_)))
+            });
+        }
+        assert_eq!(sizes, [16, 16, 8]);
+        assert!(!emitter.emitted().cut_short);
+    }
+
+    #[test]
+    fn warm_up_queries_are_not_timed() {
+        let (emitter, ledger) = emitter(&Plan { num_tasks: 16, warmup_items: 5, ..plan() });
+        emitter.next(16);
+        let timed = ledger.unanswered().iter().filter(|(_, pending)| pending.timed).count();
+        assert_eq!(timed, 11);
+    }
+
+    #[test]
+    fn an_open_load_keeps_its_intended_times() {
+        let load = Load::Open { rate: 1_000.0, arrivals: Arrivals::Fixed };
+        let (emitter, ledger) = emitter(&Plan { num_tasks: 20, load, ..plan() });
+        while emitter.next(4).is_some() {}
+        let pending = ledger.unanswered();
+        let intended: Vec<u64> =
+            pending.iter().map(|(_, p)| p.intended_ns - pending[0].1.intended_ns).collect();
+        assert_eq!(intended, (0..20).map(|i| i * 1_000_000).collect::<Vec<u64>>());
+        assert!(pending.iter().all(|(_, p)| p.emitted_ns >= p.intended_ns));
+    }
+
+    #[test]
+    fn poisson_arrivals_are_seeded_and_keep_the_mean() {
+        let load = Load::Open { rate: 1e6, arrivals: Arrivals::Poisson };
+        let intended = || {
+            let (emitter, ledger) = emitter(&Plan { num_tasks: 2_000, load, ..plan() });
+            while emitter.next(64).is_some() {}
+            let all = ledger.unanswered();
+            all.iter().map(|(_, p)| p.intended_ns - all[0].1.intended_ns).collect::<Vec<_>>()
+        };
+        let one = intended();
+        assert_eq!(one, intended());
+        let mean = one[1_999] as f64 / 1_999.0;
+        assert!((900.0..1_100.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_drain_ends_the_stream_and_says_so() {
+        let (emitter, ledger) = emitter(&plan());
+        emitter.next(16);
+        ledger.drain();
+        assert!(emitter.next(16).is_none() && emitter.emitted().cut_short);
+    }
+}

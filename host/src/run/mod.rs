@@ -1,0 +1,18 @@
+//! A run, from the plan to the record.
+//!
+//! [`plan`] says what to do; [`supervise`] starts the runner process and keeps its results;
+//! [`operation`] is what happens inside that process, with [`emitter`], [`sink`] and [`ledger`] as
+//! the measured ends of the plugin's work and [`guest`] as what the plugin can ask for.
+
+pub mod canonical_json;
+pub mod emitter;
+pub mod guest;
+pub mod input_plan;
+pub mod ledger;
+pub mod machine;
+pub mod monitor;
+pub mod operation;
+pub mod plan;
+pub mod sink;
+pub mod supervise;
+pub mod validity;

@@ -1,0 +1,314 @@
+//! The run itself, inside the runner process: load the plugin, give it a host object, measure.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use abi_stable::std_types::RVec;
+use bench_plugin_api::v1;
+use bench_workloads::instance::monotonic_ns;
+use bench_workloads::schedule::{DOC_SOURCE, prefill};
+use bench_workloads::workload::{Scores, Workload};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::emitter::{Emitted, Emitter};
+use super::guest::{Guest, RunEvent, WorkloadLibrary};
+use super::ledger::Ledger;
+use super::monitor;
+use super::plan::Plan;
+use super::sink::{OperatorUse, Sink, Sunk, output_digest, read_items};
+use crate::plugins::isolate::{Channel, Operation};
+use crate::plugins::load::load;
+use crate::plugins::vet::Vetted;
+use crate::plugins::{Error, ErrorKind};
+use crate::results::histogram::{self, Interval};
+use crate::results::units::Millis;
+
+/// File names inside the scratch directory of a run.
+pub const ITEMS_FILE: &str = "items.bin";
+/// As [`ITEMS_FILE`].
+pub const HISTOGRAM_FILE: &str = histogram::FILE_NAME;
+
+/// One run of one plan through one plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRequest {
+    pub plugin: Vetted,
+    pub plan: Plan,
+    pub run_id: String,
+    pub library: Option<WorkloadLibrary>,
+    /// The run's own directory: results of the runner, temporary files of the plugin.
+    pub scratch: PathBuf,
+    /// Further `extra` entries of the spec.
+    pub extra: Vec<(String, String)>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunReply {
+    pub backend: Account,
+    pub measured: Measured,
+}
+
+/// The backend's own account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    pub elapsed_seconds: f64,
+    pub items_processed: u64,
+    pub metrics: Map<String, Value>,
+}
+
+/// What the host measured. Times are monotonic nanoseconds or seconds as named.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measured {
+    pub wall_seconds: f64,
+    pub emitted: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Emitted and never answered.
+    pub missing: u64,
+    pub timed: u64,
+    pub timed_completed: u64,
+    pub duplicates: u64,
+    pub unexpected: u64,
+    pub join_empty: u64,
+    /// Completed timed items per second, from the first timed emission to the last answer.
+    pub throughput: f64,
+    pub latency_p50: Option<Millis>,
+    pub latency_p95: Option<Millis>,
+    pub latency_p99: Option<Millis>,
+    pub service_p50: Option<Millis>,
+    pub service_p99: Option<Millis>,
+    pub output_digest: String,
+    pub operators: Vec<(String, OperatorUse)>,
+    pub workers: Vec<(u32, u64)>,
+    /// Sums over timed queries: inside operators, and between them.
+    pub operator_seconds: f64,
+    pub between_seconds: f64,
+    pub late: u64,
+    pub worst_lateness_seconds: f64,
+    pub reasons: Vec<String>,
+    pub scores: Option<Scores>,
+    /// The stream was cut short by the user.
+    pub partial: bool,
+    pub cpu_seconds: f64,
+    pub peak_rss_bytes: u64,
+    pub simd: String,
+}
+
+/// The operation that runs a plan.
+pub struct Run;
+
+impl Operation for Run {
+    const NAME: &'static str = "run";
+    type Request = RunRequest;
+    type Reply = RunReply;
+    type Event = RunEvent;
+
+    fn subject(request: &RunRequest) -> String {
+        format!("backend `{}`", request.plugin.name)
+    }
+
+    fn execute(request: RunRequest, channel: &Channel<RunEvent>) -> Result<RunReply, Error> {
+        let backend = load(&request.plugin, &|phase| channel.phase(phase))?;
+        channel.phase("is_available");
+        let answer = backend.availability();
+        if !answer.available {
+            return Err(Error::new(ErrorKind::Unavailable, answer.detail, answer.remedy));
+        }
+        channel.phase("open workload");
+        let guest = Arc::new(guest(&request, channel).map_err(host_error)?);
+        let reporting = Reporting::start(Arc::clone(&guest));
+        channel.phase("run");
+        let started_ns = monotonic_ns();
+        let result = backend.run(spec(&request), guest.host_box());
+        let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
+        drop(reporting);
+        channel.phase("measure");
+        channel.drop_after_answer(backend);
+        let account = result?;
+        let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
+        let metrics = account.metrics.into_iter().map(|pair| {
+            let text = pair.value.into_string();
+            let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            (pair.key.into_string(), value)
+        });
+        let backend = Account {
+            elapsed_seconds: account.elapsed_seconds,
+            items_processed: account.items_processed,
+            metrics: metrics.collect(),
+        };
+        Ok(RunReply { backend, measured })
+    }
+}
+
+fn host_error(cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Host, cause.to_string(), "")
+}
+
+fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box<dyn std::error::Error>> {
+    let plan = &request.plan;
+    let workload = Workload::with_texts(plan.open_spec())?;
+    let ledger = Arc::new(Ledger::default());
+    let items = File::create(request.scratch.join(ITEMS_FILE))?;
+    Ok(Guest {
+        emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
+        sink: Sink::new(Arc::clone(&ledger), workload.graph().nodes.len(), items, workload.judge()),
+        workload,
+        ledger,
+        library: request.library.clone(),
+        channel: channel.clone(),
+    })
+}
+
+fn spec(request: &RunRequest) -> v1::WorkloadSpec {
+    let plan = &request.plan;
+    let pair = |key: &str, value: String| v1::Pair { key: key.into(), value: value.into() };
+    let mut extra = RVec::from(vec![
+        pair("nodes", plan.nodes.to_string()),
+        pair("parity_batch_size", plan.parity_batch_size.to_string()),
+        pair("max_in_flight", plan.max_in_flight.to_string()),
+        pair("seed", plan.seed.to_string()),
+        pair("run_id", request.run_id.clone()),
+        pair("temp_dir", request.scratch.display().to_string()),
+        pair("operator_attempts", plan.params.operator_attempts.to_string()),
+    ]);
+    extra.extend(request.extra.iter().map(|(key, value)| pair(key, value.clone())));
+    v1::WorkloadSpec {
+        name: plan.workload.as_str().into(),
+        total_items: u64::from(plan.num_tasks),
+        parallelism: plan.parallelism,
+        scheduler_name: plan.scheduler.as_str().into(),
+        extra,
+    }
+}
+
+fn measure(
+    request: &RunRequest,
+    guest: &Guest,
+    wall_seconds: f64,
+) -> Result<Measured, Box<dyn std::error::Error>> {
+    let emitted = guest.emitter.emitted();
+    let sunk = guest.sink.close()?;
+    let unanswered = guest.ledger.unanswered();
+    let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
+        .filter(|item| item.as_ref().map_or(true, |item| item.ok))
+        .map(|item| item.map(|item| (item.query_id, item.digest)))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    save_histogram(request, &sunk, wall_seconds)?;
+    let usage = monitor::own_usage();
+    Ok(Measured {
+        wall_seconds,
+        emitted: emitted.queries,
+        completed: sunk.completed,
+        failed: sunk.failed,
+        missing: unanswered.len() as u64,
+        timed: sunk.timed_completed
+            + sunk.timed_failed
+            + unanswered.iter().filter(|(_, p)| p.timed).count() as u64,
+        timed_completed: sunk.timed_completed,
+        duplicates: sunk.duplicates,
+        unexpected: sunk.unexpected,
+        join_empty: sunk.join_empty,
+        throughput: throughput(&emitted, &sunk),
+        latency_p50: sunk.response.quantile(0.50),
+        latency_p95: sunk.response.quantile(0.95),
+        latency_p99: sunk.response.quantile(0.99),
+        service_p50: sunk.service.quantile(0.50),
+        service_p99: sunk.service.quantile(0.99),
+        output_digest: output_digest(pairs),
+        operators: operators(request, guest, &sunk),
+        workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
+        operator_seconds: sunk.busy_ns as f64 / 1e9,
+        between_seconds: sunk.between_ns as f64 / 1e9,
+        late: emitted.late,
+        worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
+        reasons: sunk.reasons,
+        scores: sunk.scores,
+        partial: emitted.cut_short,
+        cpu_seconds: usage.cpu_seconds,
+        peak_rss_bytes: usage.peak_bytes,
+        simd: bench_workloads::vector::kernel_name().to_owned(),
+    })
+}
+
+fn throughput(emitted: &Emitted, sunk: &Sunk) -> f64 {
+    match (emitted.first_timed_ns, sunk.last_ns) {
+        (Some(first), Some(last)) if last > first => {
+            sunk.timed_completed as f64 * 1e9 / (last - first) as f64
+        }
+        _ => 0.0,
+    }
+}
+
+fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> crate::results::Result<()> {
+    let interval = |tag: &str, latencies: &histogram::LatencyHistogram| Interval {
+        tag: Some(tag.to_owned()),
+        start: Duration::ZERO,
+        length: Duration::from_secs_f64(wall_seconds),
+        latencies: latencies.clone(),
+    };
+    let intervals = [interval("response", &sunk.response), interval("service", &sunk.service)];
+    let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
+    histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
+}
+
+/// Records and time per operator. Documents end in the join, so their spans ride on whichever query
+/// comes next: how many there were is known exactly only from what the queries had to wait for.
+fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
+    let graph = guest.workload.graph();
+    let documents = sunk.docs_seen.saturating_sub(prefill(&request.plan.params));
+    graph
+        .operators()
+        .map(|node| {
+            let mut usage = sunk.operators[node.id as usize];
+            if graph.inputs(node.id).all(|edge| edge.from == u32::from(DOC_SOURCE)) {
+                usage.records = documents;
+            }
+            (node.name.clone(), usage)
+        })
+        .collect()
+}
+
+/// Tells the host how far the run is, ten times a second, and passes a drain on.
+struct Reporting {
+    done: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reporting {
+    fn start(guest: Arc<Guest>) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(100));
+                let (finished, failed) = guest.sink.progress();
+                let in_flight = guest.ledger.in_flight() as u64;
+                guest.channel.event(RunEvent::Progress {
+                    emitted: finished + in_flight,
+                    finished,
+                    failed,
+                    in_flight,
+                });
+                if guest.channel.is_draining() {
+                    guest.ledger.drain();
+                }
+            }
+        });
+        Self { done, thread: Some(thread) }
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A reporter that panicked has nothing more to report.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! One run from the outside: start the runner process, watch it, check its answer, keep the results.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::guest::{RunEvent, WorkloadLibrary};
+use super::machine::{CpuTimes, Disturbance, Profile};
+use super::monitor::{TreeMonitor, Usage};
+use super::operation::{HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::plan::Plan;
+use super::sink::read_items;
+use super::validity::Finding;
+use crate::plugins::describe::Description;
+use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, Stop, Wish};
+use crate::plugins::vet::Vetted;
+use crate::results::time::UtcTime;
+use crate::results::units::{Fraction, ItemsPerSecond, Seconds};
+use crate::results::{self, OutputLock, Record, ReproManifest, atomic, csv, jsonl, manifest};
+
+/// What a run needs besides its plan.
+pub struct Job<'a> {
+    pub plan: &'a Plan,
+    pub plugin: &'a Vetted,
+    pub description: &'a Description,
+    pub run_id: &'a str,
+    pub repeat_index: u32,
+    pub output_dir: &'a Path,
+    pub library: Option<WorkloadLibrary>,
+    pub memory_limit: Option<u64>,
+    /// Further entries of the record's `extra`.
+    pub extra: Map<String, Value>,
+}
+
+/// What a user sees of a run while it goes on.
+pub trait Watcher {
+    fn event(&mut self, event: &RunEvent);
+    fn phase(&mut self, phase: &str);
+}
+
+/// A run that ended with a record.
+#[derive(Debug)]
+pub struct Finished {
+    pub record: Record,
+    pub measured: Measured,
+    pub findings: Vec<Finding>,
+    /// Folder with the run's items, histogram and log.
+    pub folder: PathBuf,
+}
+
+/// A run that ended without one.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{}", sentence(.0))]
+    Child(Box<Failure>),
+    #[error("{backend} did not answer as it must: {}", .wrongs.join("; "))]
+    Dishonest { backend: String, wrongs: Vec<String>, measured: Box<Measured> },
+    #[error(transparent)]
+    Results(#[from] results::Error),
+    #[error("{what}: {cause}")]
+    Io { what: String, cause: io::Error },
+}
+
+fn sentence(failure: &Failure) -> String {
+    let mut text = format!("{} {}", failure.subject, failure.reason());
+    let remedy = failure.remedy();
+    if !remedy.is_empty() {
+        text.push_str("\n  ");
+        text.push_str(&remedy);
+    }
+    text
+}
+
+impl Job<'_> {
+    /// The run's own folder below the output directory.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        let name = format!("{}-{}-{}", self.run_id, self.description.name, self.repeat_index);
+        self.output_dir.join("runs").join(name)
+    }
+
+    /// Runs, measures and writes the artefacts.
+    ///
+    /// # Errors
+    /// When there is no result, or it cannot be believed, or it cannot be kept.
+    pub fn run(&self, watcher: &mut dyn Watcher, stop: &Stop) -> Result<Finished, RunError> {
+        let folder = self.folder();
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |cause| RunError::Io { what, cause }
+        };
+        fs::create_dir_all(&folder).map_err(io(&format!("creating {}", folder.display())))?;
+        let scratch =
+            tempfile::Builder::new().prefix("bench-").tempdir().map_err(io("a temporary directory"))?;
+        let before = CpuTimes::read();
+        let (reply, usage, remarks) = self.call(&folder, scratch.path(), watcher, stop)?;
+        let disturbance =
+            before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
+        let RunReply { backend, measured } = reply;
+        self.check(&measured)?;
+        let findings = Finding::of(self.plan, &measured, disturbance);
+        keep_items(scratch.path(), &folder, &measured).map_err(io("the items file"))?;
+        fs::copy(scratch.path().join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE))
+            .map_err(io("the latency histogram"))?;
+        let mut extra = self.extra(&measured, usage, disturbance, &findings, &folder);
+        extra.insert(
+            "backend_account".into(),
+            json!({
+                "elapsed_seconds": backend.elapsed_seconds,
+                "items_processed": backend.items_processed,
+                "metrics": backend.metrics,
+            }),
+        );
+        if !remarks.is_empty() {
+            extra.insert("remarks".into(), json!(remarks));
+        }
+        let record = self.record(&measured, extra)?;
+        self.write(&record)?;
+        Ok(Finished { record, measured, findings, folder })
+    }
+
+    fn call(
+        &self,
+        folder: &Path,
+        scratch: &Path,
+        watcher: &mut dyn Watcher,
+        stop: &Stop,
+    ) -> Result<(RunReply, Usage, Vec<Remark>), RunError> {
+        let limits = Limits {
+            timeout: self.plan.timeout,
+            memory: self.memory_limit,
+            cancel_grace: Duration::from_secs(5),
+            ..Limits::default()
+        };
+        let log_path = folder.join("run.log");
+        let runner = Runner { limits, log: Some(log_path.clone()), ..Runner::default() };
+        let request = RunRequest {
+            plugin: self.plugin.clone(),
+            plan: self.plan.clone(),
+            run_id: self.run_id.to_owned(),
+            library: self.library.clone(),
+            scratch: scratch.to_owned(),
+            extra: Vec::new(),
+        };
+        let mut log = File::options().append(true).create(true).open(&log_path).ok();
+        let mut monitor = None;
+        let answer = runner.call::<Run>(
+            request,
+            &mut |notice| {
+                match notice {
+                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
+                    Notice::Phase(phase) => watcher.phase(&phase),
+                    Notice::Event(event) => {
+                        if let (RunEvent::Log { level, target, message }, Some(log)) = (&event, &mut log) {
+                            // The log is a convenience: a full disk must not end the run.
+                            let _ = writeln!(log, "{} {target}: {message}", level_name(*level));
+                        }
+                        watcher.event(&event);
+                    }
+                }
+                Wish::Continue
+            },
+            stop,
+        );
+        let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
+        let answer = answer.map_err(|failure| RunError::Child(failure))?;
+        Ok((answer.reply, usage, answer.remarks))
+    }
+
+    /// Items in must equal items out plus failed items, each once.
+    fn check(&self, measured: &Measured) -> Result<(), RunError> {
+        let mut wrongs = Vec::new();
+        let mut count = |n: u64, what: &str| {
+            if n > 0 {
+                wrongs.push(format!("{n} {what}"));
+            }
+        };
+        count(measured.missing, "queries were never answered");
+        count(measured.duplicates, "answers were duplicates");
+        count(measured.unexpected, "answers were to queries that were never asked");
+        if !measured.partial {
+            count(
+                u64::from(self.plan.num_tasks).saturating_sub(measured.emitted),
+                "queries were never read from the source",
+            );
+        }
+        if wrongs.is_empty() {
+            return Ok(());
+        }
+        let backend = format!("backend `{}`", self.description.name);
+        Err(RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) })
+    }
+
+    fn record(&self, measured: &Measured, extra: Map<String, Value>) -> Result<Record, RunError> {
+        let succeeded = measured.timed_completed;
+        let record = Record {
+            backend: self.description.name.to_string(),
+            workload: self.plan.workload.clone(),
+            run_id: self.run_id.to_owned(),
+            seed: self.plan.seed,
+            nodes: self.plan.nodes,
+            parallelism: self.plan.parallelism,
+            throughput: ItemsPerSecond::new(measured.throughput)?,
+            latency_p50: measured.latency_p50,
+            latency_p95: measured.latency_p95,
+            latency_p99: measured.latency_p99,
+            success_rate: Fraction::of(succeeded, measured.timed).unwrap_or(Fraction::new(0.0)?),
+            duration_seconds: Seconds::new(measured.wall_seconds)?,
+            timestamp: UtcTime::now(),
+            config_hash: Some(self.plan.config_hash()?),
+            extra,
+        };
+        record.validate()?;
+        Ok(record)
+    }
+
+    fn extra(
+        &self,
+        measured: &Measured,
+        usage: Usage,
+        disturbance: Option<Disturbance>,
+        findings: &[Finding],
+        folder: &Path,
+    ) -> Map<String, Value> {
+        let relative = folder.strip_prefix(self.output_dir).unwrap_or(folder);
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let operators: Map<String, Value> = measured
+            .operators
+            .iter()
+            .map(|(name, usage)| {
+                (name.clone(), json!({"records": usage.records, "busy_seconds": seconds(usage.busy_ns)}))
+            })
+            .collect();
+        let mut extra = Map::new();
+        let mut put = |key: &str, value: Value| extra.insert(key.to_owned(), value);
+        put(
+            "backend_hash",
+            super::canonical_json::sha256_hex(self.description.name.to_string().as_bytes()).into(),
+        );
+        put("scheduler", self.plan.scheduler.clone().into());
+        put("repeat_index", self.repeat_index.into());
+        put("repeats", self.plan.repeat.into());
+        put("partial", measured.partial.into());
+        put("output_digest", measured.output_digest.clone().into());
+        put(
+            "items",
+            json!({
+                "emitted": measured.emitted,
+                "completed": measured.completed,
+                "failed": measured.failed,
+                "join_empty": measured.join_empty,
+                "warmup": self.plan.warmup_items,
+                "timed": measured.timed,
+            }),
+        );
+        put("failure_reasons", json!(measured.reasons));
+        put("operators", operators.into());
+        put(
+            "attribution",
+            json!({
+                "operator_seconds": measured.operator_seconds,
+                "between_operators_seconds": measured.between_seconds,
+            }),
+        );
+        put("service_latency", json!({"p50": measured.service_p50, "p99": measured.service_p99}));
+        put("load", json!(self.plan.load));
+        put("late_arrivals", measured.late.into());
+        put("memory_peak_bytes", usage.peak_bytes.max(measured.peak_rss_bytes).into());
+        put("cpu_seconds", usage.cpu_seconds.max(measured.cpu_seconds).into());
+        put("processes_peak", usage.processes.into());
+        put(
+            "workers",
+            json!(
+                measured.workers.iter().map(|(pid, n)| json!({"pid": pid, "spans": n})).collect::<Vec<_>>()
+            ),
+        );
+        if let Some(scores) = &measured.scores {
+            put("quality", json!(scores));
+        }
+        put("items_file", relative.join("items.csv").display().to_string().into());
+        put("latency_histogram", relative.join(HISTOGRAM_FILE).display().to_string().into());
+        put(
+            "plugin",
+            json!({
+                "version": self.description.plugin_version,
+                "api": self.description.api_version,
+                "abi": self.description.abi,
+                "sha256": self.description.sha256,
+            }),
+        );
+        put("runtime_version", self.description.availability.detail.clone().into());
+        put("workloads_sha256", json!(self.library.as_ref().map(|library| &library.sha256)));
+        put("bench_version", env!("CARGO_PKG_VERSION").into());
+        put("simd", measured.simd.clone().into());
+        put("host", json!(Profile::read()));
+        put("disturbance", json!(disturbance));
+        put(
+            "validity",
+            json!({
+                "verdict": if findings.is_empty() { "VALID" } else { "INVALID" },
+                "findings": findings.iter().map(Finding::written).collect::<Vec<_>>(),
+            }),
+        );
+        put("effective_config", self.plan.fingerprint());
+        extra.extend(self.extra.clone());
+        extra
+    }
+
+    fn write(&self, record: &Record) -> Result<(), RunError> {
+        let lock = OutputLock::acquire(self.output_dir, results::lock::DEFAULT_WAIT)?;
+        jsonl::append(&lock, std::slice::from_ref(record))?;
+        csv::regenerate(&lock)?;
+        let plan = self.plan.input_plan()?;
+        manifest::write(
+            &lock,
+            &ReproManifest {
+                seed: self.plan.seed,
+                config_hash: self.plan.config_hash()?,
+                warmup_items: self.plan.warmup_items.into(),
+                parity_batch_size: self.plan.parity_batch_size.into(),
+                deterministic_shuffle_version: bench_workloads::shuffle::SHUFFLE_VERSION.into(),
+                sampling_strategy: Some("deterministic_shuffle_v1".into()),
+                input_plan: Some(manifest::InputPlanSummary {
+                    digest: plan.digest()?,
+                    items: self.plan.num_tasks.into(),
+                    batches: plan.batches.len() as u64,
+                }),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// Turns the runner's items into the file people read: one row a query, one column a stage.
+fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<()> {
+    let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
+    let nodes: Vec<(usize, &str)> =
+        measured.operators.iter().enumerate().map(|(i, (name, _))| (i, name.as_str())).collect();
+    let write = |file: &mut File| -> io::Result<()> {
+        let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
+        let fixed = ["query_id", "ok", "timed", "digest", "latency_ms", "service_ms"];
+        writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
+        for item in items {
+            let item = item?;
+            let digest: String = item.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let ms = |ns: u64| format!("{:.3}", ns as f64 / 1e6);
+            let fixed = [
+                item.query_id.clone(),
+                item.ok.to_string(),
+                item.timed.to_string(),
+                digest,
+                ms(item.response_ns),
+                ms(item.service_ns),
+            ];
+            let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, node + FIRST_OPERATOR));
+            writer.write_record(fixed.into_iter().chain(stages))?;
+        }
+        writer.flush()
+    };
+    atomic::write_with(&folder.join("items.csv"), |file| {
+        write(file).map_err(|cause| results::Error::Io {
+            action: "write",
+            path: folder.join("items.csv"),
+            source: cause,
+        })
+    })
+    .map_err(io::Error::other)
+}
+
+/// Operators follow the two sources in every graph.
+const FIRST_OPERATOR: usize = 2;
+
+fn stage_digest(stages: &[u64], node: usize) -> String {
+    match stages.get(node) {
+        Some(0) | None => String::new(),
+        Some(digest) => format!("{digest:016x}"),
+    }
+}
+
+fn level_name(level: u8) -> &'static str {
+    match level {
+        1 => "ERROR",
+        2 => "WARN",
+        3 => "INFO",
+        4 => "DEBUG",
+        _ => "TRACE",
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether a run may be read as a measurement, and if not, what to do about it.
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Disturbance;
+use super::operation::Measured;
+use super::plan::Plan;
+
+/// Fewest timed items that say anything about throughput.
+const FEWEST_ITEMS: u64 = 20;
+/// Largest share of failed items.
+const MOST_FAILED: f64 = 0.01;
+/// Largest share of late arrivals.
+const MOST_LATE: f64 = 0.01;
+/// Largest share of CPU time stolen by the hypervisor.
+const MOST_STEAL: f64 = 0.02;
+/// Largest share of CPU time used by other processes.
+const MOST_OTHERS: f64 = 0.15;
+
+/// One reason to doubt a run. Every variant says cause and mend.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    Partial,
+    TooFewItems { timed: u64 },
+    FailedItems { failed: u64, of: u64 },
+    LateGenerator { late: u64, of: u64 },
+    CpuSteal { share: f64 },
+    OtherLoad { share: f64 },
+}
+
+/// A finding as the record keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub code: String,
+    pub message: String,
+    pub mend: String,
+}
+
+impl Finding {
+    /// Everything that is to be said against a run.
+    #[must_use]
+    pub fn of(plan: &Plan, measured: &Measured, disturbance: Option<Disturbance>) -> Vec<Self> {
+        let mut findings = Vec::new();
+        if measured.partial {
+            findings.push(Self::Partial);
+        }
+        if measured.timed < FEWEST_ITEMS {
+            findings.push(Self::TooFewItems { timed: measured.timed });
+        }
+        let failed = measured.failed + measured.missing;
+        if failed as f64 > MOST_FAILED * measured.emitted as f64 {
+            findings.push(Self::FailedItems { failed, of: measured.emitted });
+        }
+        if measured.late as f64 > MOST_LATE * f64::from(plan.num_tasks) {
+            findings.push(Self::LateGenerator { late: measured.late, of: measured.emitted });
+        }
+        if let Some(disturbance) = disturbance {
+            if disturbance.steal > MOST_STEAL {
+                findings.push(Self::CpuSteal { share: disturbance.steal });
+            }
+            if disturbance.others > MOST_OTHERS {
+                findings.push(Self::OtherLoad { share: disturbance.others });
+            }
+        }
+        findings
+    }
+
+    /// Stable name.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::TooFewItems { .. } => "too_few_items",
+            Self::FailedItems { .. } => "failed_items",
+            Self::LateGenerator { .. } => "late_generator",
+            Self::CpuSteal { .. } => "cpu_steal",
+            Self::OtherLoad { .. } => "other_load",
+        }
+    }
+
+    /// The cause.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        match self {
+            Self::Partial => "the run was cut short by the user".to_owned(),
+            Self::TooFewItems { timed } => {
+                format!(
+                    "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
+                )
+            }
+            Self::FailedItems { failed, of } => {
+                format!("{failed} of {of} items failed or were never answered")
+            }
+            Self::LateGenerator { late, of } => {
+                format!("the generator was more than 5 ms late for {late} of {of} arrivals")
+            }
+            Self::CpuSteal { share } => format!("the hypervisor took {} of the CPU time", percent(*share)),
+            Self::OtherLoad { share } => format!("other processes used {} of the CPU time", percent(*share)),
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Self::Partial => "run it again and let it finish",
+            Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
+            Self::FailedItems { .. } => "see the reasons in extra.failure_reasons and the log",
+            Self::LateGenerator { .. } => "lower --rate, or leave a core to the generator",
+            Self::CpuSteal { .. } => {
+                "run on a machine of your own, or repeat with --repeat until it is quiet"
+            }
+            Self::OtherLoad { .. } => "stop other work on this machine and run again",
+        }
+    }
+
+    /// As the record keeps it.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        Written { code: self.code().into(), message: self.message(), mend: self.mend().into() }
+    }
+}

@@ -1,0 +1,162 @@
+//! A plugin that misbehaves as `HOSTILE` says: `<phase>:<what>`, for example `is_available:abort`.
+//! Without the variable it behaves.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use bench_plugin_api::prelude::*;
+
+unsafe extern "C" {
+    safe fn _exit(code: i32) -> !;
+    safe fn abort() -> !;
+    fn fork() -> i32;
+    safe fn setsid() -> i32;
+    safe fn close(fd: i32) -> i32;
+    safe fn open(path: *const std::ffi::c_char, flags: i32) -> i32;
+    safe fn raise(signal: i32) -> i32;
+    safe fn kill(pid: i32, signal: i32) -> i32;
+    safe fn getppid() -> i32;
+}
+
+fn ignore<T>(_: T) {}
+
+fn misbehave(phase: &str) {
+    let Ok(wish) = std::env::var("HOSTILE") else { return };
+    let Some(what) = wish.strip_prefix(phase).and_then(|rest| rest.strip_prefix(':')) else { return };
+    match what {
+        "panic" => panic!("hostile on purpose"),
+        "abort" => {
+            eprintln!("about to abort");
+            abort()
+        }
+        // SAFETY: not at all; that is the point.
+        "segfault" => unsafe { std::ptr::null_mut::<u8>().add(8).write_volatile(1) },
+        "overflow" => ignore(overflow(0)),
+        "exit0" => _exit(0),
+        "exit7" => std::process::exit(7),
+        "hang" => std::thread::sleep(Duration::from_secs(3600)),
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        "outlive" => outlive(),
+        "children" => {
+            for _ in 0..50 {
+                let _ = std::process::Command::new("sleep").arg("61.5").spawn();
+            }
+        }
+        "flood" => {
+            let line = [b'x'; 8191];
+            for _ in 0..32_768 {
+                let _ = std::io::stdout().write_all(&line);
+                let _ = std::io::stderr().write_all(b"\n");
+            }
+        }
+        "closefds" => (0..1024).for_each(|fd| ignore(close(fd))),
+        "replacefds" => {
+            (0..1024).for_each(|fd| ignore(close(fd)));
+            (0..64).for_each(|_| ignore(open(c"/dev/null".as_ptr(), 1)));
+        }
+        "closehang" => {
+            (0..1024).for_each(|fd| ignore(close(fd)));
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+        "garbage" => {
+            // Whatever descriptor the channel has: one of these.
+            for fd in 3..32 {
+                let _ = std::fs::OpenOptions::new()
+                    .write(true)
+                    .open(format!("/proc/self/fd/{fd}"))
+                    .and_then(|mut file| file.write_all(b"garbage\n"));
+                write_raw(fd);
+            }
+        }
+        "sigterm" => ignore(raise(15)),
+        "killgroup" => ignore(kill(0, 15)),
+        "killwarden" => {
+            kill(getppid(), 9);
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        "memory" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(vec![1_u8; 16 << 20]);
+            }
+        }
+        other => eprintln!("unknown wish {other}"),
+    }
+}
+
+fn write_raw(fd: i32) {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the file is forgotten, so the descriptor is not closed; writing to one that is not
+    // ours is what this fixture is for.
+    let mut file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    let _ = file.write_all(b"garbage\n");
+}
+
+#[allow(unconditional_recursion)]
+fn overflow(depth: u64) -> u64 {
+    let pad = std::hint::black_box([depth; 512]);
+    overflow(depth + 1) + pad[7]
+}
+
+/// Double fork and a new session: a daemon that holds stdout and stderr open.
+fn outlive() {
+    // SAFETY: the children only call async-signal-safe functions before exec.
+    unsafe {
+        if fork() == 0 {
+            setsid();
+            if fork() == 0 {
+                use std::os::unix::process::CommandExt as _;
+                let _ = std::process::Command::new("sleep").arg("60.5").exec();
+            }
+            _exit(0);
+        }
+    }
+    std::thread::sleep(Duration::from_millis(50));
+}
+
+struct Hostile;
+
+impl Default for Hostile {
+    fn default() -> Self {
+        misbehave("create");
+        Self
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        misbehave("drop");
+    }
+}
+
+impl Backend for Hostile {
+    const NAME: &'static str = "hostile";
+
+    fn is_available(&self) -> Availability {
+        misbehave("is_available");
+        Availability::missing("it is hostile", "rm libbackend_hostile.so")
+    }
+
+    fn run(&self, _: &Spec, _: &Host) -> Result<Finished, Error> {
+        misbehave("run");
+        Ok(Finished::default())
+    }
+
+    fn extension(&self, _: &str, _: &str) -> Option<String> {
+        misbehave("extension");
+        (std::env::var("HOSTILE").as_deref() == Ok("extension:notjson")).then(|| "{".to_owned())
+    }
+}
+
+extern "C" fn constructor() {
+    misbehave("load");
+}
+
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+export_backend!(Hostile);

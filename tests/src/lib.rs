@@ -1,0 +1,1 @@
+//! What the whole-binary tests share: the staged binary, and folders of its plugins.

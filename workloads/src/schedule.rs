@@ -1,0 +1,282 @@
+//! The one schedule of events that every backend gets.
+//!
+//! Queries and documents in event-time order, with sequence numbers, a function of the seed and the
+//! configuration alone. Query `i` has event time `i / query_qps`; document `k` has
+//! `(k - prefill) / doc_qps`, so that the window is full when the first query comes: the first
+//! `prefill` documents are part of the prepared state and are not emitted. Which question stands at
+//! position `i` is decided by `deterministic_shuffle_v1`.
+//!
+//! Where consecutive queries lie further apart than a batch may stay open, heartbeats take places in
+//! the query sequence, so that operators' timers fire on time.
+
+use std::sync::Arc;
+
+use bench_dataflow::frame::{Header, Kind};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::corpus::Corpus;
+use crate::shuffle::deterministic_shuffle_v1;
+use crate::text::synthetic;
+use crate::text::vocabulary::{Category, QueryType};
+use crate::wl4::params::Params;
+use crate::wl4::records::{Doc, Query};
+
+/// Node id of the query source in every workload's graph.
+pub const QUERY_SOURCE: u8 = 0;
+/// Node id of the document source.
+pub const DOC_SOURCE: u8 = 1;
+
+/// An event, due in event-time order. The emitter fills in the watermark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Port is the id of the source node.
+    pub header: Header,
+    /// Encoded [`Query`] or [`Doc`]; empty for a heartbeat.
+    pub body: Vec<u8>,
+    /// Position among the queries; `None` for documents and heartbeats.
+    pub position: Option<u64>,
+}
+
+/// What to schedule.
+#[derive(Debug, Clone)]
+pub struct ScheduleConfig {
+    pub seed: u64,
+    pub queries: u32,
+    pub params: Params,
+    /// Real text; synthetic without.
+    pub corpus: Option<Arc<Corpus>>,
+}
+
+/// Iterates over the events.
+pub struct Schedule {
+    texts: Texts,
+    order: Vec<u32>,
+    query_qps: f64,
+    doc_qps: f64,
+    prefill: u64,
+    heartbeat_ns: i64,
+    next_position: u64,
+    next_seq: u64,
+    next_doc: u64,
+    /// Event time of the last query or heartbeat.
+    last_ns: Option<i64>,
+}
+
+/// Documents in the window when the first query comes: `window * doc_qps`.
+#[must_use]
+pub fn prefill(params: &Params) -> u64 {
+    (params.join_window_seconds * params.doc_qps).floor() as u64
+}
+
+/// Event time of document `doc`, in nanoseconds.
+#[must_use]
+pub fn doc_time_ns(doc: u64, prefill: u64, doc_qps: f64) -> i64 {
+    ((doc as f64 - prefill as f64) / doc_qps * 1e9).round() as i64
+}
+
+impl Schedule {
+    /// The schedule for `config`.
+    #[must_use]
+    pub fn new(config: ScheduleConfig) -> Self {
+        let ScheduleConfig { seed, queries, params, corpus } = config;
+        let prefill = prefill(&params);
+        Self {
+            order: deterministic_shuffle_v1(queries, seed),
+            query_qps: params.query_qps,
+            doc_qps: params.doc_qps,
+            prefill,
+            heartbeat_ns: i64::from(params.category_batch_timeout_ms) * 1_000_000 / 3,
+            next_position: 0,
+            next_seq: 0,
+            next_doc: prefill,
+            last_ns: None,
+            texts: Texts::new(seed, &params, corpus),
+        }
+    }
+
+    fn query_time_ns(&self, position: u64) -> i64 {
+        (position as f64 / self.query_qps * 1e9).round() as i64
+    }
+
+    /// Documents with event times not after `now_ns`, prefill included.
+    fn docs_before(&self, now_ns: i64) -> u64 {
+        let mut doc = self.prefill + (now_ns as f64 / 1e9 * self.doc_qps).floor() as u64;
+        // The estimate may be off by one where rounding meets equality.
+        while doc_time_ns(doc, self.prefill, self.doc_qps) <= now_ns {
+            doc += 1;
+        }
+        while doc > 0 && doc_time_ns(doc - 1, self.prefill, self.doc_qps) > now_ns {
+            doc -= 1;
+        }
+        doc
+    }
+
+    fn doc_event(&mut self) -> Event {
+        let seq = self.next_doc;
+        self.next_doc += 1;
+        let header = Header {
+            port: DOC_SOURCE,
+            kind: Kind::Data,
+            seq,
+            key: seq,
+            event_time_ns: doc_time_ns(seq, self.prefill, self.doc_qps),
+            watermark_ns: i64::MIN,
+        };
+        let doc = self.texts.doc(seq);
+        Event { header, body: postcard::to_stdvec(&doc).expect("a document is plain data"), position: None }
+    }
+
+    fn query_event(&mut self, event_time_ns: i64) -> Event {
+        let position = self.next_position;
+        self.next_position += 1;
+        let mut query = self.texts.query(self.order[position as usize]);
+        query.docs_before = self.docs_before(event_time_ns);
+        let header = self.in_query_sequence(Kind::Data, xxh3_64(query.id.as_bytes()), event_time_ns);
+        let body = postcard::to_stdvec(&query).expect("a query is plain data");
+        Event { header, body, position: Some(position) }
+    }
+
+    fn in_query_sequence(&mut self, kind: Kind, key: u64, event_time_ns: i64) -> Header {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.last_ns = Some(event_time_ns);
+        Header { port: QUERY_SOURCE, kind, seq, key, event_time_ns, watermark_ns: i64::MIN }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        if self.next_position >= self.order.len() as u64 {
+            return None;
+        }
+        let query_ns = self.query_time_ns(self.next_position);
+        let beat_ns = self.last_ns.map(|last| last + self.heartbeat_ns).filter(|beat| *beat < query_ns);
+        let due_ns = beat_ns.unwrap_or(query_ns);
+        if doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= due_ns {
+            return Some(self.doc_event());
+        }
+        Some(match beat_ns {
+            Some(beat) => {
+                let header = self.in_query_sequence(Kind::Heartbeat, self.next_seq, beat);
+                Event { header, body: Vec::new(), position: None }
+            }
+            None => self.query_event(query_ns),
+        })
+    }
+}
+
+/// Where texts come from.
+pub struct Texts {
+    seed: u64,
+    types: [f64; 3],
+    categories: [f64; 4],
+    corpus: Option<(Arc<Corpus>, Vec<u32>)>,
+}
+
+impl Texts {
+    /// Synthetic texts, or those of a corpus in a seeded order.
+    #[must_use]
+    pub fn new(seed: u64, params: &Params, corpus: Option<Arc<Corpus>>) -> Self {
+        let t = &params.query_type_distribution;
+        let c = &params.category_distribution;
+        Self {
+            seed,
+            types: [t.factual, t.analytical, t.exploratory],
+            categories: [c.finance, c.healthcare, c.technology, c.general],
+            corpus: corpus.map(|corpus| {
+                let order = deterministic_shuffle_v1(corpus.docs.len() as u32, seed);
+                (corpus, order)
+            }),
+        }
+    }
+
+    /// Document `number` of the stream. A corpus repeats when it is used up.
+    #[must_use]
+    pub fn doc(&self, number: u64) -> Doc {
+        if let Some((corpus, order)) = &self.corpus {
+            let doc = &corpus.docs[order[(number % order.len() as u64) as usize] as usize];
+            return Doc {
+                id: doc.id.clone(),
+                text: doc.content(),
+                category: Category::General,
+                embedding: None,
+            };
+        }
+        let doc = synthetic::doc(self.seed, synthetic::WINDOW, number, &self.categories);
+        Doc { id: format!("d_{number:06}"), text: doc.text, category: doc.category, embedding: None }
+    }
+
+    /// Question `item`. A corpus repeats when it is used up, with a suffix that keeps ids distinct.
+    fn query(&self, item: u32) -> Query {
+        let (id, text, query_type, category) = if let Some((corpus, _)) = &self.corpus {
+            let index = item as usize % corpus.queries.len();
+            let round = item as usize / corpus.queries.len();
+            let query = &corpus.queries[index];
+            let id = if round == 0 { query.id.clone() } else { format!("{}#{}", query.id, round + 1) };
+            (id, query.text.clone(), QueryType::Factual, Category::General)
+        } else {
+            let query = synthetic::query(self.seed, u64::from(item), &self.types, &self.categories);
+            (format!("q_{item:06}"), query.text, query.query_type, query.category)
+        };
+        Query { id, text, query_type, category, docs_before: 0, embedding: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(queries: u32, seed: u64, params: Params) -> Vec<Event> {
+        Schedule::new(ScheduleConfig { seed, queries, params, corpus: None }).collect()
+    }
+
+    fn query(event: &Event) -> Query {
+        postcard::from_bytes(&event.body).unwrap()
+    }
+
+    #[test]
+    fn events_come_in_event_time_order_with_dense_sequences() {
+        let events = schedule(200, 42, Params::default());
+        assert!(events.windows(2).all(|pair| pair[0].header.event_time_ns <= pair[1].header.event_time_ns));
+        for (port, first) in [(QUERY_SOURCE, 0), (DOC_SOURCE, 1_500)] {
+            let seqs: Vec<u64> =
+                events.iter().filter(|e| e.header.port == port).map(|e| e.header.seq).collect();
+            assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_query_knows_how_many_documents_precede_it() {
+        let mut docs = 1_500;
+        for event in schedule(300, 42, Params::default()) {
+            match event.header.port {
+                DOC_SOURCE => docs += 1,
+                _ => assert_eq!(query(&event).docs_before, docs),
+            }
+        }
+    }
+
+    #[test]
+    fn every_question_is_asked_once_in_a_seeded_order() {
+        let ids = |seed| -> Vec<String> {
+            let events = schedule(50, seed, Params::default());
+            events.iter().filter(|e| e.position.is_some()).map(|e| query(e).id).collect()
+        };
+        let mut sorted = ids(42);
+        assert_ne!(sorted, ids(43));
+        sorted.sort();
+        assert_eq!(sorted, (0..50).map(|i| format!("q_{i:06}")).collect::<Vec<_>>());
+        assert_eq!(ids(42), ids(42));
+    }
+
+    #[test]
+    fn slow_streams_carry_heartbeats_and_fast_ones_do_not() {
+        let beats = |qps| {
+            let params = Params { query_qps: qps, ..Params::default() };
+            schedule(3, 42, params).iter().filter(|e| e.header.kind == Kind::Heartbeat).count()
+        };
+        assert_eq!((beats(40.0), beats(2.0)), (0, 8));
+    }
+}

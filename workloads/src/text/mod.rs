@@ -1,0 +1,8 @@
+//! Text: its terms, how well they match, the synthetic corpus, and what turns text into vectors.
+
+pub mod bm25;
+pub mod embed;
+pub mod endpoint;
+pub mod synthetic;
+pub mod tokens;
+pub mod vocabulary;

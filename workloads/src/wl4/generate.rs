@@ -1,0 +1,208 @@
+//! Generation: from a batch of ranked queries to one answer each.
+//!
+//! The stand-in for a language model is extractive: it picks sentences of the context by BM25
+//! against the question until the token limit, so its answer is deterministic and its cost grows
+//! with the context. A real endpoint takes its place with `llm_url`; a call that fails makes the
+//! item unsuccessful and never becomes a response.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench_dataflow::frame::{self, Frame};
+
+use crate::operator::{Lineage, Operator, OperatorError, Output, decode};
+use crate::text::bm25::{Bm25, DocTerms};
+use crate::text::tokens::{Term, count_terms, token_hashes};
+use crate::wl4::batch::share_of_spans;
+use crate::wl4::records::{Answer, Batch, DocRef, Ranked, Reference};
+
+const GRAPH_TEXTS: usize = 2;
+const RANKED_TEXTS: usize = 3;
+const SNIPPET_CHARS: usize = 200;
+/// What stands in for the context when nothing was found.
+pub const NO_CONTEXT: &str = "No relevant context was found.";
+
+/// Looks up texts for the prompt and the references.
+pub trait Texts: Send {
+    fn doc_id(&self, doc: DocRef) -> &str;
+    fn doc_text(&self, doc: DocRef) -> &str;
+    fn doc_source(&self, doc: DocRef) -> &str;
+    fn node_text(&self, node: u32) -> &str;
+}
+
+/// What a generator returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    pub text: String,
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+}
+
+/// Turns a question and its context into an answer.
+pub trait Generator: Send + Sync {
+    /// # Errors
+    /// When there is no answer; the item fails with this reason.
+    fn generate(&self, question: &str, context: &[&str]) -> Result<Generated, OperatorError>;
+}
+
+/// The prompt of both generators.
+#[must_use]
+pub fn prompt(question: &str, context: &[&str]) -> String {
+    let context = if context.is_empty() { NO_CONTEXT.to_owned() } else { context.join("\n\n") };
+    format!(
+        "Answer the question using only the context below.\n\nContext:\n{context}\n\nQuestion: {question}\nAnswer:"
+    )
+}
+
+/// Picks sentences of the context.
+#[derive(Debug, Clone)]
+pub struct Extractive {
+    pub bm25: Bm25,
+    /// Most tokens (words) of the answer.
+    pub max_tokens: usize,
+}
+
+impl Generator for Extractive {
+    fn generate(&self, question: &str, context: &[&str]) -> Result<Generated, OperatorError> {
+        let prompt_tokens = prompt(question, context).split_whitespace().count() as u32;
+        let sentences: Vec<&str> = context.iter().flat_map(|text| sentences(text)).collect();
+        let counted: Vec<Vec<Term>> = sentences.iter().map(|text| count_terms(token_hashes(text))).collect();
+        let documents: Vec<DocTerms<'_>> = counted.iter().map(|terms| DocTerms::of(terms)).collect();
+        let query: Vec<u64> = token_hashes(question);
+        let scores = self.bm25.among_candidates(&query, &documents);
+        let mut order: Vec<usize> = (0..sentences.len()).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        let mut left = self.max_tokens;
+        let mut words: Vec<&str> = Vec::new();
+        for sentence in order {
+            if left == 0 {
+                break;
+            }
+            let before = words.len();
+            words.extend(sentences[sentence].split_whitespace().take(left));
+            left -= words.len() - before;
+        }
+        if words.is_empty() {
+            words.extend(NO_CONTEXT.split_whitespace());
+        }
+        Ok(Generated { completion_tokens: words.len() as u32, text: words.join(" "), prompt_tokens })
+    }
+}
+
+/// Splits after `.`, `?` and `!`.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(['.', '?', '!']).map(str::trim).filter(|sentence| !sentence.is_empty())
+}
+
+/// The generation operator.
+pub struct Generate<T> {
+    generator: Arc<dyn Generator>,
+    texts: T,
+    /// Service time added to each batch, as a timer and not as work.
+    latency: Duration,
+    /// Whether answers carry the ranking of the retrieval stage, for scoring against judgements.
+    with_retrieved: bool,
+}
+
+impl<T: Texts> Generate<T> {
+    pub fn new(generator: Arc<dyn Generator>, texts: T, latency: Duration, with_retrieved: bool) -> Self {
+        Self { generator, texts, latency, with_retrieved }
+    }
+
+    fn answer(&self, item: Ranked) -> Result<Answer, OperatorError> {
+        let joined = &item.enriched.joined;
+        let graph = item.enriched.graph.iter().take(GRAPH_TEXTS).map(|hit| self.texts.node_text(hit.node));
+        let ranked = item.ranked.iter().take(RANKED_TEXTS).map(|doc| self.texts.doc_text(doc.doc));
+        let context: Vec<&str> = graph.chain(ranked).collect();
+        let generated = self.generator.generate(&joined.query.text, &context)?;
+        let references = item.ranked.iter().take(RANKED_TEXTS).map(|doc| Reference {
+            doc_id: self.texts.doc_id(doc.doc).to_owned(),
+            source: self.texts.doc_source(doc.doc).to_owned(),
+            snippet: self.texts.doc_text(doc.doc).chars().take(SNIPPET_CHARS).collect(),
+        });
+        let ids = |docs: &mut dyn Iterator<Item = DocRef>| -> Vec<String> {
+            docs.map(|doc| self.texts.doc_id(doc).to_owned()).collect()
+        };
+        let count = item.ranked.len().max(1) as f64;
+        Ok(Answer {
+            query_id: joined.query.id.clone(),
+            quality_score: quality(&joined.query.text, &generated.text),
+            response: generated.text,
+            references: references.collect(),
+            prompt_tokens: generated.prompt_tokens,
+            completion_tokens: generated.completion_tokens,
+            semantic_join_score: joined.semantic_score,
+            final_rerank_score: item.ranked.first().map_or(0.0, |doc| doc.score),
+            diversity_score: item.ranked.iter().map(|doc| doc.breakdown.diversity).sum::<f64>() / count,
+            ranking: ids(&mut item.ranked.iter().map(|doc| doc.doc)),
+            retrieved: if self.with_retrieved { ids(&mut item.retrieved.iter().copied()) } else { vec![] },
+            counts: item.counts,
+            docs_seen: joined.query.docs_before,
+        })
+    }
+}
+
+/// Share of the question's distinct terms that the response contains; 0.5 without terms.
+fn quality(question: &str, response: &str) -> f64 {
+    let terms: HashSet<u64> = token_hashes(question).into_iter().collect();
+    let found: HashSet<u64> = token_hashes(response).into_iter().collect();
+    crate::wl4::rerank::coverage(terms.intersection(&found).count(), terms.len())
+}
+
+impl<T: Texts> Operator for Generate<T> {
+    fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        for input in inputs {
+            let batch: Batch = decode(input)?;
+            let share = share_of_spans(input, &batch);
+            if !self.latency.is_zero() {
+                std::thread::sleep(self.latency);
+            }
+            for item in frame::frames(&batch.items) {
+                let item = item.map_err(OperatorError::new)?;
+                let spans = [item.spans, &share].concat();
+                let lineage = Lineage { header: item.header, spans: &spans };
+                match decode(&item).and_then(|ranked| self.answer(ranked)) {
+                    Ok(answer) => output.emit(lineage, 0, &answer)?,
+                    Err(error) => output.fail(lineage, error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extractive(max_tokens: usize) -> Extractive {
+        Extractive { bm25: Bm25 { k1: 1.5, b: 0.75 }, max_tokens }
+    }
+
+    #[test]
+    fn the_sentence_that_answers_comes_first() {
+        let context = ["Bonds fell today. Apple stock rose on earnings.", "Nothing of note."];
+        let answer = extractive(120).generate("How did Apple stock move?", &context).unwrap();
+        assert!(answer.text.starts_with("Apple stock rose on earnings."), "{}", answer.text);
+        assert_eq!(answer.completion_tokens, 11);
+    }
+
+    #[test]
+    fn the_answer_keeps_to_the_token_limit() {
+        let context = ["one two three four five six seven eight nine ten."];
+        let answer = extractive(4).generate("three", &context).unwrap();
+        assert_eq!((answer.text.as_str(), answer.completion_tokens), ("one two three four", 4));
+    }
+
+    #[test]
+    fn without_context_the_answer_says_so() {
+        assert_eq!(extractive(120).generate("anything", &[]).unwrap().text, NO_CONTEXT);
+    }
+
+    #[test]
+    fn text_that_is_not_ascii_survives() {
+        let answer = extractive(3).generate("größe", &["Die Größe der Straße ist №7!"]).unwrap();
+        assert_eq!(answer.text, "Die Größe der");
+    }
+}

@@ -1,0 +1,113 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench_dataflow::frame::Frame;
+
+use super::batch::{CategoryBatch, GlobalBatch, Trigger};
+use super::dedup::Dedup;
+use super::embed::{Embed, What};
+use super::fork::Fork;
+use super::generate::{Generate, Texts};
+use super::graph_memory::{GraphMemory, WalkConfig};
+use super::join::{JoinConfig, SemanticJoin};
+use super::merge::Merge;
+use super::mmr::Mmr;
+use super::params::EmbedderKind;
+use super::records::Ranked;
+use super::rerank::Rerank;
+use super::shared::{Lookup, Shared, bm25};
+use super::vdb::{CascadeConfig, Vdb};
+use crate::operator::{Operator, OperatorError, decode};
+use crate::schedule::{doc_time_ns, prefill};
+
+/// Texts per call of an embedder that runs here.
+const EMBED_BATCH: usize = 16;
+
+/// Creates instance `instance` of the operator called `name`; `None` when there is no such operator.
+#[must_use]
+pub fn create(shared: &Shared, name: &str, instance: u32, judged: bool) -> Option<Box<dyn Operator>> {
+    let p = &shared.params;
+    let lookup = || Lookup(shared.prepared.clone());
+    Some(match name {
+        "embed_q" => Box::new(embed(shared, What::Queries)),
+        "embed_d" => Box::new(embed(shared, What::Docs)),
+        "join" => Box::new(join(shared, instance == 0)),
+        "graph_memory" => {
+            let config = WalkConfig {
+                max_depth: p.graph_max_depth,
+                max_nodes: p.graph_max_nodes as usize,
+                beam: p.graph_bfs_beam_width as usize,
+                edge_threshold: p.graph_edge_weight_threshold,
+            };
+            let (graph, nodes) = (Arc::clone(&shared.graph), Arc::clone(&shared.prepared.nodes));
+            Box::new(GraphMemory::new(graph, nodes, config))
+        }
+        "fork" => Box::new(Fork),
+        "vdb1" => Box::new(vdb(shared, 0)),
+        "vdb2" => Box::new(vdb(shared, 1)),
+        "merge" => {
+            let lookup = lookup();
+            let id = move |hit: &super::records::VdbHit| lookup.doc_id(hit.doc).to_owned();
+            Box::new(Merge::new(p.merge_top_k as usize, Box::new(id)))
+        }
+        "dedup" => Box::new(Dedup::new(p.dbscan_eps, p.dbscan_min_samples as usize, lookup())),
+        "rerank" => Box::new(Rerank::new(p.rerank_score_weights.clone(), p.rerank_top_k as usize, lookup())),
+        "mmr" => Box::new(Mmr::new(p.mmr_lambda, p.mmr_final_k as usize, lookup())),
+        "category_batch" => {
+            let trigger = trigger(p.category_batch_size, p.category_batch_timeout_ms);
+            Box::new(CategoryBatch::new(trigger, |frame: &Frame<'_>| -> Result<_, OperatorError> {
+                Ok(decode::<Ranked>(frame)?.enriched.joined.query.category)
+            }))
+        }
+        "global_batch" => Box::new(GlobalBatch::new(trigger(p.global_batch_size, p.global_batch_timeout_ms))),
+        "generate" => {
+            let latency = Duration::from_millis(p.llm_latency_ms.into());
+            Box::new(Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged))
+        }
+        _ => return None,
+    })
+}
+
+fn embed(shared: &Shared, what: What) -> Embed {
+    let batch = match shared.params.embedder {
+        EmbedderKind::Http => shared.params.embedding_batch_size as usize,
+        EmbedderKind::Topic | EmbedderKind::Hash => EMBED_BATCH,
+    };
+    Embed::new(Arc::clone(&shared.embedder), what, batch)
+}
+
+fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
+    let p = &shared.params;
+    let config = JoinConfig {
+        window_ns: (p.join_window_seconds * 1e9).round() as i64,
+        threshold: p.join_threshold,
+        max_matches: p.join_max_matches as usize,
+        dim: p.embedding_dimension as usize,
+    };
+    let window = &shared.prepared.window;
+    let prefilled = prefill(p);
+    let docs = (0..window.len()).map(|row| {
+        let event_time_ns = doc_time_ns(row as u64, prefilled, p.doc_qps);
+        (window.id(row), event_time_ns, window.row(row), window.norm2(row))
+    });
+    SemanticJoin::new(config, docs, keeps_doc_spans)
+}
+
+fn vdb(shared: &Shared, which: u8) -> Vdb {
+    let p = &shared.params;
+    let config = CascadeConfig {
+        stage_top_k: p.stage_top_k,
+        stage_keep: p.stage_keep,
+        cut: p.vdb_filter_threshold,
+        cut_step: p.vdb_filter_step,
+        top_k: if which == 0 { p.vdb1_top_k } else { p.vdb2_top_k } as usize,
+        bm25: bm25(p),
+        bm25_weight: p.bm25_weight,
+        corpus_idf: p.bm25_corpus_idf,
+    };
+    Vdb::new(which, Arc::clone(&shared.prepared.vdb[usize::from(which)]), config)
+}
+
+fn trigger(size: u32, timeout_ms: u32) -> Trigger {
+    Trigger { size: size as usize, timeout_ns: i64::from(timeout_ms) * 1_000_000 }
+}

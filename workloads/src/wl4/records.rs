@@ -1,0 +1,221 @@
+//! What travels along the edges of Workload4, encoded with postcard.
+//!
+//! Documents of the two vector databases and nodes of the graph memory travel as references into
+//! the memory-mapped indexes that every worker shares, not as copies of text and vectors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::vocabulary::{Category, QueryType};
+use crate::vector::Quantised;
+
+/// A question. `embedding` is empty until `embed_q` has run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Query {
+    pub id: String,
+    pub text: String,
+    pub query_type: QueryType,
+    pub category: Category,
+    /// Documents of the stream with an event time not after the query's, prefill included: the
+    /// join waits for exactly these.
+    pub docs_before: u64,
+    pub embedding: Option<Quantised>,
+}
+
+/// A document of the stream. `embedding` is empty until `embed_d` has run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Doc {
+    pub id: String,
+    pub text: String,
+    pub category: Category,
+    pub embedding: Option<Quantised>,
+}
+
+/// A document of the window that matched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Match {
+    pub doc_id: String,
+    pub similarity: f64,
+}
+
+/// A query with its matches, best first. No match is a result too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Joined {
+    pub query: Query,
+    pub matches: Vec<Match>,
+    /// Mean similarity of the matches; 0 without any.
+    pub semantic_score: f64,
+}
+
+/// A node that the walk through the graph memory visited.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GraphHit {
+    pub node: u32,
+    pub depth: u32,
+    pub relevance: f64,
+    /// Nodes from the start of the walk to this one.
+    pub path: Vec<u32>,
+}
+
+/// A joined query with what the graph memory recalled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enriched {
+    pub joined: Joined,
+    pub graph: Vec<GraphHit>,
+}
+
+/// A document of one of the vector databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DocRef {
+    /// 0 for `vdb1`, 1 for `vdb2`.
+    pub vdb: u8,
+    pub row: u32,
+}
+
+/// A document that a vector database returned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VdbHit {
+    pub doc: DocRef,
+    /// Cosine with the query.
+    pub score: f64,
+    /// Blend of cosine and BM25, from the last stage that reranked the document.
+    pub rerank: Option<f64>,
+    /// Last stage that the document reached, 1 to 4.
+    pub stage: u8,
+}
+
+impl VdbHit {
+    /// What hits are sorted by when stages and databases are merged.
+    #[must_use]
+    pub fn merged_score(&self) -> f64 {
+        self.rerank.filter(|score| *score != 0.0).unwrap_or(self.score)
+    }
+}
+
+/// What one vector database found. The enriched query rides with `vdb1`'s half only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VdbResults {
+    pub source: Option<Enriched>,
+    pub hits: Vec<VdbHit>,
+}
+
+/// Both halves, merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidates {
+    pub enriched: Enriched,
+    /// Union by document id, best first.
+    pub hits: Vec<VdbHit>,
+    pub counts: Counts,
+}
+
+/// Candidates after deduplication.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deduped {
+    pub enriched: Enriched,
+    pub hits: Vec<VdbHit>,
+    /// Whether `hits[i]` stands for a cluster, or is noise.
+    pub clustered: Vec<bool>,
+    /// Merged ranking before deduplication: what the retrieval stage is judged by.
+    pub retrieved: Vec<DocRef>,
+    pub counts: Counts,
+}
+
+/// The five dimensions of the reranker.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Breakdown {
+    pub semantic: f64,
+    pub freshness: f64,
+    pub diversity: f64,
+    pub authority: f64,
+    pub coverage: f64,
+}
+
+/// A document in the final ranking; its rank is its position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankedDoc {
+    pub doc: DocRef,
+    pub score: f64,
+    pub breakdown: Breakdown,
+}
+
+/// A query with its final ranking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranked {
+    pub enriched: Enriched,
+    pub ranked: Vec<RankedDoc>,
+    pub retrieved: Vec<DocRef>,
+    pub counts: Counts,
+}
+
+/// A batch of ranked queries on its way to generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// `category_batch_{n}_{category}` or `global_batch_{n}`.
+    pub id: String,
+    /// Absent for a global batch.
+    pub category: Option<Category>,
+    /// Event time at which the batch closed, in nanoseconds.
+    pub closed_ns: i64,
+    /// Frames with [`Ranked`] bodies, spans included.
+    #[serde(with = "bytes")]
+    pub items: Vec<u8>,
+    /// Number of those frames.
+    pub size: u32,
+}
+
+/// What each stage did for one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub join_matched_docs: u32,
+    pub vdb1_results: u32,
+    pub vdb2_results: u32,
+    pub graph_nodes_visited: u32,
+    pub clusters_found: u32,
+    pub duplicates_removed: u32,
+    pub final_top_k: u32,
+}
+
+/// A source that the answer cites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub doc_id: String,
+    pub source: String,
+    /// At most 200 characters.
+    pub snippet: String,
+}
+
+/// One finished query, as the sink receives it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Answer {
+    pub query_id: String,
+    pub response: String,
+    pub references: Vec<Reference>,
+    /// Share of the query's terms that the response covers, 0 to 1.
+    pub quality_score: f64,
+    pub prompt_tokens: u32,
+    pub completion_tokens: u32,
+    pub semantic_join_score: f64,
+    /// Best final score; 0 without results.
+    pub final_rerank_score: f64,
+    /// Mean diversity of the final ranking.
+    pub diversity_score: f64,
+    /// Ids of the final ranking, best first.
+    pub ranking: Vec<String>,
+    /// Ids of the retrieval stage, best first; filled only when there are judgements to score it.
+    pub retrieved: Vec<String>,
+    pub counts: Counts,
+    /// Documents of the stream that the join had seen for this query.
+    pub docs_seen: u64,
+}
+
+/// Byte strings encode as one slice instead of element by element.
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        <&[u8]>::deserialize(from).map(<[u8]>::to_vec)
+    }
+}

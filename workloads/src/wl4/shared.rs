@@ -1,0 +1,345 @@
+//! What all operators of a process share: parameters, mapped indexes, embedder, generator.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::dedup::Vectors;
+use super::generate::{Extractive, Generated, Generator, Texts, prompt};
+use super::graph_memory::MemoryGraph;
+use super::params::{EmbedderKind, Params};
+use super::records::DocRef;
+use super::rerank::{DocFacts, Documents};
+use crate::corpus::Corpus;
+use crate::index::{Index, IndexDoc, build};
+use crate::operator::OperatorError;
+use crate::random;
+use crate::schedule::{self, doc_time_ns, prefill};
+use crate::text::bm25::{Bm25, TermTable};
+use crate::text::embed::{Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
+use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Patience};
+use crate::text::synthetic::{self, DocMeta};
+use crate::text::vocabulary::Category;
+use crate::workload::WorkloadError;
+
+/// Increase when the content of prepared indexes changes.
+const FORMAT: u32 = 1;
+/// Weight of the topic direction in the topic embedder.
+const BETA: f64 = 1.0;
+
+/// The prepared state, memory-mapped from the cache.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// `vdb1` and `vdb2`; one and the same for a corpus of real text.
+    pub vdb: [Arc<Index>; 2],
+    /// Documents of the stream that precede the first query.
+    pub window: Arc<Index>,
+    /// Nodes of the graph memory.
+    pub nodes: Arc<Index>,
+}
+
+/// See the module.
+pub struct Shared {
+    pub params: Params,
+    pub prepared: Prepared,
+    pub embedder: Arc<dyn Embedder>,
+    pub generator: Arc<dyn Generator>,
+    pub graph: Arc<MemoryGraph>,
+}
+
+/// What the prepared state is made of, and so what its name in the cache depends on.
+pub struct Recipe<'a> {
+    pub seed: u64,
+    pub params: &'a Params,
+    pub corpus: Option<Arc<Corpus>>,
+    pub corpus_digest: Option<&'a str>,
+}
+
+impl Recipe<'_> {
+    /// Name of the folder in the cache: equal recipes share it.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        let p = self.params;
+        let text = format!(
+            "{FORMAT} {} {:?} {} {} {} {:?} {} {} {} {} {:?} {} {}",
+            self.seed,
+            self.corpus_digest,
+            p.vdb1_corpus_size,
+            p.vdb2_corpus_size,
+            p.embedding_dimension,
+            p.embedder,
+            if p.embedder == EmbedderKind::Http { p.embedding_model.as_str() } else { "" },
+            p.encoder_layers,
+            prefill(p),
+            p.doc_qps,
+            p.category_distribution,
+            p.graph_nodes,
+            p.embedding_url.as_deref().unwrap_or_default(),
+        );
+        let digest = Sha256::digest(text.as_bytes());
+        digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Builds what is missing in `folder`. `progress` hears what is being built.
+    ///
+    /// # Errors
+    /// When a text cannot be embedded or a file cannot be written.
+    pub fn prepare(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+        let p = self.params;
+        let dim = p.embedding_dimension as usize;
+        let embedder = self.embedder(|| self.term_table())?;
+        let mut make = |name: &str, docs: &mut dyn Iterator<Item = IndexDoc<'static>>| {
+            let path = folder.join(name);
+            if Index::open(&path).is_ok() {
+                return Ok(());
+            }
+            progress(name.trim_end_matches(".idx"));
+            build(&path, dim, &embedder.name(), docs, &*embedder).map_err(WorkloadError::from)
+        };
+        let categories = categories(p);
+        if let Some(corpus) = &self.corpus {
+            make(
+                "vdb.idx",
+                &mut corpus.docs.iter().map(|doc| IndexDoc {
+                    id: Cow::Owned(doc.id.clone()),
+                    text: Cow::Owned(doc.content()),
+                    meta: DocMeta::plain(Category::General, "corpus"),
+                }),
+            )?;
+        } else {
+            let first = u64::from(p.vdb1_corpus_size);
+            make(
+                "vdb1.idx",
+                &mut (0..first).map(|item| {
+                    let doc = synthetic::doc(self.seed, synthetic::VDB1, item, &categories);
+                    IndexDoc { id: format!("v1_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
+                }),
+            )?;
+            make(
+                "vdb2.idx",
+                &mut (0..u64::from(p.vdb2_corpus_size)).map(|item| {
+                    let (doc, _) = synthetic::second_doc(self.seed, item, first, &categories);
+                    IndexDoc { id: format!("v2_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
+                }),
+            )?;
+        }
+        let texts = schedule::Texts::new(self.seed, p, self.corpus.clone());
+        let prefilled = prefill(p);
+        make(
+            "window.idx",
+            &mut (0..prefilled).map(|number| {
+                let doc = texts.doc(number);
+                let seconds = doc_time_ns(number, prefilled, p.doc_qps) as f64 / 1e9;
+                let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
+                IndexDoc { id: doc.id.into(), text: doc.text.into(), meta }
+            }),
+        )?;
+        make(
+            "nodes.idx",
+            &mut (0..u64::from(p.graph_nodes)).map(|item| {
+                let (text, kind) = match &self.corpus {
+                    // The memory of a real corpus is made of its own documents.
+                    Some(corpus) => (corpus.docs[item as usize % corpus.docs.len()].content(), "memory"),
+                    None => {
+                        let node = synthetic::graph_node(self.seed, item);
+                        (node.text, node.node_type.as_str())
+                    }
+                };
+                let meta = DocMeta::plain(Category::General, kind);
+                IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta }
+            }),
+        )
+    }
+
+    /// Maps the prepared state.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn open(&self, folder: &Path) -> Result<Shared, WorkloadError> {
+        let open = |name: &str| Index::open(&folder.join(name)).map(Arc::new);
+        let vdb = if self.corpus_digest.is_some() {
+            let whole = open("vdb.idx")?;
+            [Arc::clone(&whole), whole]
+        } else {
+            [open("vdb1.idx")?, open("vdb2.idx")?]
+        };
+        let statistics = Arc::clone(&vdb[0]);
+        Ok(Shared {
+            params: self.params.clone(),
+            embedder: self.embedder_over(statistics)?,
+            generator: self.generator()?,
+            graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
+            prepared: Prepared { vdb, window: open("window.idx")?, nodes: open("nodes.idx")? },
+        })
+    }
+
+    fn term_table(&self) -> Arc<TermTable> {
+        let contents: Vec<String> =
+            self.corpus.iter().flat_map(|corpus| &corpus.docs).map(|doc| doc.content()).collect();
+        Arc::new(TermTable::of_texts(contents.iter().map(String::as_str)))
+    }
+
+    fn embedder_over(&self, index: Arc<Index>) -> Result<Arc<dyn Embedder>, WorkloadError> {
+        self.embedder(|| index)
+    }
+
+    fn embedder<S: crate::text::bm25::TermStatistics + 'static>(
+        &self,
+        statistics: impl FnOnce() -> Arc<S>,
+    ) -> Result<Arc<dyn Embedder>, WorkloadError> {
+        let p = self.params;
+        let dim = p.embedding_dimension as usize;
+        Ok(match p.embedder {
+            EmbedderKind::Topic => Arc::new(TopicEmbedder::new(dim, BETA, p.encoder_layers)),
+            EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics(), p.encoder_layers)),
+            EmbedderKind::Http => {
+                let url = p.embedding_url.as_deref().unwrap_or_default();
+                let endpoint = Endpoint::new(url, &p.embedding_model, patience(p))?;
+                Arc::new(HttpEmbedder::new(endpoint, dim, p.embedding_batch_size as usize))
+            }
+        })
+    }
+
+    fn generator(&self) -> Result<Arc<dyn Generator>, WorkloadError> {
+        let p = self.params;
+        Ok(match &p.llm_url {
+            Some(url) => Arc::new(Remote {
+                endpoint: Endpoint::new(url, &p.llm_model, patience(p))?,
+                max_tokens: p.llm_max_tokens,
+                temperature: p.llm_temperature,
+                top_p: p.llm_top_p,
+                seed: self.seed,
+            }),
+            None => Arc::new(Extractive { bm25: bm25(p), max_tokens: p.llm_max_tokens as usize }),
+        })
+    }
+}
+
+fn patience(p: &Params) -> Patience {
+    Patience {
+        timeout: Duration::from_millis(p.request_timeout_ms.into()),
+        attempts: p.request_attempts,
+        backoff: Duration::from_millis(p.request_backoff_ms.into()),
+        ..Patience::default()
+    }
+}
+
+/// BM25 with the workload's constants.
+#[must_use]
+pub fn bm25(p: &Params) -> Bm25 {
+    Bm25 { k1: p.bm25_k1, b: p.bm25_b }
+}
+
+fn categories(p: &Params) -> [f64; 4] {
+    let c = &p.category_distribution;
+    [c.finance, c.healthcare, c.technology, c.general]
+}
+
+/// 2 to 5 random successors per node, no loops, weights in 0.5..1.
+fn memory_graph(seed: u64, nodes: u32) -> MemoryGraph {
+    let mut graph = MemoryGraph::with_nodes(nodes as usize);
+    for node in 0..nodes {
+        let mut random = random::stream(seed, "graph edges", node.into());
+        let degree = 2 + random.below(4);
+        for target in random.choose_distinct(nodes, degree as usize) {
+            let weight = 0.5 + 0.5 * random.unit();
+            if target != node {
+                graph.add_edge(node, target, weight);
+            }
+        }
+    }
+    graph
+}
+
+/// A real language model.
+struct Remote {
+    endpoint: Endpoint,
+    max_tokens: u32,
+    temperature: f64,
+    top_p: f64,
+    seed: u64,
+}
+
+impl Generator for Remote {
+    fn generate(&self, question: &str, context: &[&str]) -> Result<Generated, OperatorError> {
+        let request = ChatRequest {
+            prompt: &prompt(question, context),
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_p: self.top_p,
+            seed: Some(self.seed),
+        };
+        let answer =
+            self.endpoint.chat(&request).map_err(|cause: EndpointError| OperatorError::new(cause))?;
+        Ok(Generated {
+            text: answer.text,
+            prompt_tokens: answer.prompt_tokens,
+            completion_tokens: answer.completion_tokens,
+        })
+    }
+}
+
+/// Looks documents and nodes up in the mapped indexes, for every operator that needs them.
+#[derive(Debug, Clone)]
+pub struct Lookup(pub Prepared);
+
+impl Lookup {
+    fn index(&self, doc: DocRef) -> (&Index, usize) {
+        (&self.0.vdb[usize::from(doc.vdb.min(1))], doc.row as usize)
+    }
+}
+
+impl Vectors for Lookup {
+    fn doc(&self, doc: DocRef) -> (&[i8], u32) {
+        let (index, row) = self.index(doc);
+        (index.row(row), index.norm2(row))
+    }
+
+    fn node(&self, node: u32) -> (&[i8], u32) {
+        (self.0.nodes.row(node as usize), self.0.nodes.norm2(node as usize))
+    }
+}
+
+impl Documents for Lookup {
+    fn facts(&self, doc: DocRef) -> DocFacts<'_> {
+        let (index, row) = self.index(doc);
+        let meta = index.meta(row);
+        DocFacts {
+            timestamp_s: meta.timestamp_s,
+            citations: meta.citations,
+            centrality: meta.centrality,
+            source: meta.source,
+        }
+    }
+
+    fn terms_present(&self, doc: DocRef, terms: &HashSet<u64>) -> usize {
+        let (index, row) = self.index(doc);
+        let doc = index.doc_terms(row);
+        terms.iter().filter(|term| doc.tf(**term) > 0).count()
+    }
+}
+
+impl Texts for Lookup {
+    fn doc_id(&self, doc: DocRef) -> &str {
+        let (index, row) = self.index(doc);
+        index.id(row)
+    }
+
+    fn doc_text(&self, doc: DocRef) -> &str {
+        let (index, row) = self.index(doc);
+        index.text(row)
+    }
+
+    fn doc_source(&self, doc: DocRef) -> &str {
+        let (index, row) = self.index(doc);
+        index.meta(row).source
+    }
+
+    fn node_text(&self, node: u32) -> &str {
+        self.0.nodes.text(node as usize)
+    }
+}

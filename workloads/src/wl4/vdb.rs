@@ -1,0 +1,152 @@
+//! One vector database: an exact search in four stages, each over the survivors of the one before.
+//!
+//! A stage keeps the best of its survivors above a rising score cut and, in the first three, reranks
+//! them by a blend of cosine and BM25. What leaves is the union of the stages: every document that
+//! survived the first, with the rerank score of the last stage that scored it.
+
+use std::sync::Arc;
+
+use bench_dataflow::frame::Frame;
+
+use crate::index::Index;
+use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::text::bm25::{self, Bm25};
+use crate::text::tokens::token_hashes;
+use crate::vector::{self, Hit, TopK};
+use crate::wl4::records::{DocRef, Enriched, Query, VdbHit, VdbResults};
+
+/// Parameters of the cascade.
+#[derive(Debug, Clone)]
+pub struct CascadeConfig {
+    pub stage_top_k: [u32; 4],
+    pub stage_keep: [u32; 3],
+    /// Cut of stage 1; each further stage but the last adds `cut_step`.
+    pub cut: f64,
+    pub cut_step: f64,
+    /// Most documents that leave.
+    pub top_k: usize,
+    pub bm25: Bm25,
+    /// Share of BM25 in the blend.
+    pub bm25_weight: f64,
+    /// Whether idf comes from the whole index rather than from the candidates.
+    pub corpus_idf: bool,
+}
+
+/// One of the two vector databases.
+pub struct Vdb {
+    /// 0 or 1.
+    which: u8,
+    index: Arc<Index>,
+    config: CascadeConfig,
+    dots: Vec<i32>,
+}
+
+impl Vdb {
+    pub fn new(which: u8, index: Arc<Index>, config: CascadeConfig) -> Self {
+        Self { which, index, config, dots: Vec::new() }
+    }
+
+    /// The best rows of the whole index.
+    fn search(&self, dots: &[i32], query_norm2: u32) -> Vec<Hit> {
+        let mut best = TopK::new(self.config.stage_top_k[0] as usize);
+        for (row, &dot) in dots.iter().enumerate() {
+            let score = vector::cosine(dot, query_norm2, self.index.norm2(row));
+            best.offer(Hit { row: row as u32, score });
+        }
+        best.into_sorted()
+    }
+
+    fn cascade(&self, query: &Query, first: Vec<Hit>) -> Vec<VdbHit> {
+        let terms: Vec<u64> = token_hashes(&query.text);
+        let mut all: Vec<VdbHit> = Vec::new();
+        let mut survivors = first;
+        for stage in 0..4u8 {
+            let config = &self.config;
+            survivors.sort_by(Hit::best_first);
+            survivors.truncate(config.stage_top_k[usize::from(stage)] as usize);
+            let mut hits: Vec<VdbHit> = survivors.iter().map(|hit| self.hit(*hit, stage + 1)).collect();
+            if let Some(&keep) = config.stage_keep.get(usize::from(stage)) {
+                let cut = config.cut + config.cut_step * f64::from(stage);
+                hits.retain(|hit| hit.score >= cut);
+                self.rerank(&terms, &mut hits);
+                hits.truncate(keep as usize);
+            }
+            survivors = hits.iter().map(|hit| Hit { row: hit.doc.row, score: hit.score }).collect();
+            for hit in hits {
+                match all.iter_mut().find(|known| known.doc == hit.doc) {
+                    Some(known) => {
+                        known.stage = hit.stage;
+                        known.rerank = hit.rerank.or(known.rerank);
+                    }
+                    None => all.push(hit),
+                }
+            }
+        }
+        all.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));
+        all.truncate(self.config.top_k);
+        all
+    }
+
+    fn hit(&self, hit: Hit, stage: u8) -> VdbHit {
+        let doc = DocRef { vdb: self.which, row: hit.row };
+        VdbHit { doc, score: hit.score, rerank: None, stage }
+    }
+
+    /// Sorts by the blend of cosine and BM25; a query without terms leaves the order by cosine.
+    fn rerank(&self, terms: &[u64], hits: &mut [VdbHit]) {
+        if terms.is_empty() {
+            return;
+        }
+        let docs: Vec<_> = hits.iter().map(|hit| self.index.doc_terms(hit.doc.row as usize)).collect();
+        let mut keywords = if self.config.corpus_idf {
+            self.config.bm25.over_corpus(terms, &docs, &*self.index)
+        } else {
+            self.config.bm25.among_candidates(terms, &docs)
+        };
+        bm25::normalise(&mut keywords);
+        for (hit, keyword) in hits.iter_mut().zip(keywords) {
+            hit.rerank = Some(bm25::blend(hit.score, keyword, self.config.bm25_weight));
+        }
+        hits.sort_by(|a, b| {
+            let score = |hit: &VdbHit| hit.rerank.unwrap_or(hit.score);
+            score(b).total_cmp(&score(a)).then(a.doc.cmp(&b.doc))
+        });
+    }
+}
+
+impl Operator for Vdb {
+    fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        let mut sources = Vec::with_capacity(inputs.len());
+        let mut queries = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            if self.which == 0 {
+                let enriched: Enriched = decode(input)?;
+                queries.push(enriched.joined.query.clone());
+                sources.push(Some(enriched));
+            } else {
+                queries.push(decode::<Query>(input)?);
+                sources.push(None);
+            }
+        }
+        let mut vectors: Vec<&[i8]> = Vec::with_capacity(queries.len());
+        for query in &queries {
+            let vector = query.embedding.as_ref();
+            vectors.push(&vector.ok_or(OperatorError("the query has no embedding".into()))?.dims);
+        }
+        // All queries of a batch pass over a block of rows while it is in the cache.
+        let mut dots = std::mem::take(&mut self.dots);
+        vector::dots_batch(self.index.rows(), self.index.dim(), &vectors, &mut dots);
+        for (i, ((input, query), source)) in inputs.iter().zip(&queries).zip(sources).enumerate() {
+            let norm2 = query.embedding.as_ref().map_or(0, |vector| vector.norm2);
+            let dots = &dots[i * self.index.len()..(i + 1) * self.index.len()];
+            let hits = self.cascade(query, self.search(dots, norm2));
+            output.emit(*input, 0, &VdbResults { source, hits })?;
+        }
+        self.dots = dots;
+        Ok(())
+    }
+
+    fn batch_limit(&self) -> usize {
+        16
+    }
+}

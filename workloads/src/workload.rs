@@ -1,0 +1,285 @@
+//! Opening a workload by name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bench_dataflow::graph::{Graph, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, NotALine};
+use crate::corpus::{Corpus, CorpusError};
+use crate::fault::Fault;
+use crate::index::IndexError;
+use crate::instance::{Instance, Placement};
+use crate::null;
+use crate::operator::Operator;
+use crate::quality::Quality;
+use crate::schedule::{Schedule, ScheduleConfig};
+use crate::text::endpoint::EndpointError;
+use crate::wl4;
+use crate::wl4::params::Params;
+use crate::wl4::shared::{Recipe, Shared};
+
+/// Names of the workloads.
+pub const WORKLOADS: [&str; 2] = ["wl4", "null"];
+
+/// Everything a process needs to open a workload; travels to worker processes as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenSpec {
+    pub workload: String,
+    pub seed: u64,
+    /// Queries of the schedule, warm-up included.
+    pub num_tasks: u32,
+    pub params: Params,
+    /// Digest of the corpus, when there is one.
+    pub corpus_digest: Option<String>,
+    /// Where prepared indexes are kept.
+    pub cache_dir: PathBuf,
+}
+
+/// A workload cannot be opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    #[error("there is no workload '{name}'; there are {}", WORKLOADS.join(", "))]
+    UnknownWorkload { name: String },
+    #[error("node {node} of workload {workload} is not an operator")]
+    NotAnOperator { node: u32, workload: String },
+    #[error("parameter 'fault': {0}")]
+    Fault(String),
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    NotALine(#[from] NotALine),
+}
+
+/// An open workload. Cheap to share, usable from any thread.
+pub struct Workload {
+    spec: OpenSpec,
+    graph: Graph,
+    shared: Option<Arc<Shared>>,
+    corpus: Option<Arc<Corpus>>,
+    fault: Option<Fault>,
+}
+
+/// The graph of a workload, without opening it.
+///
+/// # Errors
+/// When there is no such workload.
+pub fn graph(workload: &str, params: &Params) -> Result<Graph, WorkloadError> {
+    let mut graph = wl4::graph(workload, params);
+    match workload {
+        "wl4" => {}
+        // Nothing holds back records that only pass through.
+        "null" => {
+            graph.min_in_flight = 1;
+            graph.nodes.iter_mut().for_each(|node| node.blocking = false);
+        }
+        other => return Err(WorkloadError::UnknownWorkload { name: other.to_owned() }),
+    }
+    Ok(graph)
+}
+
+/// Builds what the workload needs and the cache lacks. Call it once, before any [`Workload::open`].
+///
+/// # Errors
+/// When the corpus, an embedding or a file is at fault.
+pub fn prepare(spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+    if spec.workload == "null" {
+        return Ok(());
+    }
+    let corpus = load_corpus(spec)?;
+    let recipe = recipe(spec, corpus);
+    recipe.prepare(&spec.cache_dir.join(recipe.folder()), progress)
+}
+
+fn load_corpus(spec: &OpenSpec) -> Result<Option<Arc<Corpus>>, WorkloadError> {
+    Ok(spec.params.corpus.as_deref().map(Corpus::load).transpose()?.map(Arc::new))
+}
+
+fn recipe(spec: &OpenSpec, corpus: Option<Arc<Corpus>>) -> Recipe<'_> {
+    Recipe { seed: spec.seed, params: &spec.params, corpus, corpus_digest: spec.corpus_digest.as_deref() }
+}
+
+impl Workload {
+    /// Opens a workload whose indexes are prepared. The texts of a corpus are not read: workers only
+    /// need its indexes; [`Workload::with_texts`] is for the process that runs the schedule.
+    ///
+    /// # Errors
+    /// When the name is unknown or the prepared state is missing or damaged.
+    pub fn open(spec: OpenSpec) -> Result<Self, WorkloadError> {
+        let graph = graph(&spec.workload, &spec.params)?;
+        let fault = spec.params.fault.as_deref().map(str::parse).transpose().map_err(WorkloadError::Fault)?;
+        let shared = if spec.workload == "null" {
+            None
+        } else {
+            let recipe = recipe(&spec, None);
+            Some(Arc::new(recipe.open(&spec.cache_dir.join(recipe.folder()))?))
+        };
+        Ok(Self { graph, shared, corpus: None, fault, spec })
+    }
+
+    /// As [`Workload::open`], with the texts that the schedule and the judge need.
+    ///
+    /// # Errors
+    /// As [`Workload::open`], and when the corpus cannot be read.
+    pub fn with_texts(spec: OpenSpec) -> Result<Self, WorkloadError> {
+        let corpus = load_corpus(&spec)?;
+        Ok(Self { corpus, ..Self::open(spec)? })
+    }
+
+    /// What it was opened from.
+    #[must_use]
+    pub fn spec(&self) -> &OpenSpec {
+        &self.spec
+    }
+
+    /// The graph.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Creates instance `instance` of the `of` instances of `node`.
+    ///
+    /// # Errors
+    /// When the node is not an operator.
+    pub fn operator(&self, node: u32, instance: u32, of: u32) -> Result<Instance, WorkloadError> {
+        let wrong = || WorkloadError::NotAnOperator { node, workload: self.spec.workload.clone() };
+        let known = self.graph.nodes.get(node as usize).filter(|known| known.role == Role::Operator);
+        let known = known.filter(|_| instance < of).ok_or_else(wrong)?;
+        let judged = self.spec.corpus_digest.is_some();
+        let operator: Box<dyn Operator> = match &self.shared {
+            Some(shared) => wl4::create(shared, &known.name, instance, judged).ok_or_else(wrong)?,
+            None => match known.name.as_str() {
+                "join" => Box::new(null::PassQueries),
+                "merge" => Box::new(null::PassPairs::default()),
+                "generate" => Box::new(null::Echo),
+                _ => Box::new(null::Pass::new(self.graph.output_ports(node))),
+            },
+        };
+        let placement = Placement {
+            node: node as u16,
+            instance: instance as u16,
+            ports: self.graph.output_ports(node),
+            attempts: self.spec.params.operator_attempts,
+            fault: self.fault.clone().filter(|fault| fault.node == known.name),
+        };
+        Ok(Instance::new(operator, placement))
+    }
+
+    /// Creates an instance of several nodes fused into one.
+    ///
+    /// # Errors
+    /// When a node is not an operator or they do not form a line.
+    pub fn chain(&self, nodes: &[u32], instance: u32, of: u32) -> Result<Chain, WorkloadError> {
+        let instances = nodes.iter().map(|&node| self.operator(node, instance, of));
+        Ok(Chain::new(&self.graph, nodes, instances.collect::<Result<_, _>>()?)?)
+    }
+
+    /// The schedule of events.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule::new(ScheduleConfig {
+            seed: self.spec.seed,
+            queries: self.spec.num_tasks,
+            params: self.spec.params.clone(),
+            corpus: self.corpus.clone(),
+        })
+    }
+
+    /// A judge of rankings, when the corpus came with judgements and its texts were read.
+    #[must_use]
+    pub fn judge(&self) -> Option<Judge> {
+        let corpus = self.corpus.as_ref().filter(|corpus| corpus.qrels.iter().any(|q| !q.is_empty()))?;
+        Some(Judge::new(Arc::clone(corpus)))
+    }
+
+    /// The state that operators share; absent for `null`.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+}
+
+/// Scores of the rankings against a corpus's judgements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// What the vector databases found, merged.
+    pub retrieval: Quality,
+    /// The final ranking, after deduplication, rerank and MMR.
+    pub ranking: Quality,
+    /// Plain BM25 over the corpus: same tokeniser, same queries.
+    pub bm25: Quality,
+}
+
+/// Depth of recall.
+const RECALL_DEPTH: usize = 100;
+
+/// Collects rankings and scores them.
+pub struct Judge {
+    corpus: Arc<Corpus>,
+    rows: HashMap<String, u32>,
+    /// Per query of the corpus: retrieval and final ranking.
+    rankings: Vec<Option<[Vec<u32>; 2]>>,
+    queries: HashMap<String, usize>,
+}
+
+impl Judge {
+    fn new(corpus: Arc<Corpus>) -> Self {
+        let rows = corpus.docs.iter().enumerate().map(|(row, doc)| (doc.id.clone(), row as u32)).collect();
+        let queries = corpus.queries.iter().enumerate().map(|(i, query)| (query.id.clone(), i)).collect();
+        Self { rankings: vec![None; corpus.queries.len()], rows, queries, corpus }
+    }
+
+    /// Takes one query's rankings, as document ids. Repetitions of a query are not judged again.
+    pub fn score(&mut self, query_id: &str, retrieved: &[String], ranking: &[String]) {
+        let Some(&query) = self.queries.get(query_id) else { return };
+        let rows = |ids: &[String]| ids.iter().filter_map(|id| self.rows.get(id).copied()).collect();
+        self.rankings[query] = Some([rows(retrieved), rows(ranking)]);
+    }
+
+    /// Scores what was collected, beside BM25 for the same queries.
+    #[must_use]
+    pub fn finish(&self) -> Scores {
+        let judged = |which: usize| {
+            let pairs = self.rankings.iter().zip(&self.corpus.qrels);
+            Quality::of(
+                pairs
+                    .filter_map(|(ranks, qrels)| Some((ranks.as_ref()?[which].as_slice(), qrels.as_slice()))),
+                RECALL_DEPTH,
+            )
+        };
+        let keyword = self.bm25_rankings();
+        let bm25 = Quality::of(
+            keyword.iter().map(|(query, rows)| (rows.as_slice(), self.corpus.qrels[*query].as_slice())),
+            RECALL_DEPTH,
+        );
+        Scores { retrieval: judged(0), ranking: judged(1), bm25 }
+    }
+
+    fn bm25_rankings(&self) -> Vec<(usize, Vec<u32>)> {
+        use crate::text::bm25::{Bm25, DocTerms, TermTable};
+        use crate::text::tokens::{count_terms, token_hashes};
+        let contents: Vec<String> = self.corpus.docs.iter().map(|doc| doc.content()).collect();
+        let table = TermTable::of_texts(contents.iter().map(String::as_str));
+        let counted: Vec<_> = contents.iter().map(|text| count_terms(token_hashes(text))).collect();
+        let docs: Vec<DocTerms<'_>> = counted.iter().map(|terms| DocTerms::of(terms)).collect();
+        let answered = self.rankings.iter().enumerate().filter(|(_, ranks)| ranks.is_some());
+        answered
+            .map(|(query, _)| {
+                let terms: Vec<u64> = token_hashes(&self.corpus.queries[query].text);
+                let scores = Bm25::default().over_corpus(&terms, &docs, &table);
+                let mut best = crate::vector::TopK::new(RECALL_DEPTH);
+                for (row, score) in scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0) {
+                    best.offer(crate::vector::Hit { row: row as u32, score });
+                }
+                (query, best.into_sorted().into_iter().map(|hit| hit.row).collect())
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,70 @@
+//! What a user runs, in one folder: `bin/bench`, `plugins/libbackend_*.so`,
+//! `lib/libbench_workloads.so`, `include/*.h`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::cargo::{cargo, root, run, target};
+
+/// How to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+impl Profile {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Plugins that are part of the product: every crate below `plugins/` that makes a backend.
+const PLUGINS: [&str; 1] = ["backend-local"];
+
+/// Builds and stages; returns the folder.
+///
+/// # Errors
+/// When something does not build or cannot be copied.
+pub fn stage(profile: Profile) -> Result<PathBuf, String> {
+    let mut args = vec!["build", "--package", "bench", "--package", "bench-workloads"];
+    for plugin in PLUGINS {
+        args.extend(["--package", plugin]);
+    }
+    if profile == Profile::Release {
+        args.push("--release");
+    }
+    run(&mut cargo(args))?;
+    let built = target().join(profile.folder());
+    let folder = target().join(if profile == Profile::Release { "bench" } else { "bench-dev" });
+    place(&built.join("bench"), &folder.join("bin/bench"))?;
+    place(&built.join("libbench_workloads.so"), &folder.join("lib/libbench_workloads.so"))?;
+    for plugin in PLUGINS {
+        let file = format!("lib{}.so", plugin.replace('-', "_"));
+        place(&built.join(&file), &folder.join("plugins").join(&file))?;
+    }
+    for header in ["workloads/include/bench_workloads.h"] {
+        let from = root().join(header);
+        let name = from.file_name().map(PathBuf::from).unwrap_or_default();
+        place(&from, &folder.join("include").join(name))?;
+    }
+    Ok(folder)
+}
+
+/// Copies under a temporary name and renames: a plugin that is mapped right now must not change
+/// under its process. Modes are those that vetting asks for, whatever the umask.
+fn place(from: &Path, to: &Path) -> Result<(), String> {
+    let step = |what: &str, path: &Path, cause: std::io::Error| format!("{what} {}: {cause}", path.display());
+    let folder = to.parent().ok_or_else(|| format!("{} has no folder", to.display()))?;
+    fs::create_dir_all(folder).map_err(|cause| step("creating", folder, cause))?;
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder, mode.clone()).map_err(|cause| step("setting the mode of", folder, cause))?;
+    let next = to.with_extension("next");
+    fs::copy(from, &next).map_err(|cause| step("copying", from, cause))?;
+    fs::set_permissions(&next, mode).map_err(|cause| step("setting the mode of", &next, cause))?;
+    fs::rename(&next, to).map_err(|cause| step("placing", to, cause))
+}
