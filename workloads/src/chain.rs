@@ -135,9 +135,11 @@ pub fn fail(
         for record in records {
             for port in graph.output_ports(node) {
                 let failed = match record.header.kind {
-                    Kind::Data => {
-                        Frame { header: Header { kind: Kind::Failed, ..record.header }, body: &body, ..record }
-                    }
+                    Kind::Data => Frame {
+                        header: Header { kind: Kind::Failed, ..record.header },
+                        body: &body,
+                        ..record
+                    },
                     Kind::Failed | Kind::Heartbeat => record,
                 };
                 frame::push_to_port(output, failed, port);

@@ -55,8 +55,7 @@ class _Library:
         works = ctypes.CDLL(path)
         looks = ctypes.PyDLL(path)
         pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32
-        text, batch = ctypes.c_char_p, ctypes.c_char_p
-        out = ctypes.c_void_p
+        text, batch, out = ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p
 
         def function(library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
             found = getattr(library, f"bench_{name}")
@@ -99,7 +98,7 @@ class _Library:
             for index in range(self.count(batches)):
                 if self.get(batches, index, *to):
                     raise self.error()
-                found.append((node.value, instance.value, ctypes.string_at(data.value, length.value)))
+                found.append((node.value, instance.value, ctypes.string_at(data, length.value)))
             return found
         finally:
             self.batches_free(batches)
@@ -120,16 +119,19 @@ class Workload:
 
     def operator(self, nodes: int | Sequence[int], instance: int = 0, of: int = 1) -> Operator:
         """Instance ``instance`` of ``of`` of a node, or of several fused into one."""
-        return Operator(self._library, self._handle, [nodes] if isinstance(nodes, int) else nodes, instance, of)
+        line = [nodes] if isinstance(nodes, int) else nodes
+        return Operator(self._library, self._handle, line, instance, of)
 
     def router(self, parallelism: int) -> Router:
         """A router for up to ``parallelism`` instances of each node."""
         return Router(self, parallelism)
 
     def fail(self, node: int, batch: bytes, reason: str) -> bytes:
-        """What ``node`` would write if every record of ``batch`` had failed in it: to be routed from ``node``.
+        """What ``node`` would write if every record of ``batch`` had failed in it; route it from ``node``.
 
-        ``batch`` is on its way *into* ``node``. Records on a broadcast input leave nothing.
+        ``batch`` is on its way *into* ``node``. Records on a broadcast input leave nothing. Where ``node``
+        keeps state and is still there, use :meth:`fail_input`: a record that never reached an operator that
+        pairs halves would otherwise be answered twice, here and by the half that waits in vain.
         """
         text = reason.replace("\0", " ").encode()
         batches = self._library.fail(self._handle, node, batch, len(batch), text)
@@ -162,7 +164,9 @@ class Workload:
 class Operator:
     """One instance of a node or a chain. **One thread at a time**; threads may take turns."""
 
-    def __init__(self, library: _Library, workload: int, nodes: Sequence[int], instance: int, of: int) -> None:
+    def __init__(
+        self, library: _Library, workload: int, nodes: Sequence[int], instance: int, of: int
+    ) -> None:
         self._free: Callable[[int], None] | None = None
         ids = (ctypes.c_uint32 * len(nodes))(*nodes)
         self._library = library
@@ -184,7 +188,7 @@ class Operator:
     def _result(self, status: int) -> bytes:
         if status:
             raise self._library.error()
-        return ctypes.string_at(self._data.value, self._length.value) if self._length.value else b""
+        return ctypes.string_at(self._data, self._length.value) if self._length.value else b""
 
     def __del__(self) -> None:
         if self._free is not None:
@@ -374,7 +378,7 @@ class Channel:
             self._write(b"R", batch)
 
     def phase(self, name: str, detail: str = "") -> None:
-        """Reports that a phase begins: ``deploy``, ``warm-up``, ``teardown``; the others report themselves."""
+        """Says that a phase begins: ``deploy``, ``warm-up``, ``teardown``; the others report themselves."""
         self._write_json(b"P", {"phase": name, "detail": detail})
 
     def log(self, message: str, level: str = "info") -> None:

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 use crate::interpreter::Interpreter;
 use crate::{requirement, run};
 
+/// Each distribution with the version that is installed.
+pub(crate) type Versions = Vec<(&'static str, String)>;
+
 /// The oldest Python that the drivers are written for.
 pub(crate) const PYTHON: &str = ">=3.10";
 
@@ -87,11 +90,11 @@ impl Engine {
     }
 
     /// The interpreter and the version of each import.
-    pub(crate) fn resolve(&self) -> Result<(Interpreter, Vec<(&'static str, String)>), Error> {
+    pub(crate) fn resolve(&self) -> Result<(Interpreter, Versions), Error> {
         let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
         let interpreter = Interpreter::find(self.name).map_err(missing)?;
         interpreter.check(PYTHON).map_err(missing)?;
-        let mut versions = Vec::new();
+        let mut versions = Versions::new();
         for import in self.imports {
             let Some(version) = interpreter.distribution(import.distribution) else {
                 return Err(missing(format!(
