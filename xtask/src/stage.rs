@@ -57,7 +57,10 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
 
 /// Copies under a temporary name and renames: a plugin that is mapped right now must not change
 /// under its process. Modes are those that vetting asks for, whatever the umask.
-fn place(from: &Path, to: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// When a file or folder is in the way.
+pub fn place(from: &Path, to: &Path) -> Result<(), String> {
     let step = |what: &str, path: &Path, cause: std::io::Error| format!("{what} {}: {cause}", path.display());
     let folder = to.parent().ok_or_else(|| format!("{} has no folder", to.display()))?;
     fs::create_dir_all(folder).map_err(|cause| step("creating", folder, cause))?;
