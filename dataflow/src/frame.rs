@@ -152,6 +152,15 @@ fn take<const N: usize>(head: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
     head[at..at + N].try_into().expect("the range has N bytes by construction")
 }
 
+/// The spans of `second` that `first` does not start with too: two records forked from one share the
+/// spans from before the fork, and these must count once when the records meet again.
+#[must_use]
+pub fn own_spans<'a>(first: &[u8], second: &'a [u8]) -> &'a [u8] {
+    let pairs = first.chunks_exact(SPAN_LEN).zip(second.chunks_exact(SPAN_LEN));
+    let shared = pairs.take_while(|(a, b)| a == b).count();
+    &second[shared * SPAN_LEN..]
+}
+
 /// Walks the frames of a batch. Stops after the first malformed one.
 #[derive(Debug, Clone)]
 pub struct Frames<'a> {
@@ -272,6 +281,15 @@ mod tests {
         for len in 1..batch.len() {
             assert!(frames(&batch[..len]).next().unwrap().is_err(), "{len} bytes");
         }
+    }
+
+    #[test]
+    fn spans_from_before_a_fork_count_once() {
+        let bytes = |nodes: &[u16]| -> Vec<u8> {
+            nodes.iter().flat_map(|&node| bytemuck::bytes_of(&span(node)).to_vec()).collect()
+        };
+        assert_eq!(own_spans(&bytes(&[1, 2, 3]), &bytes(&[1, 2, 4])), bytes(&[4]));
+        assert_eq!(own_spans(&bytes(&[]), &bytes(&[4])), bytes(&[4]));
     }
 
     #[test]

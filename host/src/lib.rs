@@ -2,6 +2,8 @@
 //! and compares the results. It knows no backend by name but the default's.
 
 pub mod cli;
+pub mod compare;
 pub mod plugins;
+pub mod report;
 pub mod results;
 pub mod run;

@@ -8,6 +8,7 @@ use bench_dataflow::graph::{Graph, Partition};
 
 use crate::instance::{Finished, Instance};
 use crate::operator::Tombstone;
+use crate::wl4::records::Batch;
 
 /// Operators in a line, each feeding the next.
 pub struct Chain {
@@ -126,15 +127,32 @@ pub fn fail(
         if broadcast.contains(&frame.header.port) {
             continue;
         }
-        for port in graph.output_ports(node) {
-            let failed = match frame.header.kind {
-                Kind::Data => {
-                    Frame { header: Header { kind: Kind::Failed, ..frame.header }, body: &body, ..frame }
-                }
-                Kind::Failed | Kind::Heartbeat => frame,
-            };
-            frame::push_to_port(output, failed, port);
+        let batch = if frame.header.kind == Kind::Data { members(&frame) } else { None };
+        let records = match &batch {
+            Some(batch) => frames(&batch.items).collect::<Result<Vec<_>, _>>()?,
+            None => vec![frame],
+        };
+        for record in records {
+            for port in graph.output_ports(node) {
+                let failed = match record.header.kind {
+                    Kind::Data => Frame {
+                        header: Header { kind: Kind::Failed, ..record.header },
+                        body: &body,
+                        ..record
+                    },
+                    Kind::Failed | Kind::Heartbeat => record,
+                };
+                frame::push_to_port(output, failed, port);
+            }
         }
     }
     Ok(())
+}
+
+/// The batch that a record is, if it is one: then each of its members has to be answered for.
+fn members(frame: &Frame<'_>) -> Option<Batch> {
+    let (batch, rest) = postcard::take_from_bytes::<Batch>(frame.body).ok()?;
+    let named = batch.id.starts_with("category_batch_") || batch.id.starts_with("global_batch_");
+    let whole = || frames(&batch.items).filter(Result::is_ok).count() == batch.size as usize;
+    (named && rest.is_empty() && whole()).then_some(batch)
 }

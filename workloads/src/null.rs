@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use bench_dataflow::frame::{Frame, Kind};
+use bench_dataflow::frame::{Frame, Kind, own_spans};
 
 use crate::operator::{Kept, Operator, OperatorError, Output, decode};
 use crate::wl4::records::{Answer, Query};
@@ -71,7 +71,7 @@ impl Operator for PassPairs {
             match self.halves.remove(&input.header.seq) {
                 Some(half) if half.header.port != input.header.port => {
                     let failed = [half.frame(), *input].into_iter().find(|f| f.header.kind != Kind::Data);
-                    output.adopt(half.frame().spans);
+                    output.adopt(own_spans(input.spans, &half.spans));
                     match failed {
                         Some(failed) => output.forward(failed),
                         None => output.emit_bytes(*input, 0, input.body, None)?,

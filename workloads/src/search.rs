@@ -4,7 +4,7 @@
 //! answer everywhere. Scores are cosines; equal ones go by row.
 
 use crate::index::Index;
-use crate::vector::{Quantised, TopK, cosine, dot, dots_batch};
+use crate::vector::{Quantised, TopK, best_cosines, cosine, dot, dots_batch};
 
 pub use crate::vector::Hit;
 
@@ -20,12 +20,7 @@ pub fn search_batch(index: &Index, queries: &[&Quantised], k: usize) -> Vec<Vec<
     dots_batch(index.rows(), index.dim(), &dims, &mut products);
     let norms = index.norms();
     let score_all = |(at, query): (usize, &&Quantised)| {
-        let products = &products[at * norms.len()..][..norms.len()];
-        let mut top = TopK::new(k);
-        for ((row, &product), &norm2) in (0u32..).zip(products).zip(norms) {
-            top.offer(Hit { row, score: cosine(product, query.norm2, norm2) });
-        }
-        top.into_sorted()
+        best_cosines(&products[at * norms.len()..][..norms.len()], norms, query.norm2, k)
     };
     queries.iter().enumerate().map(score_all).collect()
 }

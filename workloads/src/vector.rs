@@ -140,6 +140,31 @@ pub fn cosine(dot: i32, norm2_a: u32, norm2_b: u32) -> f64 {
     f64::from(dot) / (f64::from(norm2_a) * f64::from(norm2_b)).sqrt()
 }
 
+/// Tells at once which products are too small for a cosine of `least`, without a root or a division.
+///
+/// It only ever errs by letting a pair through, and by so little that hardly any is: what is let through
+/// is then computed exactly, so results do not depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Sieve {
+    /// `least^2 * norm2` of the one side, a little lowered; 0 lets everything through.
+    floor: f64,
+}
+
+impl Sieve {
+    pub fn new(least: f64, norm2: u32) -> Self {
+        // Far more than the rounding of the few operations on either side.
+        const SLACK: f64 = 1.0 - 1e-12;
+        let least = least.max(0.0);
+        Self { floor: least * least * f64::from(norm2) * SLACK }
+    }
+
+    /// Whether the cosine may reach the least, given the inner product and the other side's norm.
+    pub fn lets_through(self, dot: i32, norm2: u32) -> bool {
+        let dot = f64::from(dot.max(0));
+        dot * dot >= self.floor * f64::from(norm2)
+    }
+}
+
 /// The inner product. Values beyond the shorter of the two count as zero.
 pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     let n = a.len().min(b.len());
@@ -188,6 +213,22 @@ fn kernels() -> &'static kernels::Kernels {
         let scalar = std::env::var_os("BENCH_SIMD").is_some_and(|value| value == "scalar");
         if scalar { kernels::SCALAR } else { kernels::best() }
     })
+}
+
+/// The best `k` cosines: of a query with rows, given their inner products and squared norms.
+pub fn best_cosines(products: &[i32], norms: &[u32], query_norm2: u32, k: usize) -> Vec<Hit> {
+    let mut top = TopK::new(k);
+    let mut sieve = Sieve::new(0.0, query_norm2);
+    for ((row, &product), &norm2) in (0u32..).zip(products).zip(norms) {
+        if !sieve.lets_through(product, norm2) {
+            continue;
+        }
+        top.offer(Hit { row, score: cosine(product, query_norm2, norm2) });
+        if let Some(worst) = top.worst() {
+            sieve = Sieve::new(worst.score, query_norm2);
+        }
+    }
+    top.into_sorted()
 }
 
 /// A row and its score.
@@ -245,6 +286,11 @@ impl TopK {
         {
             *worst = Worst(hit);
         }
+    }
+
+    /// The hit that the next better one replaces; `None` while there is room.
+    pub fn worst(&self) -> Option<Hit> {
+        (self.kept.len() >= self.k).then(|| self.kept.peek().map(|worst| worst.0)).flatten()
     }
 
     /// The kept hits, best first.
@@ -352,6 +398,36 @@ mod tests {
         let forward = best(&hits);
         hits.reverse();
         assert_eq!(best(&hits), forward);
+    }
+
+    #[test]
+    fn the_sieve_never_holds_back_what_reaches_the_least() {
+        let mut random = stream(9, "vectors", 3);
+        for _ in 0..20_000 {
+            let (a, b) = (random.below(1 << 24), random.below(1 << 24));
+            let dot = random.below(1 << 24) as i32 - (1 << 22);
+            let score = cosine(dot, a, b);
+            assert!(Sieve::new(score, a).lets_through(dot, b), "{dot} {a} {b}");
+            if score > 0.0 {
+                assert!(!Sieve::new(score * 1.000_001, a).lets_through(dot, b), "{dot} {a} {b}");
+            }
+        }
+        assert!(Sieve::new(-1.0, 5).lets_through(-5, 5));
+    }
+
+    #[test]
+    fn the_best_cosines_are_those_of_a_full_sort() {
+        let mut random = stream(9, "vectors", 4);
+        for k in [0, 1, 7, 400] {
+            let products: Vec<i32> = (0..300).map(|_| random.below(400) as i32 - 100).collect();
+            let norms: Vec<u32> = (0..300).map(|_| random.below(5) * 100).collect();
+            let mut all: Vec<Hit> = (0..300)
+                .map(|row| hit(row, cosine(products[row as usize], 900, norms[row as usize])))
+                .collect();
+            all.sort_by(Hit::best_first);
+            all.truncate(k);
+            assert_eq!(best_cosines(&products, &norms, 900, k), all);
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ enum Command {
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
-        #[arg(trailing_var_arg = true)]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
 }

@@ -134,11 +134,45 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", help_heading = "Limits")]
     pub cache_dir: Option<PathBuf>,
 
+    /// Setting of the backend itself (repeatable); the backend's documentation lists them. Recorded, but
+    /// no part of the configuration's hash
+    #[arg(long = "backend-option", value_name = "KEY=VALUE", help_heading = "Backend")]
+    pub backend_options: Vec<String>,
+
     #[command(flatten)]
     pub plugins: PluginArgs,
 }
 
+/// Entries of a plugin's spec that come from the plan: an option must not contradict it.
+const FROM_THE_PLAN: [&str; 7] =
+    ["nodes", "parity_batch_size", "max_in_flight", "seed", "run_id", "temp_dir", "operator_attempts"];
+
 impl RunArgs {
+    /// The backend's own settings, each key once.
+    ///
+    /// # Errors
+    /// When one is not KEY=VALUE, is given twice, or belongs to a flag.
+    pub fn backend_options(&self) -> Result<Vec<(String, String)>, Stopped> {
+        let mut options: Vec<(String, String)> = Vec::new();
+        for option in &self.backend_options {
+            let wrong = |why: &str| Err(Stopped::usage(format!("--backend-option {option}: {why}")));
+            let Some((key, value)) = option.split_once('=') else { return wrong("write it as KEY=VALUE") };
+            let (key, value) = (key.trim(), value.trim());
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            if key.is_empty() || !key.chars().all(plain) {
+                return wrong("a key holds lower-case letters, digits and '_'");
+            }
+            if FROM_THE_PLAN.contains(&key) {
+                return wrong("this belongs to the plan, which has a flag for it");
+            }
+            if options.iter().any(|(known, _)| known == key) {
+                return wrong("it is given twice");
+            }
+            options.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(options)
+    }
+
     /// Fills in what was not given from the configuration file.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let plan = args.plan()?;
     let name = args.backend()?;
     let output_dir = args.output_dir()?;
+    let options = args.backend_options()?;
     if args.dry_run {
         return dry_run(args, &plan, &name);
     }
@@ -38,6 +39,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             output_dir: &output_dir,
             library: workload_library(),
             memory_limit: args.memory_limit.map(|mib| mib << 20),
+            options: options.clone(),
             extra: Map::new(),
         };
         let label = if plan.repeat > 1 {

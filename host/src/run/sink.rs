@@ -142,7 +142,8 @@ impl Sink {
         let State { sunk, judge, .. } = &mut *state;
         for span in frame.spans() {
             if let Some(usage) = sunk.operators.get_mut(usize::from(span.node)) {
-                usage.records += 1;
+                // A fork stamps each of its copies: that is still one record worked on.
+                usage.records += u64::from(item.stages[usize::from(span.node)] == 0);
                 usage.busy_ns += span.busy_ns;
                 item.stages[usize::from(span.node)] = span.digest;
             }

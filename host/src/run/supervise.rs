@@ -31,6 +31,8 @@ pub struct Job<'a> {
     pub output_dir: &'a Path,
     pub library: Option<WorkloadLibrary>,
     pub memory_limit: Option<u64>,
+    /// The backend's own settings: no part of the plan, because another backend knows nothing of them.
+    pub options: Vec<(String, String)>,
     /// Further entries of the record's `extra`.
     pub extra: Map<String, Value>,
 }
@@ -143,7 +145,7 @@ impl Job<'_> {
             run_id: self.run_id.to_owned(),
             library: self.library.clone(),
             scratch: scratch.to_owned(),
-            extra: Vec::new(),
+            extra: self.options.clone(),
         };
         let mut log = File::options().append(true).create(true).open(&log_path).ok();
         let mut monitor = None;
@@ -305,6 +307,8 @@ impl Job<'_> {
             }),
         );
         put("effective_config", self.plan.fingerprint());
+        let option = |(key, value): &(String, String)| (key.clone(), Value::from(value.as_str()));
+        put("backend_options", self.options.iter().map(option).collect::<Map<_, _>>().into());
         extra.extend(self.extra.clone());
         extra
     }

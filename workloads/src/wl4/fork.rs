@@ -5,8 +5,8 @@
 
 use bench_dataflow::frame::Frame;
 
-use crate::operator::{Operator, OperatorError, Output, decode};
-use crate::wl4::records::Enriched;
+use crate::operator::{Operator, OperatorError, Output, decode_start};
+use crate::wl4::records::Query;
 
 /// The fork operator: port 0 to `vdb1`, port 1 to `vdb2`.
 pub struct Fork;
@@ -14,9 +14,10 @@ pub struct Fork;
 impl Operator for Fork {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            let enriched: Enriched = decode(input)?;
+            // An enriched query begins with the query itself.
+            let query: Query = decode_start(input)?;
             output.emit_bytes(*input, 0, input.body, None)?;
-            output.emit(*input, 1, &enriched.joined.query)?;
+            output.emit(*input, 1, &query)?;
         }
         Ok(())
     }

@@ -209,8 +209,13 @@ impl SemanticJoin {
             vector::dots(rows, self.window.dim, &vector.dims, &mut self.dots);
         }
         let mut matches: Vec<(f64, usize)> = Vec::new();
-        for (index, &dot) in range.zip(&self.dots) {
-            let doc = &self.window.docs[index];
+        let sieve = vector::Sieve::new(self.config.threshold, vector.norm2);
+        let start = range.start;
+        for ((offset, doc), &dot) in self.window.docs.range(range).enumerate().zip(&self.dots) {
+            if !sieve.lets_through(dot, doc.norm2) {
+                continue;
+            }
+            let index = start + offset;
             let similarity = vector::cosine(dot, vector.norm2, doc.norm2);
             let replaced = doc.replaced_by.is_some_and(|later| later < query.docs_before);
             // A zero vector is no match for anything, whatever the threshold.

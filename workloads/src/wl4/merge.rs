@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bench_dataflow::frame::{Frame, Kind};
+use bench_dataflow::frame::{Frame, Kind, own_spans};
 
 use crate::operator::{Kept, Operator, OperatorError, Output, decode};
 use crate::wl4::records::{Candidates, Counts, VdbHit, VdbResults};
@@ -52,7 +52,7 @@ impl Merge {
         };
         let mut hits = union([one.hits, two.hits].concat(), &self.id);
         hits.truncate(self.top_k);
-        output.adopt(second.spans);
+        output.adopt(own_spans(first.spans, second.spans));
         output.emit(first, 0, &Candidates { enriched, hits, counts })
     }
 }

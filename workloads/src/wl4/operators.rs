@@ -13,11 +13,11 @@ use super::join::{JoinConfig, SemanticJoin};
 use super::merge::Merge;
 use super::mmr::Mmr;
 use super::params::EmbedderKind;
-use super::records::Ranked;
+use super::records::Query;
 use super::rerank::Rerank;
 use super::shared::{Lookup, Shared, bm25};
 use super::vdb::{CascadeConfig, Vdb};
-use crate::operator::{Operator, OperatorError, decode};
+use crate::operator::{Operator, OperatorError, decode_start};
 use crate::schedule::{doc_time_ns, prefill};
 
 /// Texts per call of an embedder that runs here.
@@ -56,7 +56,8 @@ pub fn create(shared: &Shared, name: &str, instance: u32, judged: bool) -> Optio
         "category_batch" => {
             let trigger = trigger(p.category_batch_size, p.category_batch_timeout_ms);
             Box::new(CategoryBatch::new(trigger, |frame: &Frame<'_>| -> Result<_, OperatorError> {
-                Ok(decode::<Ranked>(frame)?.enriched.joined.query.category)
+                // A ranked query begins with the query itself.
+                Ok(decode_start::<Query>(frame)?.category)
             }))
         }
         "global_batch" => Box::new(GlobalBatch::new(trigger(p.global_batch_size, p.global_batch_timeout_ms))),

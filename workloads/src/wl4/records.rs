@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::operator::OperatorError;
+
 use crate::text::vocabulary::{Category, QueryType};
 use crate::vector::Quantised;
 
@@ -96,6 +98,19 @@ impl VdbHit {
 pub struct VdbResults {
     pub source: Option<Enriched>,
     pub hits: Vec<VdbHit>,
+}
+
+impl VdbResults {
+    /// The encoded record, around a query that is encoded already: nothing of it has to be looked at.
+    ///
+    /// # Errors
+    /// When the hits cannot be encoded.
+    pub fn encode(source: Option<&[u8]>, hits: &[VdbHit]) -> Result<Vec<u8>, OperatorError> {
+        let mut body = Vec::with_capacity(source.map_or(0, <[u8]>::len) + 32 * hits.len() + 8);
+        body.push(u8::from(source.is_some()));
+        body.extend_from_slice(source.unwrap_or_default());
+        postcard::to_extend(hits, body).map_err(OperatorError::new)
+    }
 }
 
 /// Both halves, merged.
@@ -205,6 +220,34 @@ pub struct Answer {
     pub counts: Counts,
     /// Documents of the stream that the join had seen for this query.
     pub docs_seen: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::vocabulary::{Category, QueryType};
+
+    #[test]
+    fn results_around_an_encoded_query_are_the_record() {
+        let query = Query {
+            id: "q_000001".into(),
+            text: "where".into(),
+            query_type: QueryType::Factual,
+            category: Category::General,
+            docs_before: 300,
+            embedding: None,
+        };
+        let joined = Joined { query, matches: Vec::new(), semantic_score: 0.0 };
+        let graph = vec![GraphHit { node: 3, depth: 1, relevance: 0.5, path: vec![2, 3] }];
+        let source = Enriched { joined, graph };
+        let hit = VdbHit { doc: DocRef { vdb: 1, row: 700 }, score: 0.25, rerank: Some(0.5), stage: 3 };
+        let inner = postcard::to_stdvec(&source).unwrap();
+        for (source, inner) in [(Some(source), Some(inner.as_slice())), (None, None)] {
+            let whole = VdbResults { source, hits: vec![hit.clone(), hit.clone()] };
+            let bytes = VdbResults::encode(inner, &whole.hits).unwrap();
+            assert_eq!(bytes, postcard::to_stdvec(&whole).unwrap());
+        }
+    }
 }
 
 /// Byte strings encode as one slice instead of element by element.

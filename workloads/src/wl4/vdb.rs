@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bench_dataflow::frame::Frame;
 
 use crate::index::Index;
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output, decode_start};
 use crate::text::bm25::{self, Bm25};
 use crate::text::tokens::token_hashes;
-use crate::vector::{self, Hit, TopK};
-use crate::wl4::records::{DocRef, Enriched, Query, VdbHit, VdbResults};
+use crate::vector::{self, Hit};
+use crate::wl4::records::{DocRef, Query, VdbHit, VdbResults};
 
 /// Parameters of the cascade.
 #[derive(Debug, Clone)]
@@ -48,12 +48,7 @@ impl Vdb {
 
     /// The best rows of the whole index.
     fn search(&self, dots: &[i32], query_norm2: u32) -> Vec<Hit> {
-        let mut best = TopK::new(self.config.stage_top_k[0] as usize);
-        for (row, &dot) in dots.iter().enumerate() {
-            let score = vector::cosine(dot, query_norm2, self.index.norm2(row));
-            best.offer(Hit { row: row as u32, score });
-        }
-        best.into_sorted()
+        vector::best_cosines(dots, self.index.norms(), query_norm2, self.config.stage_top_k[0] as usize)
     }
 
     fn cascade(&self, query: &Query, first: Vec<Hit>) -> Vec<VdbHit> {
@@ -116,18 +111,8 @@ impl Vdb {
 
 impl Operator for Vdb {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        let mut sources = Vec::with_capacity(inputs.len());
-        let mut queries = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            if self.which == 0 {
-                let enriched: Enriched = decode(input)?;
-                queries.push(enriched.joined.query.clone());
-                sources.push(Some(enriched));
-            } else {
-                queries.push(decode::<Query>(input)?);
-                sources.push(None);
-            }
-        }
+        // An enriched query begins with the query itself.
+        let queries = inputs.iter().map(decode_start).collect::<Result<Vec<Query>, _>>()?;
         let mut vectors: Vec<&[i8]> = Vec::with_capacity(queries.len());
         for query in &queries {
             let vector = query.embedding.as_ref();
@@ -136,11 +121,12 @@ impl Operator for Vdb {
         // All queries of a batch pass over a block of rows while it is in the cache.
         let mut dots = std::mem::take(&mut self.dots);
         vector::dots_batch(self.index.rows(), self.index.dim(), &vectors, &mut dots);
-        for (i, ((input, query), source)) in inputs.iter().zip(&queries).zip(sources).enumerate() {
+        for (i, (input, query)) in inputs.iter().zip(&queries).enumerate() {
             let norm2 = query.embedding.as_ref().map_or(0, |vector| vector.norm2);
             let dots = &dots[i * self.index.len()..(i + 1) * self.index.len()];
             let hits = self.cascade(query, self.search(dots, norm2));
-            output.emit(*input, 0, &VdbResults { source, hits })?;
+            let source = if self.which == 0 { Some(input.body) } else { None };
+            output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
         self.dots = dots;
         Ok(())

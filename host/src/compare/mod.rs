@@ -1,0 +1,243 @@
+//! Are these backends comparable, did they give the same answers, and which was faster?
+//!
+//! In that order, because each question only makes sense after the one before. [`load`] hands over
+//! every run once and in order; [`collect`] keeps what fits in memory whatever the number of runs;
+//! [`mismatch`] and [`equality`] say what stands in the way; [`describe`] and [`judge`] say what the numbers allow
+//! to claim, by the methods in [`stats`]. The result is one [`Summary`] that every report prints.
+//!
+//! `bench verify` ([`verify`]) and `bench gate` ([`gate`]) ask the same questions of two results.
+
+mod collect;
+pub mod describe;
+pub mod equality;
+mod error;
+pub mod extra;
+pub mod facts;
+pub mod gate;
+pub mod judge;
+pub mod junit;
+mod key;
+pub mod latency;
+pub mod load;
+pub mod mismatch;
+pub mod model;
+mod row;
+mod sort;
+pub mod sources;
+pub mod stats;
+pub mod verify;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{Error, Result};
+pub use facts::Metric;
+pub use model::Collected;
+
+use crate::report;
+
+/// What a comparison may be asked to do differently.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Accepted chance of a false claim, over all comparisons of one metric in one setting.
+    pub alpha: f64,
+    /// Differences below this share count as none.
+    pub margin: f64,
+    /// Lets runs that were judged INVALID take part.
+    pub include_invalid: bool,
+    /// Seed of the bootstrap and of drawn permutations.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { alpha: 0.05, margin: 0.05, include_invalid: false, seed: 42 }
+    }
+}
+
+/// Everything a report has to say.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What was read.
+    pub collected: Collected,
+    /// What was asked.
+    pub options: Options,
+    /// Per setting, whether the backends gave the same answers.
+    pub equality: Vec<equality::Equality>,
+    /// Mean, spread and interval of every group's metrics.
+    pub estimates: Vec<describe::Estimate>,
+    /// Which backend was faster, as far as that can be said.
+    pub comparisons: Vec<judge::Comparison>,
+    /// Runs that stand apart.
+    pub outliers: Vec<describe::Outlier>,
+    /// Pooled latencies of each group, with percentiles that they support.
+    pub latencies: Vec<latency::Latencies>,
+    /// The files that were written, relative to the output directory.
+    pub artifacts: Vec<String>,
+}
+
+impl Summary {
+    /// Whether anything was found that makes some comparison impossible.
+    pub fn is_clean(&self) -> bool {
+        self.collected.mismatches.is_empty() && self.equality.iter().all(|e| !e.differs())
+    }
+}
+
+/// Compares all results under `paths` and writes every report into `output_dir`.
+pub fn run(paths: &[PathBuf], output_dir: &Path, options: &Options) -> Result<Summary> {
+    std::fs::create_dir_all(output_dir).map_err(|source| crate::results::Error::Io {
+        action: "create",
+        path: output_dir.to_path_buf(),
+        source,
+    })?;
+    let sources = sources::find(paths)?;
+    let mut table = report::csv::Writer::create(output_dir)?;
+    let mut collector = collect::Collector::new(&sources, options);
+    let counts = load::for_each(&sources, output_dir, |entry| {
+        table.row(entry.row)?;
+        collector.take(entry)
+    })?;
+    let collected = complete(collector, counts, paths)?;
+    table.finish()?;
+    let mut summary = summarize(collected, options);
+    report::write_all(&mut summary, output_dir)?;
+    Ok(summary)
+}
+
+/// Reads all results under `paths` and writes nothing.
+pub fn collect(paths: &[PathBuf], options: &Options) -> Result<Collected> {
+    let sources = sources::find(paths)?;
+    let mut collector = collect::Collector::new(&sources, options);
+    let counts = load::for_each(&sources, &std::env::temp_dir(), |entry| collector.take(entry))?;
+    complete(collector, counts, paths)
+}
+
+/// Judges what was read.
+pub fn summarize(collected: Collected, options: &Options) -> Summary {
+    let equality = equality::check(&collected);
+    let estimates = describe::estimates(&collected, options);
+    let comparisons = judge::comparisons(&collected, &equality, options);
+    let outliers = describe::outliers(&collected);
+    let latencies = latency::pooled(&collected);
+    let options = options.clone();
+    Summary {
+        collected,
+        options,
+        equality,
+        estimates,
+        comparisons,
+        outliers,
+        latencies,
+        artifacts: Vec::new(),
+    }
+}
+
+fn complete(collector: collect::Collector, counts: load::Counts, paths: &[PathBuf]) -> Result<Collected> {
+    let mut collected = collector.finish();
+    (collected.records, collected.duplicates) = (counts.records, counts.duplicates);
+    if collected.records == 0 { Err(Error::NoRecords(paths.to_vec())) } else { Ok(collected) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::results::schema::example_value;
+    use serde_json::{Value, json};
+
+    /// A record whose timestamp is `second` seconds after noon.
+    pub(crate) fn record(backend: &str, run: &str, second: u32) -> Value {
+        let mut value = example_value();
+        value["backend"] = json!(backend);
+        value["run_id"] = json!(run);
+        value["timestamp"] = json!(format!("2026-01-31T12:{:02}:{:02}Z", second / 60, second % 60));
+        value
+    }
+
+    /// A paired run: `speeds[backend][pair]`.
+    pub(crate) fn paired(speeds: &[(&str, &[f64])]) -> Vec<Value> {
+        let mut records = Vec::new();
+        for (backend, values) in speeds {
+            for (pair, throughput) in values.iter().enumerate() {
+                let mut value = record(backend, "run", records.len() as u32);
+                value["throughput"] = json!(throughput);
+                value["extra"] = json!({"pair_index": pair, "items": {"timed": 400}, "output_digest": "d1"});
+                records.push(value);
+            }
+        }
+        records
+    }
+
+    pub(crate) fn write(folder: &Path, records: &[Value]) {
+        std::fs::create_dir_all(folder).unwrap();
+        let lines: Vec<String> = records.iter().map(|record| format!("{record}\n")).collect();
+        std::fs::write(folder.join("unified_results.jsonl"), lines.concat()).unwrap();
+    }
+
+    pub(crate) fn collected(records: &[Value]) -> Collected {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), records);
+        collect(&[dir.path().to_path_buf()], &Options::default()).unwrap()
+    }
+
+    #[test]
+    fn totals_count_every_run_of_a_backend() {
+        let records = paired(&[("sage", &[10.0, 20.0]), ("ray", &[5.0])]);
+        let collected = collected(&records);
+        let totals: Vec<_> = collected.totals.iter().map(|t| (t.backend.as_str(), t.records)).collect();
+        assert_eq!(totals, [("ray", 1), ("sage", 2)]);
+        assert_eq!(collected.totals[1].metrics[0].mean(), Some(15.0));
+        assert_eq!((collected.records, collected.workloads.len(), collected.settings.len()), (3, 1, 1));
+    }
+
+    #[test]
+    fn pairs_come_from_their_number_or_from_a_shared_run_id() {
+        let numbered = collected(&paired(&[("sage", &[20.0, 30.0]), ("ray", &[10.0, 10.0])]));
+        assert_eq!(numbered.pairs[0].log_ratios[0].len(), 2);
+        assert_eq!(numbered.pairs[0].first, "ray");
+        assert!((numbered.pairs[0].log_ratios[0][0] - 0.5_f64.ln()).abs() < 1e-12);
+        let shared =
+            [record("sage", "a", 0), record("ray", "a", 1), record("sage", "b", 2), record("ray", "b", 3)];
+        assert_eq!(collected(&shared).pairs[0].log_ratios[0].len(), 2);
+    }
+
+    #[test]
+    fn invalid_and_partial_runs_decide_nothing() {
+        let mut records = paired(&[("sage", &[20.0, 30.0]), ("ray", &[10.0, 10.0])]);
+        records[0]["extra"]["validity"] = json!({"verdict": "INVALID", "findings": []});
+        records[3]["extra"]["partial"] = json!(true);
+        let collected = collected(&records);
+        assert_eq!((collected.pairs[0].unusable, collected.pairs[0].log_ratios[0].len()), (2, 0));
+        assert_eq!(collected.groups.iter().map(|g| g.sample(Metric::Throughput).count()).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn one_backend_against_itself_has_two_names() {
+        let mut records = paired(&[("sage", &[20.0]), ("sage", &[10.0])]);
+        records[0]["extra"]["arm"] = json!("a");
+        records[1]["extra"]["arm"] = json!("b");
+        let pairs = collected(&records).pairs;
+        assert_eq!((pairs[0].first.as_str(), pairs[0].second.as_str()), ("sage [a]", "sage [b]"));
+    }
+
+    #[test]
+    fn every_artifact_is_written() {
+        let (input, output) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(input.path(), &paired(&[("sage", &[20.0, 30.0]), ("ray", &[10.0, 10.0])]));
+        let summary = run(&[input.path().into()], &output.path().join("new"), &Options::default()).unwrap();
+        for name in ["summary.md", "comparison.csv", "report.html", "throughput_comparison.png"] {
+            assert!(summary.artifacts.iter().any(|a| a == name), "{:?}", summary.artifacts);
+        }
+        for name in &summary.artifacts {
+            assert!(output.path().join("new").join(name).metadata().unwrap().len() > 0, "{name}");
+        }
+        // Nothing else: temporary files are gone.
+        assert_eq!(std::fs::read_dir(output.path().join("new")).unwrap().count(), summary.artifacts.len());
+    }
+
+    #[test]
+    fn without_records_there_is_nothing_to_compare() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[]);
+        let error = collect(&[dir.path().into()], &Options::default()).unwrap_err();
+        assert!(matches!(error, Error::NoRecords(_)), "{error}");
+    }
+}

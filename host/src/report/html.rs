@@ -1,0 +1,271 @@
+//! `report.html`: everything on one page that needs nothing else.
+//!
+//! No network, no script needed to read it. The template escapes every value; only the charts go in
+//! as they are, and [`super::charts::svg`] has escaped those. As a second line of defence the page
+//! forbids itself everything but its own style and its one script, by a content security policy
+//! with the script's hash: even markup that slipped through could not run.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::charts::{self, Chart, svg};
+use super::{Artifact, Report, text};
+use crate::compare::equality::Outcome;
+use crate::compare::{Result, Summary};
+
+mod tables;
+
+/// Name of the file.
+pub const FILE_NAME: &str = "report.html";
+
+const TEMPLATE: &str = include_str!("html/report.html.jinja");
+const STYLE: &str = include_str!("html/report.css");
+const SCRIPT: &str = include_str!("html/sort.js");
+
+/// The format, with the charts to show.
+pub struct Page<'a>(pub &'a [Chart]);
+
+/// What the template is given.
+#[derive(Serialize)]
+struct Context {
+    style: &'static str,
+    script: &'static str,
+    script_hash: String,
+    records: u64,
+    backends: Vec<String>,
+    workloads: Vec<String>,
+    glance: Vec<Headline>,
+    charts: Vec<Figure>,
+    summary: tables::Table,
+    mismatches: Option<tables::Table>,
+    mismatches_left_out: u64,
+    equality: Vec<EqualitySection>,
+    verdicts: Option<tables::Table>,
+    alpha: f64,
+    margin: String,
+    metrics: tables::Table,
+    percentiles: Option<tables::Table>,
+    outliers: Vec<String>,
+    validity: tables::Table,
+    notes: Vec<String>,
+    artifacts: Vec<String>,
+    sources: Vec<String>,
+    sources_left_out: usize,
+}
+
+/// A sentence that a reader must not miss.
+#[derive(Serialize)]
+struct Headline {
+    kind: &'static str,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Figure {
+    id: &'static str,
+    title: String,
+    description: String,
+    svg: String,
+}
+
+#[derive(Serialize)]
+struct EqualitySection {
+    setting: String,
+    kind: &'static str,
+    text: &'static str,
+    backends: Vec<(String, String)>,
+    differences: Vec<Vec<String>>,
+}
+
+impl Report for Page<'_> {
+    fn render(&self, summary: &Summary) -> Result<Vec<Artifact>> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.add_template(FILE_NAME, TEMPLATE)?;
+        let page = environment.get_template(FILE_NAME)?.render(Serde(self.context(summary)))?;
+        Ok(vec![Artifact { name: FILE_NAME.into(), bytes: page.into_bytes() }])
+    }
+}
+
+impl Page<'_> {
+    fn context(&self, summary: &Summary) -> Context {
+        const SOURCES: usize = 50;
+        let collected = &summary.collected;
+        let sources = collected.sources.iter().take(SOURCES).map(|source| source.path.display().to_string());
+        Context {
+            style: STYLE,
+            script: SCRIPT,
+            script_hash: BASE64.encode(Sha256::digest(SCRIPT)),
+            records: collected.records,
+            backends: collected.totals.iter().map(|totals| totals.backend.clone()).collect(),
+            workloads: collected.workloads.clone(),
+            glance: glance(summary),
+            charts: self.0.iter().map(figure).collect(),
+            summary: tables::summary(summary),
+            mismatches: (!collected.mismatches.is_empty()).then(|| tables::mismatches(summary)),
+            mismatches_left_out: collected.mismatches.left_out,
+            equality: summary.equality.iter().map(|e| equality(summary, e)).collect(),
+            verdicts: (!summary.comparisons.is_empty()).then(|| tables::verdicts(summary)),
+            alpha: summary.options.alpha,
+            margin: text::percent(summary.options.margin),
+            metrics: tables::metrics(summary),
+            percentiles: (!summary.latencies.is_empty()).then(|| tables::percentiles(summary)),
+            outliers: summary.outliers.iter().map(text::outlier).collect(),
+            validity: tables::validity(summary),
+            notes: text::limits(summary),
+            artifacts: summary.artifacts.clone(),
+            sources: sources.collect(),
+            sources_left_out: collected.sources.len().saturating_sub(SOURCES),
+        }
+    }
+}
+
+fn figure(chart: &Chart) -> Figure {
+    Figure {
+        id: chart.id,
+        title: chart.canvas.title.clone(),
+        description: chart.canvas.description.clone(),
+        svg: svg::render(&chart.canvas, svg::Home::Page(chart.id)),
+    }
+}
+
+/// The verdicts on throughput, and whatever takes away from them.
+fn glance(summary: &Summary) -> Vec<Headline> {
+    const MOST: usize = 12;
+    let several = summary.collected.settings.len() > 1;
+    let place = |setting: usize| {
+        if several { format!(" ({})", charts::short_setting(summary, setting)) } else { String::new() }
+    };
+    let main = crate::compare::Metric::Throughput;
+    let throughput = summary.comparisons.iter().filter(|comparison| comparison.metric == main);
+    let verdicts = throughput.map(|comparison| {
+        let verdict = text::verdict(comparison);
+        // Other verdicts name the two themselves.
+        let names = match text::verdict_kind(comparison) {
+            "open" | "bad" => format!("{} and {}: ", comparison.first, comparison.second),
+            _ => String::new(),
+        };
+        Headline {
+            kind: text::verdict_kind(comparison),
+            text: format!("Throughput: {names}{verdict}{}.", place(comparison.setting)),
+        }
+    });
+    let mut lines: Vec<Headline> = verdicts.take(MOST).collect();
+    for equality in summary.equality.iter().filter(|equality| equality.differs()).take(MOST) {
+        let text = format!("Answers differ between backends{}.", place(equality.setting));
+        lines.push(Headline { kind: "bad", text });
+    }
+    let mismatches = summary.collected.mismatches.rows.len() as u64 + summary.collected.mismatches.left_out;
+    if mismatches > 0 {
+        let places = text::many(mismatches, "place", "places");
+        let text = format!("Configurations differ in {places}: results are not directly comparable there.");
+        lines.push(Headline { kind: "bad", text });
+    }
+    let invalid: u64 = summary.collected.groups.iter().map(|group| group.invalid).sum();
+    if invalid > 0 {
+        let kept = if summary.options.include_invalid {
+            "counted all the same"
+        } else {
+            "left out of every verdict"
+        };
+        lines.push(Headline {
+            kind: "open",
+            text: format!("INVALID: {} {kept}.", text::many(invalid, "run", "runs")),
+        });
+    }
+    lines
+}
+
+fn equality(summary: &Summary, equality: &crate::compare::equality::Equality) -> EqualitySection {
+    let shown = |digests: &Vec<String>| match digests.is_empty() {
+        true => "no digest".to_owned(),
+        false => digests.join(", "),
+    };
+    EqualitySection {
+        setting: summary.collected.settings[equality.setting].label(),
+        kind: match equality.outcome {
+            Outcome::Equal => "good",
+            Outcome::Differ => "bad",
+            Outcome::Unknown => "open",
+        },
+        text: text::equality(equality.outcome),
+        backends: equality.backends.iter().map(|(name, digests)| (name.clone(), shown(digests))).collect(),
+        differences: equality.differences.iter().map(text::difference).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::tests::{collected, paired, record};
+    use crate::compare::{Options, summarize};
+    use serde_json::{Value, json};
+
+    fn page(records: &[Value]) -> String {
+        let summary = summarize(collected(records), &Options::default());
+        let charts = super::super::charts::draw_all(&summary);
+        let mut files = Page(&charts).render(&summary).unwrap();
+        String::from_utf8(files.remove(0).bytes).unwrap()
+    }
+
+    fn plain() -> String {
+        page(&paired(&[("sage", &[20.0, 21.0, 22.0]), ("ray", &[10.0, 11.0, 12.0])]))
+    }
+
+    #[test]
+    fn names_of_third_parties_never_become_markup() {
+        let evil = "</title><script>alert(1)</script><img src=x onerror=alert(1)>\"'|\nü";
+        let mut records = paired(&[(evil, &[20.0, 21.0]), ("ray", &[10.0, 11.0])]);
+        records[0]["extra"]["validity"] =
+            json!({"verdict": "INVALID", "findings": [{"code": evil, "message": evil, "mend": evil}]});
+        records[1]["extra"]["output_digest"] = json!(evil);
+        let mut other = record(evil, "x", 9);
+        other["config_hash"] = json!(evil);
+        records.extend([other, record("ray", "x", 10)]);
+        let page = page(&records);
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(!page.contains("<img") && !page.contains("</title><script>"));
+        assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn nothing_is_fetched_and_only_our_script_may_run() {
+        let page = plain();
+        for needle in ["src=", "url(", "@import", "<link", "http://", "https://"] {
+            let foreign = page.replace("http://www.w3.org/2000/svg", "");
+            assert!(!foreign.contains(needle), "{needle}");
+        }
+        let hash = BASE64.encode(Sha256::digest(SCRIPT));
+        assert!(
+            page.contains(&format!("script-src &#39;sha256-{hash}"))
+                || page.contains(&format!("script-src 'sha256-{hash}'"))
+        );
+        assert!(page.contains(&format!("<script>{SCRIPT}</script>")));
+    }
+
+    #[test]
+    fn the_page_is_built_for_everyone() {
+        let page = plain();
+        assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"));
+        assert_eq!(page.matches("<h1").count(), 1);
+        assert_eq!(page.matches("<table").count(), page.matches("<caption").count());
+        assert_eq!(page.matches("<th ").count(), page.matches("scope=").count());
+        assert_eq!(page.matches("<svg ").count(), page.matches("role=\"img\"").count());
+        assert!(page.contains("<main") && page.contains("prefers-color-scheme: dark"));
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        let page = plain();
+        let mut ids: Vec<&str> =
+            page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all);
+    }
+}

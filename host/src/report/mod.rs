@@ -1,0 +1,63 @@
+//! What people look at: one file per format.
+//!
+//! Every format gets the same [`Summary`] and words things with [`text`], so the terminal, the
+//! Markdown and the page cannot contradict each other. Names in a summary come from third parties
+//! and may hold anything. Each format escapes for itself, at the last moment, and nothing in a
+//! summary is ever taken as markup.
+
+pub mod charts;
+pub(crate) mod csv;
+pub mod html;
+pub mod markdown;
+pub mod terminal;
+pub mod text;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::compare::{Result, Summary};
+use crate::results;
+
+/// A file of a report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    /// Its name inside the output directory.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// A format.
+pub trait Report {
+    /// The files that say what `summary` says.
+    fn render(&self, summary: &Summary) -> Result<Vec<Artifact>>;
+}
+
+/// Writes every format into `folder` and notes the names in the summary, so that formats that come
+/// later can list them.
+pub fn write_all(summary: &mut Summary, folder: &Path) -> Result<()> {
+    let charts = charts::draw_all(summary);
+    let pictures = charts::Files(&charts).render(summary)?;
+    summary.artifacts = [markdown::FILE_NAME, csv::FILE_NAME, html::FILE_NAME].map(str::to_owned).to_vec();
+    summary.artifacts.extend(pictures.iter().map(|artifact| artifact.name.clone()));
+    let mut artifacts = pictures;
+    artifacts.extend(html::Page(&charts).render(summary)?);
+    artifacts.extend(markdown::Markdown.render(summary)?);
+    artifacts.iter().try_for_each(|artifact| Ok(write(folder, artifact)?))
+}
+
+/// Under a temporary name first, so that no reader sees half a file. Not synced to the disk: a
+/// report can be made again from its results.
+fn write(folder: &Path, artifact: &Artifact) -> results::Result<()> {
+    let path = folder.join(&artifact.name);
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{}.", artifact.name))
+        .suffix(".bench.tmp")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(results::Error::io("create a file in", folder))?;
+    file.write_all(&artifact.bytes).map_err(results::Error::io("write", &path))?;
+    file.persist(&path).map_err(|error| results::Error::io("replace", &path)(error.error))?;
+    Ok(())
+}

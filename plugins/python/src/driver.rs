@@ -1,0 +1,233 @@
+//! Starting the driver, alone in a session, and ending it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use bench_plugin_api::sdk::{Error, Spec};
+use rustix::io::{dup2, fcntl_dupfd_cloexec};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setsid};
+use tempfile::TempDir;
+
+use crate::session::Session;
+use crate::{Engine, Interpreter};
+
+const WORKER: &str = include_str!("bench_worker.py");
+
+/// The driver's own numbers for: events, messages, the lifeline.
+const DRIVER_FDS: [RawFd; 3] = [3, 4, 5];
+/// Our ends live above them, so that none is overwritten before it is copied.
+const ABOVE: RawFd = 10;
+/// A micro-batch of large records fits without either side having to wait for the other.
+const PIPE_BYTES: usize = 1 << 20;
+/// Longest private directory: runtimes put sockets below it, whose paths may not exceed 107 bytes.
+const LONGEST_DIR: usize = 40;
+/// What a driver gets to end by itself when it said that it is done.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// What it gets after SIGTERM.
+const GRACE: Duration = Duration::from_secs(3);
+/// The end of the log that goes into an error.
+const TAIL: (u64, usize) = (4_000, 20);
+
+/// Variables that the driver inherits. The last ones are read by workloads and their HTTP client.
+const INHERITED: [&str; 14] = [
+    "PATH",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "BENCH_SIMD",
+    "OPENAI_API_KEY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// A driver process and everything that comes with it; ends with this object.
+pub struct Driver {
+    session: Session,
+    log: PathBuf,
+    /// Ends when this process does, however it does.
+    _lifeline: OwnedFd,
+    _dir: TempDir,
+}
+
+/// The channel's ends on this side.
+pub struct Pipes {
+    pub events: File,
+    pub messages: File,
+}
+
+/// The private directory of a run, and its log beside it. Removed when dropped.
+pub fn private_dir(engine: &Engine, spec: &Spec) -> io::Result<(TempDir, PathBuf)> {
+    let short = |dir: &Path| dir.as_os_str().len() + 10 <= LONGEST_DIR;
+    let builder = || tempfile::Builder::new().prefix("d").rand_bytes(6).to_owned();
+    let given = spec.extra("temp_dir").map(PathBuf::from);
+    let dir = match given.as_deref().filter(|dir| short(dir)) {
+        Some(dir) => builder().tempdir_in(dir)?,
+        None if short(&std::env::temp_dir()) => builder().tempdir()?,
+        None => builder().tempdir_in("/tmp")?,
+    };
+    // The log stays where the host keeps what it may want to look at afterwards.
+    let log = given.unwrap_or_else(|| dir.path().to_owned()).join(format!("{}.log", engine.name));
+    Ok((dir, log))
+}
+
+impl Driver {
+    /// Starts the engine's driver. Call it from the thread that waits for it: the kernel kills the
+    /// driver when that *thread* ends.
+    pub fn start(
+        engine: &Engine,
+        interpreter: &Interpreter,
+        (dir, log): (TempDir, PathBuf),
+        env: &[(String, String)],
+        files: &[(&str, &str)],
+    ) -> Result<(Self, Pipes), Error> {
+        let failed = |cause: io::Error| {
+            Error::Runtime(format!("the {} driver could not be started: {cause}", engine.display))
+        };
+        for (name, source) in files {
+            fs::write(dir.path().join(name), source).map_err(failed)?;
+        }
+        let mut command = command(engine, interpreter, dir.path(), &log, env).map_err(failed)?;
+        let (events_out, events_in) = pipe().map_err(failed)?;
+        let (messages_out, messages_in) = pipe().map_err(failed)?;
+        let (lifeline_out, lifeline) = pipe().map_err(failed)?;
+        for end in [&events_in, &messages_out] {
+            // A smaller pipe works too.
+            let _ = fcntl_setpipe_size(end, PIPE_BYTES);
+        }
+        let lifeline_out = engine.starts_processes.then_some(lifeline_out);
+        if lifeline_out.is_some() {
+            command.env("BENCH_LIFELINE", DRIVER_FDS[2].to_string());
+        }
+        // The pipe through which `spawn` hears of a failed exec must not get one of these numbers.
+        let _reserved = reserve(DRIVER_FDS).map_err(failed)?;
+        let parent = getpid();
+        // SAFETY: between fork and exec only system calls are made; nothing allocates or locks.
+        unsafe {
+            command.pre_exec(move || {
+                setsid()?;
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                if getppid() != Some(parent) {
+                    return Err(io::ErrorKind::BrokenPipe.into()); // It died before the line above.
+                }
+                become_fd(&events_out, DRIVER_FDS[0])?;
+                become_fd(&messages_in, DRIVER_FDS[1])?;
+                lifeline_out.as_ref().map_or(Ok(()), |end| become_fd(end, DRIVER_FDS[2]))
+            });
+        }
+        let session = Session::new(command.spawn().map_err(failed)?);
+        // Dropping the command closes the child's ends here: they live in its closure.
+        drop(command);
+        let driver = Self { session, log, _lifeline: lifeline, _dir: dir };
+        Ok((driver, Pipes { events: events_in.into(), messages: messages_out.into() }))
+    }
+
+    /// After the driver said that it is done: lets it end, then ends what it left behind.
+    pub fn finish(&mut self) -> Option<ExitStatus> {
+        if !self.session.wait(LAST_WORDS) {
+            tracing::warn!(target: "driver", "was done but did not end; it is killed now");
+        }
+        self.session.end(GRACE)
+    }
+
+    /// Ends the driver and everything it started.
+    pub fn stop(&mut self) -> Option<ExitStatus> {
+        self.session.end(GRACE)
+    }
+
+    /// After the channel closed: how the driver ended, by itself if it is about to.
+    pub fn autopsy(&mut self) -> Option<ExitStatus> {
+        self.session.wait(Duration::from_secs(1));
+        self.session.end(GRACE)
+    }
+
+    /// The last lines of what the driver and its runtime printed.
+    pub fn log_tail(&self) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&self.log)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL.0)))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(TAIL.1)..].join("\n")
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.session.end(GRACE);
+    }
+}
+
+/// The driver's command line, files and environment.
+fn command(
+    engine: &Engine,
+    interpreter: &Interpreter,
+    dir: &Path,
+    log: &Path,
+    env: &[(String, String)],
+) -> io::Result<Command> {
+    fs::write(dir.join("bench_worker.py"), WORKER)?;
+    fs::write(dir.join("driver.py"), engine.driver)?;
+    for folder in ["home", "tmp", "run"] {
+        fs::create_dir(dir.join(folder))?;
+    }
+    let output = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(&interpreter.program);
+    // As -I, but the folder of the script stays importable: that is where bench_worker is.
+    command.args(["-E", "-s", "-B"]).arg(dir.join("driver.py")).current_dir(dir).env_clear();
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs([("LC_ALL", "C.UTF-8"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1")]);
+    for (name, folder) in [
+        ("HOME", "home"),
+        ("TMPDIR", "tmp"),
+        ("XDG_RUNTIME_DIR", "run"),
+        ("XDG_CACHE_HOME", "home/.cache"),
+        ("XDG_CONFIG_HOME", "home/.config"),
+        ("XDG_DATA_HOME", "home/.local/share"),
+        ("XDG_STATE_HOME", "home/.local/state"),
+        ("BENCH_FAULT_DIR", "run"),
+    ] {
+        command.env(name, dir.join(folder));
+    }
+    command.envs(env.iter().map(|(name, value)| (name, value.replace("{dir}", &dir.to_string_lossy()))));
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    Ok(command)
+}
+
+/// A pipe whose ends are out of the way of the driver's numbers: (read end, write end).
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok((fcntl_dupfd_cloexec(read, ABOVE)?, fcntl_dupfd_cloexec(write, ABOVE)?))
+}
+
+/// Fills every free one of `numbers`, which are consecutive, for as long as the result lives.
+fn reserve(numbers: [RawFd; 3]) -> io::Result<Vec<OwnedFd>> {
+    let null = File::open("/dev/null")?;
+    numbers.iter().map(|_| Ok(fcntl_dupfd_cloexec(&null, numbers[0])?)).collect()
+}
+
+/// In the child: makes `number` a copy of `from` that survives exec.
+fn become_fd(from: &OwnedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: the number is overwritten by dup2 and never closed through this object; whatever it
+    // named before belongs to this forked copy alone.
+    let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+    Ok(dup2(from.as_fd(), &mut target)?)
+}

@@ -1,0 +1,159 @@
+use bench_plugin_api::sdk::{Availability, Error, Finished, Host, Spec};
+use serde_json::{Map, Value, json};
+
+use crate::interpreter::Interpreter;
+use crate::{requirement, run};
+
+/// Each distribution with the version that is installed.
+pub(crate) type Versions = Vec<(&'static str, String)>;
+
+/// The oldest Python that the drivers are written for.
+pub(crate) const PYTHON: &str = ">=3.10";
+
+/// A runtime for Python, as its plugin declares it.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    /// The backend's name; `BENCH_PYTHON_<NAME>` and the managed environment are called after it.
+    pub name: &'static str,
+    /// How people write it.
+    pub display: &'static str,
+    /// What `bench backends install` gives to pip: every package pinned, so that two users compare
+    /// the same runtime.
+    pub requirements: &'static [&'static str],
+    /// What must be importable.
+    pub imports: &'static [Import],
+    /// Source of `driver.py`.
+    pub driver: &'static str,
+    /// A line for people who install into an environment of their own.
+    pub plain_pip: Option<&'static str>,
+    /// The runtime starts processes, which must not outlive a host that was killed.
+    pub starts_processes: bool,
+}
+
+/// A module the driver imports and the distribution that brings it.
+#[derive(Debug, Clone, Copy)]
+pub struct Import {
+    /// For the message when it is missing.
+    pub module: &'static str,
+    /// Name on the package index.
+    pub distribution: &'static str,
+    /// Versions that are known to work, such as `>=2.9,<3.0`: wider than what gets installed, for
+    /// people who bring their own interpreter. Empty for any.
+    pub accepts: &'static str,
+}
+
+/// What one run adds to the engine.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Environment of the driver beyond the minimal one. `{dir}` stands for its private directory.
+    pub env: Vec<(String, String)>,
+    /// Entries of the driver's configuration beyond the common ones.
+    pub config: Map<String, Value>,
+    /// Modules that lie beside `driver.py`: name and source.
+    pub files: Vec<(&'static str, &'static str)>,
+}
+
+impl Engine {
+    /// Whether the runtime is installed, by looking at files only.
+    #[must_use]
+    pub fn availability(&self) -> Availability {
+        match self.resolve() {
+            Ok((_, versions)) => Availability::ready(versions.first().map_or("", |(_, version)| version)),
+            Err(Error::Unavailable { reason, remedy }) => Availability::missing(reason, remedy),
+            Err(other) => Availability::missing(other.to_string(), self.remedy()),
+        }
+    }
+
+    /// Answers `bench.requirements/1`, from which the host makes the managed environment.
+    #[must_use]
+    pub fn extension(&self, id: &str, _request: &str) -> Option<String> {
+        let imports = self.imports.iter().map(
+            |import| json!({"module": import.module, "distribution": import.distribution, "accepts": import.accepts}),
+        );
+        (id == "bench.requirements/1").then(|| {
+            json!({
+                "python": PYTHON,
+                "requirements": self.requirements,
+                "imports": imports.collect::<Vec<_>>(),
+                "plain": self.plain_pip,
+            })
+            .to_string()
+        })
+    }
+
+    /// Runs the workload through the driver.
+    ///
+    /// # Errors
+    /// When the runtime is missing, the driver reports an error, or it ends before it is done.
+    pub fn run(&self, spec: &Spec, host: &Host, launch: Launch) -> Result<Finished, Error> {
+        run::run(self, spec, host, launch)
+    }
+
+    /// The interpreter and the version of each import.
+    pub(crate) fn resolve(&self) -> Result<(Interpreter, Versions), Error> {
+        let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
+        let interpreter = Interpreter::find(self.name).map_err(missing)?;
+        interpreter.check(PYTHON).map_err(missing)?;
+        let mut versions = Versions::new();
+        for import in self.imports {
+            let Some(version) = interpreter.distribution(import.distribution) else {
+                return Err(missing(format!(
+                    "{} needs the Python module `{}`, which is not installed in {interpreter}",
+                    self.display, import.module
+                )));
+            };
+            if !requirement::accepts(import.accepts, &version) {
+                return Err(missing(format!(
+                    "{} needs {} {}, but {interpreter} has {version}",
+                    self.display, import.distribution, import.accepts
+                )));
+            }
+            versions.push((import.distribution, version));
+        }
+        Ok((interpreter, versions))
+    }
+
+    fn remedy(&self) -> String {
+        let install = format!("bench backends install {}", self.name);
+        match self.plain_pip {
+            Some(plain) => format!(
+                "{install}    (or, in an environment of your own: {plain}, and set {} to its python)",
+                crate::interpreter::variable(self.name)
+            ),
+            None => install,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENGINE: Engine = Engine {
+        name: "no_such_engine",
+        display: "Nothing",
+        requirements: &["nothing==1.0"],
+        imports: &[Import { module: "nothing", distribution: "nothing", accepts: "==1.0" }],
+        driver: "",
+        plain_pip: Some("pip install \"nothing>=1\""),
+        starts_processes: false,
+    };
+
+    #[test]
+    fn a_missing_environment_is_explained_with_the_command() {
+        let Availability::Missing { reason, remedy } = ENGINE.availability() else { panic!("not missing") };
+        assert!(reason.contains("venvs/no_such_engine"), "{reason}");
+        assert!(remedy.starts_with("bench backends install no_such_engine"), "{remedy}");
+        assert!(remedy.contains("pip install \"nothing>=1\""), "{remedy}");
+        assert!(remedy.contains("BENCH_PYTHON_NO_SUCH_ENGINE"), "{remedy}");
+    }
+
+    #[test]
+    fn the_requirements_extension_is_json_and_the_only_one() {
+        let answer: Value =
+            serde_json::from_str(&ENGINE.extension("bench.requirements/1", "").unwrap()).unwrap();
+        assert_eq!(answer["requirements"][0], "nothing==1.0");
+        assert_eq!(answer["imports"][0]["module"], "nothing");
+        assert!(ENGINE.extension("bench.requirements/2", "").is_none());
+    }
+}

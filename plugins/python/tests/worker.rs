@@ -1,0 +1,165 @@
+//! `bench_worker.py` against the real library, and the driver process from start to end.
+//!
+//! Needs a Python 3.10 with nothing installed; says so and passes where there is none.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bench_plugin_api::sdk::{Error, Finished, Spec};
+use bench_python_engine::{Engine, Launch};
+use bench_workloads::workload::Workload;
+use support::{Bench, library, open_spec, oracle, spec};
+
+const ENGINE: Engine = Engine {
+    name: "inline",
+    display: "Inline",
+    requirements: &[],
+    imports: &[],
+    driver: include_str!("inline_driver.py"),
+    plain_pip: None,
+    starts_processes: true,
+};
+
+/// Chooses the interpreter for [`ENGINE`]; `None` where there is no Python.
+fn python() -> Option<PathBuf> {
+    let chosen = std::env::var_os("PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
+    if Command::new(&chosen).arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no {}", chosen.display());
+        return None;
+    }
+    // SAFETY: every test of this binary sets the variable to the same value, before it is read.
+    unsafe { std::env::set_var("BENCH_PYTHON_INLINE", &chosen) };
+    Some(chosen)
+}
+
+fn run(bench: &std::sync::Arc<Bench>, dir: &Path, behave: &str) -> Result<Finished, Error> {
+    let mut launch = Launch::default();
+    launch.config.insert("behave".into(), behave.into());
+    ENGINE.run(&spec(bench, 1, 16, dir), &bench.host(), launch)
+}
+
+/// Processes that work below `dir`, as a driver and all it starts do.
+fn alive(dir: &Path) -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir)))
+        .map(|process| process.path())
+        .collect()
+}
+
+#[test]
+fn the_worker_module_passes_its_own_tests() {
+    let Some(python) = python() else { return };
+    let cache = tempfile::tempdir().unwrap();
+    let open = open_spec("null", 10, cache.path());
+    let chains = serde_json::to_string(&Workload::open(open.clone()).unwrap().graph().chains()).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = Command::new(python)
+        .args(["-B", "-W", "error"])
+        .arg(root.join("tests/worker_test.py"))
+        .arg(library())
+        .args([serde_json::to_string(&open).unwrap(), chains])
+        .env("PYTHONPATH", root.join("src"))
+        .output()
+        .unwrap();
+    assert!(tests.status.success(), "{}", String::from_utf8_lossy(&tests.stderr));
+}
+
+#[test]
+fn a_driver_gives_the_right_answers_and_leaves_nothing_behind() {
+    let Some(_) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_spec("null", 200, dir.path());
+    let bench = Bench::new(open.clone(), 64);
+    let temp = tempfile::tempdir().unwrap();
+    let finished = run(&bench, temp.path(), "children").unwrap();
+    let seen = bench.seen();
+    assert_eq!(seen.outcomes, oracle(&open));
+    assert_eq!(seen.phases, ["start-up", "deploy", "steady", "drain", "teardown"]);
+    let metric =
+        |name: &str| finished.metrics.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    assert_eq!((metric("events"), metric("results")), (Some(200.into()), Some(200.into())));
+    assert!(metric("runtime").is_some());
+    assert!(alive(temp.path()).is_empty(), "{:?}", alive(temp.path()));
+    let left: Vec<_> = fs::read_dir(temp.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["inline.log"], "the log stays, for the host to look at");
+}
+
+#[test]
+fn what_goes_wrong_is_told_apart_and_explained() {
+    let Some(_) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let run =
+        |behave| run(&Bench::new(open_spec("null", 50, dir.path()), 64), dir.path(), behave).unwrap_err();
+    assert_eq!(run("refuse"), Error::Unsupported("no such scheduler".into()));
+    let raised = run("raise").to_string();
+    assert!(raised.starts_with("ValueError: on purpose\n") && raised.contains("Traceback"), "{raised}");
+    let died = run("die").to_string();
+    assert!(died.contains("signal: 9") && died.contains("phase start-up"), "{died}");
+    assert!(died.contains("noise on standard output"), "{died}");
+    let died = run("die later").to_string();
+    assert!(died.contains("signal: 9") && died.contains("phase steady"), "{died}");
+    assert!(alive(dir.path()).is_empty(), "{:?}", alive(dir.path()));
+}
+
+#[test]
+fn a_cancelled_run_ends_every_process_even_one_that_does_not_listen() {
+    let Some(_) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::new(open_spec("null", 50, dir.path()), 64);
+    let canceller = std::sync::Arc::clone(&bench);
+    let started = Instant::now();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        canceller.cancelled.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(run(&bench, dir.path(), "hang").unwrap_err(), Error::Cancelled);
+    assert!(started.elapsed() < Duration::from_secs(15));
+    thread.join().unwrap();
+    assert!(alive(dir.path()).is_empty(), "{:?}", alive(dir.path()));
+}
+
+/// This test's own binary is the host that gets killed: the driver's children must not survive it.
+#[test]
+fn a_killed_host_takes_the_drivers_children_with_it() {
+    let Some(_) = python() else { return };
+    if let Some(dir) = std::env::var_os("BENCH_TEST_VICTIM") {
+        let bench = Bench::new(open_spec("null", 50, Path::new(&dir)), 64);
+        let _ = run(&bench, Path::new(&dir), "hang");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut host = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_host_takes_the_drivers_children_with_it"])
+        .env("BENCH_TEST_VICTIM", dir.path())
+        .spawn()
+        .unwrap();
+    let within = |seconds, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < deadline && !done() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        done()
+    };
+    // The driver, its warden and its child.
+    assert!(within(20, &|| alive(dir.path()).len() == 3), "{:?}", alive(dir.path()));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    assert!(within(10, &|| alive(dir.path()).is_empty()), "{:?}", alive(dir.path()));
+}
+
+#[test]
+fn a_spec_without_a_library_is_refused_with_what_to_do() {
+    let Some(_) = python() else { return };
+    let (host, _) = bench_plugin_api::testkit::fake_host(1);
+    let spec: Spec = bench_plugin_api::testkit::spec(1, 1);
+    let Err(Error::Unavailable { reason, remedy }) = ENGINE.run(&spec, &host, Launch::default()) else {
+        panic!("it ran")
+    };
+    assert!(reason.contains("workload library") && remedy.contains("xtask stage"));
+}

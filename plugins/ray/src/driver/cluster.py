@@ -1,0 +1,80 @@
+"""Starting, joining and stopping Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from bench_worker import Json, Refusal
+
+FAST_FAILURE_DETECTION = {
+    "health_check_initial_delay_ms": 2000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
+}
+CPUS_PER_NODE = 8
+"""More than the machine has: Ray's places, not its cores. Actors take hardly any of one."""
+OBJECT_STORE_BYTES = 256 << 20
+SHIPPED = ("bench_worker.py", "workers.py", "plan.py", "naive.py")
+"""What workers on other machines import."""
+
+
+@contextlib.contextmanager
+def running(config: Json) -> Iterator[Json]:
+    """Ray, up; facts about it."""
+    scratch, nodes, address = config["dir"], int(config["nodes"]), config["extra"].get("ray_address")
+    quiet: Json = {"log_to_driver": False, "logging_level": "ERROR"}
+    local: Json = {"object_store_memory": OBJECT_STORE_BYTES, "num_gpus": 0, "include_dashboard": False}
+    cpus = max(CPUS_PER_NODE, int(config["parallelism"]))
+    started: Any = None
+    try:
+        if address:
+            if nodes > 1:
+                raise Refusal("a cluster that is joined has the nodes it has: leave --nodes at 1", "unsupported")
+            ray.init(address=address, runtime_env={"working_dir": _shipment(config)}, **quiet)
+        elif nodes == 1:
+            ray.init(address="local", num_cpus=cpus, _temp_dir=scratch, **local, **quiet)
+        else:
+            started = _start_nodes(scratch, nodes, cpus, local)
+            ray.init(address=started.address, _temp_dir=scratch, **quiet)
+        # Ray puts a handler of its own in place. What is left after us, whoever stops us ends too.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        yield {"ray": ray.__version__, "address": address or "local"}
+    finally:
+        ray.shutdown()
+        if started is not None:
+            with contextlib.suppress(Exception):
+                started.shutdown()
+
+
+def alive() -> int:
+    """Nodes alive that can run operators."""
+    return sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())
+
+
+def _start_nodes(scratch: str, nodes: int, cpus: int, local: Json) -> Any:
+    """Node 0 holds the driver and no CPU, so a killed worker node never takes the driver's objects with it."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    cluster.add_node(num_cpus=0, temp_dir=scratch, _system_config=FAST_FAILURE_DETECTION, **local)
+    for _ in range(nodes):
+        cluster.add_node(num_cpus=cpus, temp_dir=scratch, wait=False, **local)
+    cluster.wait_for_nodes()
+    return cluster
+
+
+def _shipment(config: Json) -> str:
+    """A folder with what workers need, for Ray to copy to its nodes."""
+    here, folder = os.path.dirname(os.path.abspath(__file__)), os.path.join(config["dir"], "shipped")
+    os.makedirs(folder)
+    for name in SHIPPED:
+        shutil.copy(os.path.join(here, name), folder)
+    shutil.copy(config["library"], folder)
+    return folder

@@ -1,0 +1,130 @@
+"""Ray's compiled graphs: the stages as loops that read and write shared memory. Experimental.
+
+One actor per stage: a compiled graph has no pools, so `parallelism` only shows in how many stages work at once.
+A worker that dies ends the run.
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+from typing import Any
+
+import ray
+import workers
+from bench_worker import Channel, Json, Refusal, Tally, Workload
+from plan import Plan, Stage
+from ray.exceptions import RayChannelTimeoutError
+from workers import Head
+
+IN_FLIGHT = 10
+"""Executions under way; each has a buffer of its own in every channel."""
+BUFFER_BYTES = 1 << 20
+PATIENCE_SECONDS = 0.002
+"""How long a look for the oldest result may keep new events waiting."""
+
+
+class Loop(workers.Stage):
+    """A stage in the graph."""
+
+    def step(self, origins: tuple[int | None, ...], *given: Any) -> bytes:
+        """One execution. An origin of none stands for the events, as deliveries."""
+        output = b""
+        for origin, data in zip(origins, given):
+            if origin is None:
+                mine = [(node, part) for node, part in data if node in self.line.operators]
+                output += b"".join(self.line.take(Head(()), ~node, part) for node, part in mine)
+            else:
+                output += self.line.take(Head(()), origin, data)
+        return output
+
+
+def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
+    """The whole run."""
+    from ray.dag import InputNode
+
+    if int(config["nodes"]) > 1:
+        raise Refusal("ray_mode=compiled runs on one node", "unsupported")
+    clock.phase("deploy")
+    plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
+    workload = Workload(config["library"], config["open"])
+    router, tally = workload.router(1), Tally(plan.graph)
+    setups = workers.setups(plan, config)
+    actor = ray.remote(Loop).options(num_cpus=0.01)
+    actors = {stage: actor.remote(setups[stage.name][0]) for stage in plan.stages}
+    ray.get([a.ready.remote() for a in actors.values()])
+    with InputNode() as events:
+        written: dict[int, Any] = {}
+        for stage in plan.stages:
+            origins = _origins(plan, stage)
+            given = [events if origin is None else written[origin] for origin in origins]
+            written[stage.exit] = actors[stage].step.bind(origins, *given)
+        last = plan.stages[-1]
+        end = written[last.exit]
+    graph = end.experimental_compile(_buffer_size_bytes=BUFFER_BYTES, _max_inflight_executions=IN_FLIGHT)
+    clock.phase("warm-up")
+    for _ in range(3):
+        graph.execute([]).get()
+
+    def deliver(origin: int, data: bytes) -> None:
+        for _, _, batch in router.route(origin, data, 0):
+            tally.result_batch(batch)
+            channel.emit(batch)
+
+    executions = 0
+    pending: collections.deque[Any] = collections.deque()
+    arrived = _read(channel, clock)
+    ended = False
+    while pending or not ended:
+        room = len(pending) < IN_FLIGHT - 1 and not ended
+        if room and (not arrived.empty() or not pending):
+            batch = arrived.get()
+            if batch is None:
+                ended = True
+                continue
+            tally.event_batch(batch)
+            pending.append(graph.execute([(node, part) for node, _, part in router.route_events(batch, 0)]))
+            executions += 1
+            continue
+        try:
+            output = pending[0].get(timeout=PATIENCE_SECONDS if room else None)
+        except RayChannelTimeoutError:
+            continue
+        pending.popleft()
+        deliver(last.exit, output)
+    graph.teardown()
+    flushed: dict[int, bytes] = {}
+    for stage in plan.stages:
+        given = [(o, flushed[o]) for o in _origins(plan, stage) if o is not None]
+        head = Head(tuple(o for o, _ in given), finish=True)
+        flushed[stage.exit] = ray.get(actors[stage].run.remote(head, *(data for _, data in given)))
+    deliver(last.exit, flushed[last.exit])
+    facts["executions"] = executions
+    facts["stages"] = {stage.name: 1 for stage in plan.stages}
+    channel.metrics(tally.metrics())
+
+
+def _origins(plan: Plan, stage: Stage) -> tuple[int | None, ...]:
+    """What a stage reads, documents first."""
+    order = sorted(stage.inputs, key=lambda edge: edge["partition"] != "broadcast")
+    sources = {node["id"] for node in plan.graph["nodes"] if node["role"] == "source"}
+    return tuple(dict.fromkeys(None if edge["from"] in sources else edge["from"] for edge in order))
+
+
+def _read(channel: Channel, clock: Any) -> queue.SimpleQueue[bytes | None]:
+    """Events, from a thread of their own."""
+    arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            clock.mark("steady")
+            for batch in channel.events():
+                arrived.put(batch)
+            clock.mark("drain")
+            arrived.put(None)
+        except BaseException as error:
+            channel.fatal(error)
+
+    threading.Thread(target=read, name="events", daemon=True).start()
+    return arrived

@@ -1,0 +1,152 @@
+"""Runs a bench workload on Ray: events in, results out, through the channel that `bench_worker` opens.
+
+    environment.py   what must be set before Ray is imported
+    cluster.py       starting, joining and stopping Ray
+    plan.py          the graph as stages
+    workers.py       the actors
+    engine.py        the pipelined engine with recovery, which is the default
+    naive.py         two blocking waves of tasks per window, for comparison
+    compiled.py      Ray's compiled graphs, experimental
+"""
+
+from __future__ import annotations
+
+import collections
+import queue
+import threading
+import time
+from typing import Any
+
+import bench_worker
+import environment
+from bench_worker import Channel, Json, Refusal
+
+MODES = ("actors", "naive", "compiled")
+
+
+def main(channel: Channel) -> None:
+    """A run from start-up to teardown."""
+    config = channel.config
+    mode = config["extra"].get("ray_mode", MODES[0])
+    if mode not in MODES:
+        raise Refusal(f"ray_mode is one of {', '.join(MODES)}, not {mode!r}", "invalid")
+    environment.prepare(config["dir"])
+    clock = Clock(channel)
+    import cluster
+
+    with cluster.running(config) as facts:
+        facts["mode"] = mode
+        RUNS[mode](channel, config, clock, facts)
+        facts["nodes_alive"] = cluster.alive()
+        clock.phase("teardown")
+    facts["phase_seconds"] = clock.seconds()
+    channel.metrics({"ray": facts})
+
+
+class Clock:
+    """Reports phases and remembers how long each took."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._marks = [("start-up", time.monotonic())]
+
+    def phase(self, name: str) -> None:
+        """A phase begins, and the host is told."""
+        self._channel.phase(name)
+        self.mark(name)
+
+    def mark(self, name: str) -> None:
+        """As `phase` for those that the channel reports."""
+        self._marks.append((name, time.monotonic()))
+
+    def seconds(self) -> Json:
+        """By phase."""
+        ends = [at for _, at in self._marks[1:]] + [time.monotonic()]
+        return {name: round(end - at, 3) for (name, at), end in zip(self._marks, ends)}
+
+
+class Input:
+    """Events on the queue that also carries completions. At most two batches wait to be accepted."""
+
+    def __init__(self, channel: Channel, events: queue.SimpleQueue[Any], clock: Clock) -> None:
+        self._channel, self._events, self._clock = channel, events, clock
+        self.room = threading.Semaphore(2)
+        threading.Thread(target=self._read, name="events", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            self._clock.mark("steady")
+            for batch in self._channel.events():
+                self.room.acquire()
+                self._events.put(batch)
+            self._clock.mark("drain")
+            self._events.put(None)
+        except BaseException as error:
+            self._channel.fatal(error)
+
+
+def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+    """The default: actors, chained references, recovery."""
+    import ray
+
+    import engine
+    from plan import Plan
+
+    clock.phase("deploy")
+    plan = Plan(config["graph"], config["parallelism"], config["extra"].get("ray_fusion", "chains"))
+    workload = bench_worker.Workload(config["library"], config["open"])
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    stages = engine.deploy(plan, config, spread=config["nodes"] > 1 or "ray_address" in config["extra"])
+
+    def log(message: str) -> None:
+        channel.log(message, "warn")
+
+    flow = engine.Engine(plan, workload, stages, int(config["retries"]), events, channel.emit, log)
+    everyone = [instance for some in flow.instances.values() for instance in some]
+    for instance, (pid, node) in zip(everyone, ray.get([i.actor.ready.remote() for i in everyone])):
+        instance.pid, instance.node = pid, node
+    clock.phase("warm-up")
+    ray.get([i.actor.run.remote(engine.Head(()), *()) for i in everyone for _ in range(3)])
+    before = flow.placed()
+    given = Input(channel, events, clock)
+    pending: collections.deque[bytes | None] = collections.deque()
+    while not flow.drained:
+        event = events.get()
+        if callable(event):
+            event()
+        else:
+            pending.append(event)
+        while pending and flow.has_room:
+            if (batch := pending.popleft()) is None:
+                flow.end_of_input()
+            else:
+                flow.accept(batch)
+                given.room.release()
+    facts["fusion"] = config["extra"].get("ray_fusion", "chains")
+    facts["stages"] = {stage.name: len(some) for stage, some in flow.instances.items()}
+    facts["recovery"] = {name: flow.counts[name] for name in ("deaths", "retried", "replays", "tombstones", "lost_documents")}
+    facts["calls"] = flow.counts["calls"]
+    nodes = {node: {"operators": entry["operators"], "calls": 0} for node, entry in before.items()}
+    for node, entry in flow.placed().items():
+        nodes.setdefault(node, entry)["calls"] = entry["calls"]
+    channel.metrics({**flow.tally.metrics(), "nodes": nodes})
+
+
+def naive(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+    """For comparison: see `naive`."""
+    import naive
+
+    naive.run(channel, config, clock, facts)
+
+
+def compiled(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+    """Experimental: see `compiled`."""
+    import compiled
+
+    compiled.run(channel, config, clock, facts)
+
+
+RUNS = {"actors": actors, "naive": naive, "compiled": compiled}
+
+if __name__ == "__main__":
+    bench_worker.run(main)

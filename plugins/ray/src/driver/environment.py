@@ -1,0 +1,33 @@
+"""Environment that must be in place before `import ray`: its C++ core reads it while it is imported."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "PYTHONUNBUFFERED": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def prepare(private_dir: str) -> None:
+    """Quiet, offline, and with a token of its own. A user who joins a cluster brings the cluster's token.
+
+    Left alone, Ray writes `~/.ray/auth_token`, readable by everyone.
+    """
+    os.environ.update(QUIET)
+    # `cluster_utils.Cluster` writes its address below this, and expects the folder to be there.
+    os.environ["RAY_TMPDIR"] = private_dir
+    os.makedirs(os.path.join(private_dir, "ray"), exist_ok=True)
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    path = os.path.join(private_dir, "token")
+    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=path)

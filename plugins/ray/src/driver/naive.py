@@ -1,0 +1,173 @@
+"""Two blocking waves of tasks per window, the shape of a first Ray program. For comparison with `engine`.
+
+A window is as many batches of events as there is parallelism. The first wave takes each batch to the operators
+with one state for the whole stream, which run here, in the driver; the second wave takes what they release to the
+sink. Each wave is waited for. A task finds its operators in its process, and is sent the documents that the slowest
+process lacks; every process embeds every document itself, because nothing is shared.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from typing import Any
+
+import ray
+import workers
+from bench_worker import Channel, Json, Tally, Workload
+from plan import Plan
+from workers import Head, Line, Setup, StateLost
+
+GATHER_SECONDS = 0.005
+"""How long a window that has a batch waits for the next one."""
+
+Parts = list[tuple[int, bytes]]
+_LINES: dict[str, list[Line]] = {}
+_SEEN: dict[str, int] = {}
+
+
+def through(name: str, setups: list[Setup], parts: Parts) -> dict[int, list[bytes]]:
+    """Runs stages one after the other in this process; what each operator wrote, by operator."""
+    if name not in _LINES:
+        _LINES[name] = [Line(setup) for setup in setups]
+    written: dict[int, list[bytes]] = {}
+    for line in _LINES[name]:
+        given = [(origin, data) for origin, data in parts if origin < 0 and ~origin in line.operators]
+        for origin in [o for o in {edge[0] for edge in _entering(line)} if o in written]:
+            given += [(origin, data) for data in written[origin]]
+        output = b"".join(line.take(Head(()), origin, data) for origin, data in given)
+        written.setdefault(line.exit, []).append(output)
+    return written
+
+
+def _entering(line: Line) -> list[tuple[int, int]]:
+    edges = line.workload.graph["edges"]
+    return [(e["from"], e["to"]) for e in edges if e["to"] in line.operators and e["from"] not in line.operators]
+
+
+def front(setups: list[Setup], first: int, documents: list[Parts], parts: Parts) -> tuple[Parts, int, int]:
+    """The first wave's task: what leaves the front, the process, and how many documents it has."""
+    seen = _SEEN.get("front", 0)
+    if first > seen:
+        raise StateLost("front", seen)
+    for document in documents[seen - first :]:
+        through("front", setups, document)
+    _SEEN["front"] = seen = max(seen, first + len(documents))
+    written = through("front", setups, parts)
+    last = setups[-1].chains[-1][-1]
+    return [(last, data) for data in written[last]], os.getpid(), seen
+
+
+def tail(setups: list[Setup], parts: Parts) -> Parts:
+    """The second wave's task: what goes to the sink."""
+    written = through("tail", setups, parts)
+    last = setups[-1].chains[-1][-1]
+    return [(last, data) for data in written[last]]
+
+
+def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
+    """The whole run."""
+    clock.phase("deploy")
+    width = int(config["parallelism"])
+    plan = Plan(config["graph"], 1, "chains")
+    workload = Workload(config["library"], config["open"])
+    router, tally = workload.router(1), Tally(plan.graph)
+    setups = {name: some[0] for name, some in workers.setups(plan, config).items()}
+    fronts, tails = [setups[s.name] for s in [*plan.side, *plan.front]], [setups[s.name] for s in plan.tail]
+    center = Line(setups[plan.center.name]) if plan.center else None
+    front_task, tail_task = (ray.remote(f).options(num_cpus=1, max_retries=0) for f in (front, tail))
+    clock.phase("warm-up")
+    ray.get([front_task.remote(fronts, 0, [], []) for _ in range(2 * width)])
+    documents: list[Parts] = []
+    seen: dict[int, int] = {}
+    counts = {"waves": 0, "tasks": 0, "resent": 0}
+
+    def first_wave(window: list[bytes]) -> list[Parts]:
+        batches: list[Parts] = []
+        news: list[Parts] = []
+        for events in window:
+            tally.event_batch(events)
+            routed = router.route_events(events, 0)
+            news.append([(~n, d) for n, _, d in routed if plan.by_node[n] in plan.side])
+            batches.append([(~n, d) for n, _, d in routed if plan.by_node[n] not in plan.side])
+        documents.extend(news)
+        first = min(seen.values()) if len(seen) >= width else 0
+        ends = [len(documents) - len(news) + i + 1 for i in range(len(batches))]
+        refs = [
+            front_task.remote(fronts, first, documents[first:end], parts) for end, parts in zip(ends, batches)
+        ]
+        results = []
+        for ref, end, parts in zip(refs, ends, batches):
+            try:
+                output, pid, has = ray.get(ref)
+            except StateLost:  # a process that is new
+                counts["resent"] += 1
+                output, pid, has = ray.get(front_task.remote(fronts, 0, documents[:end], parts))
+            seen[pid] = has
+            results.append(output)
+        counts["waves"] += 1
+        counts["tasks"] += len(refs)
+        return results
+
+    def second_wave(released: list[Parts]) -> None:
+        refs = [tail_task.remote(tails, parts) for parts in released if any(data for _, data in parts)]
+        for output in ray.get(refs):
+            deliver(output)
+        counts["waves"] += 1
+        counts["tasks"] += len(refs)
+
+    def deliver(parts: Parts) -> None:
+        for origin, data in parts:
+            for _, _, batch in router.route(origin, data, 0):
+                tally.result_batch(batch)
+                channel.emit(batch)
+
+    def through_center(parts: Parts) -> Parts:
+        if center is None:
+            return parts
+        return [(center.exit, b"".join(center.take(Head(()), origin, data) for origin, data in parts))]
+
+    for window in windows(channel, width, clock):
+        released = [through_center(parts) for parts in first_wave(window)]
+        second_wave(released)
+    if center is not None:
+        second_wave([[(center.exit, center.finish())]])
+    facts.update(counts)
+    channel.metrics(tally.metrics())
+
+
+def windows(channel: Channel, width: int, clock: Any) -> Any:
+    """Batches of events, up to `width` at a time."""
+    waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            clock.mark("steady")
+            for batch in channel.events():
+                waiting.put(batch)
+            clock.mark("drain")
+            waiting.put(None)
+        except BaseException as error:
+            channel.fatal(error)
+
+    threading.Thread(target=read, name="events", daemon=True).start()
+    ended = False
+    while not ended:
+        window = []
+        deadline = None
+        while len(window) < width:
+            try:
+                batch = waiting.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if batch is None:
+                ended = True
+                break
+            window.append(batch)
+            deadline = time.monotonic() + GATHER_SECONDS
+        if window:
+            yield window
+
+

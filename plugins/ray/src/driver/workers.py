@@ -1,0 +1,208 @@
+"""What runs inside Ray's worker processes: one actor class for every stage.
+
+A method takes and returns plain bytes. A call that overruns its time limit is ended by the kernel's alarm
+(SIGALRM, default action): that works even if the operator holds the GIL or never returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from bench_worker import Json, Workload, extents
+
+
+class StateLost(Exception):
+    """A restarted actor has not seen what this call builds on; it has the documents before `position`."""
+
+    def __init__(self, stage: str, position: int) -> None:
+        super().__init__(stage, position)
+        self.stage, self.position = stage, position
+
+
+class KeysRewritten(Exception):
+    """An operator changed partition keys on the way, so they cannot be told from the events."""
+
+
+class Setup(NamedTuple):
+    """How to build a stage's operators."""
+
+    name: str
+    library: str
+    open: str
+    chains: list[list[int]]
+    any_edges: list[tuple[int, int]]
+    """Edges (from, to) on which any instance will do."""
+    instance: int
+    of: int
+    parallelism: int
+    time_limit: float | None
+
+
+class Head(NamedTuple):
+    """What the data of a call is. An origin is the node that wrote a batch, or `~node` for one addressed to it."""
+
+    origins: tuple[int, ...]
+    documents: int = 0
+    """So many of the batches, the first ones, are documents."""
+    first: int = 0
+    """Position of the first document in the log of documents."""
+    partitions: tuple[int, ...] | None = None
+    """Instances of this stage that get a call for this batch of events; absent for all."""
+    generation: int = 0
+    finish: bool = False
+
+
+def open_workload(library: str, open_spec: str) -> Workload:
+    """The workload, from a library that may have been shipped beside this file."""
+    if not os.path.exists(library):
+        library = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.path.basename(library))
+    return Workload(library, open_spec)
+
+
+class Line:
+    """The operators of a stage and the way between them. Knows nothing of Ray."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.workload = open_workload(setup.library, setup.open)
+        self.outside = self.workload.router(setup.parallelism)
+        self.inside = self.workload.router(1)
+        self.any_edges = set(setup.any_edges)
+        self.exit = setup.chains[-1][-1]
+        self.renew()
+
+    def renew(self) -> None:
+        """New operators without any state."""
+        make = self.workload.operator
+        setup = self.setup
+        self.operators = {chain[0]: (chain[-1], make(chain, setup.instance, setup.of)) for chain in setup.chains}
+
+    def take(self, head: Head, origin: int, batch: bytes) -> bytes:
+        """Takes what `origin` wrote as far as it concerns this instance; returns what leaves the stage."""
+        if origin < 0:
+            return self._work(~origin, batch)
+        output = b""
+        for node, instance, part in self.outside.route(origin, batch, 0):
+            if node not in self.operators:
+                continue
+            if (origin, node) in self.any_edges or instance == self.setup.instance:
+                output += self._work(node, part)
+            elif head.partitions is not None and instance not in head.partitions:
+                raise KeysRewritten(self.setup.name)
+        return output
+
+    def finish(self) -> bytes:
+        """Flushes every operator."""
+        return b"".join(self._pass_on(last, operator.finish()) for last, operator in self.operators.values())
+
+    def _work(self, node: int, batch: bytes) -> bytes:
+        last, operator = self.operators[node]
+        return self._pass_on(last, operator.process(batch))
+
+    def _pass_on(self, last: int, output: bytes) -> bytes:
+        if last == self.exit or not output:
+            return output
+        return b"".join(self._work(node, part) for node, _, part in self.inside.route(last, output, 0))
+
+
+class Stage:
+    """An actor."""
+
+    def __init__(self, setup: Setup) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        self.line, self.time_limit = Line(setup), setup.time_limit
+        self.seen = 0
+        self.flushed: bytes | None = None
+        self.generation = 0
+        self.released: set[int] = set()
+
+    def ready(self) -> tuple[int, str]:
+        """Process and node."""
+        import ray
+
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def run(self, head: Head, *data: bytes) -> bytes:
+        """Processes batches and returns what leaves the stage."""
+        with self._limited():
+            output = self._documents(head, data)
+            for origin, batch in zip(head.origins[head.documents :], data[head.documents :]):
+                output += self.line.take(head, origin, batch)
+            return output + self._finish() if head.finish else output
+
+    def begin(self, generation: int, released: set[int]) -> None:
+        """Starts the state of the whole stream anew; frames in `released` have been answered for."""
+        self.line.renew()
+        self.generation, self.released, self.flushed = generation, released, None
+
+    def run_center(self, head: Head, *data: bytes) -> tuple[bytes, list[int]]:
+        """As `run` for the one state of the whole stream: also the sequence numbers of what is released."""
+        if head.generation != self.generation:
+            raise StateLost(self.line.setup.name, 0)
+        output = self.run(head, *data)
+        seqs = [_seq(output, at) for at, _ in extents(output)]
+        if self.released:
+            fresh = [(at, end) for at, end in extents(output) if _seq(output, at) not in self.released]
+            output = b"".join(output[at:end] for at, end in fresh)
+            seqs = [seq for seq in seqs if seq not in self.released]
+        return output, seqs
+
+    def _documents(self, head: Head, data: tuple[bytes, ...]) -> bytes:
+        """Every instance sees every document once, in order."""
+        if head.documents == 0 and head.first == 0:
+            return b""
+        if head.first > self.seen:
+            raise StateLost(self.line.setup.name, self.seen)
+        output = b""
+        for position in range(self.seen, head.first + head.documents):
+            index = position - head.first
+            output += self.line.take(head, head.origins[index], data[index])
+            self.seen += 1
+        return output
+
+    def _finish(self) -> bytes:
+        """What was held; the same again when asked again."""
+        if self.flushed is None:
+            self.flushed = self.line.finish()
+        return self.flushed
+
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        if self.time_limit is None:
+            yield
+            return
+        signal.setitimer(signal.ITIMER_REAL, self.time_limit)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _seq(batch: bytes, at: int) -> int:
+    return int.from_bytes(batch[at + 8 : at + 16], "little")
+
+
+def setups(plan, config: Json) -> dict[str, list[Setup]]:  # type: ignore[no-untyped-def]
+    """One setup for each instance of each stage."""
+    graph, limit = config["graph"], config["extra"].get("call_timeout_seconds")
+    any_edges = [(e["from"], e["to"]) for e in graph["edges"] if e["partition"] == "any"]
+
+    def setup(stage, instance: int) -> Setup:  # type: ignore[no-untyped-def]
+        return Setup(
+            stage.name, config["library"], _json(config["open"]), stage.chains, any_edges,
+            instance, stage.instances, plan.parallelism, float(limit) if limit else None,
+        )
+
+    return {stage.name: [setup(stage, i) for i in range(stage.instances)] for stage in plan.stages}
+
+
+def _json(value: Json | str) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+

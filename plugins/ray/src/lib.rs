@@ -1,0 +1,77 @@
+//! `ray`: the workload on Ray (PyPI `ray`), in real clusters of real processes.
+//!
+//! The driver's modules lie in `driver/`; `docs/ray.md` says how the graph is mapped, which options
+//! there are and what was measured.
+
+use std::path::Path;
+
+use bench_plugin_api::prelude::*;
+use bench_python_engine::{Engine, Import, Launch};
+
+const ENGINE: Engine = Engine {
+    name: "ray",
+    display: "Ray",
+    requirements: &["ray==2.60.0"],
+    imports: &[Import { module: "ray", distribution: "ray", accepts: ">=2.9,<3.0" }],
+    driver: include_str!("driver/driver.py"),
+    plain_pip: Some("pip install \"ray>=2.9,<3.0\""),
+    starts_processes: true,
+};
+
+/// Modules beside the driver.
+const FILES: [(&str, &str); 7] = [
+    ("environment.py", include_str!("driver/environment.py")),
+    ("cluster.py", include_str!("driver/cluster.py")),
+    ("plan.py", include_str!("driver/plan.py")),
+    ("workers.py", include_str!("driver/workers.py")),
+    ("engine.py", include_str!("driver/engine.py")),
+    ("naive.py", include_str!("driver/naive.py")),
+    ("compiled.py", include_str!("driver/compiled.py")),
+];
+
+/// How a user authenticates at a cluster of their own.
+const AUTHENTICATION: [&str; 3] = ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"];
+
+/// The backend.
+#[derive(Default)]
+pub struct Ray;
+
+impl Backend for Ray {
+    const NAME: &'static str = ENGINE.name;
+
+    fn is_available(&self) -> Availability {
+        ENGINE.availability()
+    }
+
+    fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
+        let mut launch = Launch { files: FILES.to_vec(), ..Launch::default() };
+        if spec.extra("ray_address").is_some() {
+            launch.env = authentication();
+        }
+        ENGINE.run(spec, host, launch)
+    }
+
+    fn extension(&self, id: &str, request: &str) -> Option<String> {
+        ENGINE.extension(id, request)
+    }
+}
+
+/// What the user's own Ray programs would use: the variables, or the token file in the home folder,
+/// which the driver does not see.
+fn authentication() -> Vec<(String, String)> {
+    let variable = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    let mut found: Vec<_> = AUTHENTICATION.iter().filter_map(|name| variable(name)).collect();
+    let token = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ray/auth_token"));
+    if found.is_empty()
+        && let Some(token) = token.filter(|token| token.is_file())
+    {
+        found.push(("RAY_AUTH_TOKEN_PATH".to_owned(), token.display().to_string()));
+        found.push(("RAY_AUTH_MODE".to_owned(), "token".to_owned()));
+    }
+    if !found.iter().any(|(name, _)| name == "RAY_AUTH_MODE") {
+        found.push(("RAY_AUTH_MODE".to_owned(), "disabled".to_owned()));
+    }
+    found
+}
+
+export_backend!(Ray);

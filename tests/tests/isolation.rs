@@ -1,0 +1,245 @@
+//! Operations of our own, run by this very binary: it is its own runner, hence no test harness.
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use bench::plugins::isolate::{
+    Cause, Channel, Handler, Limits, Notice, Operation, Runner, SUBCOMMAND, Stop, Wish, serve,
+};
+use bench::plugins::load::load;
+use bench::plugins::vet::{Vetted, vet};
+use bench::plugins::{Error, ErrorKind};
+use bench_tests::{candidates, folder};
+
+/// Behaves as its request says.
+struct Act;
+
+impl Operation for Act {
+    const NAME: &'static str = "act";
+    type Request = String;
+    type Reply = String;
+    type Event = u32;
+
+    fn subject(_: &String) -> String {
+        "the act".into()
+    }
+
+    fn execute(request: String, channel: &Channel<u32>) -> Result<String, Error> {
+        channel.phase("acting");
+        match request.as_str() {
+            "count" => (0..1000).for_each(|i| channel.event(i)),
+            "wait for drain" => wait(|| channel.is_draining()),
+            "wait for cancel" => {
+                wait(|| channel.is_cancelled());
+                return Err(Error::new(ErrorKind::Cancelled, "cancelled", ""));
+            }
+            "ignore everything" => wait(|| false),
+            "panic" => panic!("in the host's own code"),
+            "large" => return Ok("x".repeat(40 << 20)),
+            "talk on" => {
+                let channel = channel.clone();
+                std::thread::spawn(move || {
+                    loop {
+                        channel.event(0);
+                    }
+                });
+            }
+            _ => {}
+        }
+        Ok(request)
+    }
+}
+
+fn wait(condition: impl Fn() -> bool) {
+    while !condition() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a plugin on the test kit's host: what the real run will do with the real one.
+struct Run;
+
+impl Operation for Run {
+    const NAME: &'static str = "run";
+    type Request = Vetted;
+    type Reply = u64;
+    type Event = ();
+
+    fn subject(vetted: &Vetted) -> String {
+        format!("backend `{}`", vetted.name)
+    }
+
+    fn execute(vetted: Vetted, channel: &Channel<()>) -> Result<u64, Error> {
+        let backend = load(&vetted, &|phase| channel.phase(phase))?;
+        channel.phase("run");
+        let spec = bench_plugin_api::v1::WorkloadSpec {
+            name: "upper".into(),
+            total_items: 0,
+            parallelism: 1,
+            scheduler_name: "default".into(),
+            extra: vec![].into(),
+        };
+        let result = backend.run(spec, no_host())?;
+        channel.drop_after_answer(backend);
+        Ok(result.items_processed)
+    }
+}
+
+/// A host object whose every method fails: enough for a plugin that misbehaves before it asks.
+fn no_host() -> bench_plugin_api::v1::HostBox {
+    use abi_stable::sabi_trait::TD_Opaque;
+    use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString, RVec};
+    use bench_plugin_api::v1::{BackendError, ERROR_INVALID, Host, Host_TO, OperatorBox};
+    struct Nothing;
+    fn no<T>() -> RResult<T, BackendError> {
+        RResult::RErr(BackendError { kind: ERROR_INVALID, message: "no".into(), remedy: "".into() })
+    }
+    impl Host for Nothing {
+        fn graph(&self) -> RString {
+            "{}".into()
+        }
+        fn operator(&self, _: u32, _: u32, _: u32) -> RResult<OperatorBox, BackendError> {
+            no()
+        }
+        fn next_events(&self, _: u32) -> RResult<ROption<RVec<u8>>, BackendError> {
+            no()
+        }
+        fn emit(&self, _: RSlice<'_, u8>) -> RResult<(), BackendError> {
+            no()
+        }
+        fn progress(&self, _: RStr<'_>, _: RStr<'_>) {}
+        fn log(&self, _: u8, _: RStr<'_>, _: RStr<'_>) {}
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+        fn extension(&self, _: RStr<'_>, _: RStr<'_>) -> ROption<RString> {
+            ROption::RNone
+        }
+    }
+    Host_TO::from_value(Nothing, TD_Opaque)
+}
+
+fn act(what: &str, watch: &mut dyn FnMut(Notice<u32>) -> Wish) -> Result<String, Cause> {
+    let limits =
+        Limits { cancel_grace: Duration::from_millis(200), ..Limits::within(Duration::from_secs(5)) };
+    let answer = Runner::with(limits).call::<Act>(what.into(), watch, &Stop::new());
+    answer.map(|answer| answer.reply).map_err(|failure| failure.cause)
+}
+
+fn events_arrive_whole_and_in_order() {
+    let (mut seen, mut phases) = (Vec::new(), Vec::new());
+    let reply = act("count", &mut |notice| {
+        match notice {
+            Notice::Event(event) => seen.push(event),
+            Notice::Phase(name) => phases.push(name),
+            Notice::Started(_) => {}
+        }
+        Wish::Continue
+    });
+    assert_eq!(reply.unwrap(), "count");
+    assert_eq!((seen, phases), ((0..1000).collect(), vec!["acting".to_owned()]));
+}
+
+fn a_drain_is_told_and_the_answer_still_comes() {
+    let drain = &mut |notice| if matches!(notice, Notice::Phase(_)) { Wish::Drain } else { Wish::Continue };
+    assert_eq!(act("wait for drain", drain).unwrap(), "wait for drain");
+}
+
+fn a_kill_is_first_a_request_and_then_a_fact() {
+    let kill = &mut |notice| if matches!(notice, Notice::Phase(_)) { Wish::Kill } else { Wish::Continue };
+    assert_eq!(act("wait for cancel", kill), Err(Cause::Stopped));
+    let started = Instant::now();
+    assert_eq!(act("ignore everything", kill), Err(Cause::Stopped));
+    assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+fn a_panic_of_our_own_is_an_error_of_the_host() {
+    match act("panic", &mut |_| Wish::Continue) {
+        Err(Cause::Plugin(error)) => assert_eq!(error.kind, ErrorKind::Host),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn an_answer_beyond_the_limit_is_a_violation() {
+    match act("large", &mut |_| Wish::Continue) {
+        Err(Cause::Protocol(what)) => assert!(what.contains("more than 33554432 bytes"), "{what}"),
+        other => panic!("{:?}", other.map(|reply| reply.len())),
+    }
+}
+
+fn threads_that_talk_on_do_not_spoil_the_answer() {
+    for _ in 0..20 {
+        assert_eq!(act("talk on", &mut |_| Wish::Continue).unwrap(), "talk on");
+    }
+}
+
+fn an_operation_that_the_binary_lacks_is_named() {
+    let runner = Runner { program: bench_tests::bench_path(), ..Runner::default() };
+    let failure = runner.call::<Act>("count".into(), &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+    assert!(failure.to_string().contains("no operation `act`"), "{failure}");
+}
+
+fn misbehaviour_in_run_is_reported_as_such() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let vetted = vet(&candidates(folder.path())[0]).unwrap();
+    for (wish, part) in [
+        ("run:exit0", "ended its process in `run` (exit code 0) without an answer"),
+        ("run:panic", "panicked in `run`: hostile on purpose"),
+        ("run:segfault", "crashed with SIGSEGV in `run`"),
+        ("run:hang", "did not finish `run` within 1 s"),
+    ] {
+        let mut runner = Runner::with(Limits::within(Duration::from_secs(1)));
+        runner.variables = vec![("HOSTILE".into(), wish.into())];
+        let failure = runner.call::<Run>(vetted.clone(), &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+        assert!(failure.to_string().contains(part), "{wish}: {failure}");
+    }
+}
+
+fn a_file_that_changed_after_vetting_is_not_loaded() {
+    let folder = folder(&[("healthy", "healthy")]);
+    let vetted = vet(&candidates(folder.path())[0]).unwrap();
+    std::fs::copy(bench_tests::library("hostile"), &vetted.path).unwrap();
+    let failure = Runner::default().call::<Run>(vetted, &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+    assert!(failure.to_string().contains("changed while it was being checked"), "{failure}");
+}
+
+fn what_is_printed_goes_to_the_log() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let vetted = vet(&candidates(folder.path())[0]).unwrap();
+    let log = folder.path().join("log");
+    let mut runner = Runner { log: Some(log.clone()), ..Runner::default() };
+    runner.variables = vec![("HOSTILE".into(), "run:flood".into())];
+    runner.call::<Run>(vetted, &mut |_| Wish::Continue, &Stop::new()).unwrap();
+    let length = std::fs::metadata(log).unwrap().len();
+    assert!(length > 64 << 20 && length < 65 << 20, "{length}");
+}
+
+fn main() -> ExitCode {
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    if argument == SUBCOMMAND {
+        serve(&[Handler::of::<Act>(), Handler::of::<Run>()]);
+    }
+    macro_rules! tests {
+        ($($test:ident),* $(,)?) => { [$((stringify!($test), $test as fn())),*] };
+    }
+    let tests = tests![
+        events_arrive_whole_and_in_order,
+        a_drain_is_told_and_the_answer_still_comes,
+        a_kill_is_first_a_request_and_then_a_fact,
+        a_panic_of_our_own_is_an_error_of_the_host,
+        an_answer_beyond_the_limit_is_a_violation,
+        threads_that_talk_on_do_not_spoil_the_answer,
+        an_operation_that_the_binary_lacks_is_named,
+        misbehaviour_in_run_is_reported_as_such,
+        a_file_that_changed_after_vetting_is_not_loaded,
+        what_is_printed_goes_to_the_log,
+    ];
+    let mut failed = 0;
+    for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(argument.as_str())) {
+        let passed = catch_unwind(test).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u32::from(!passed);
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

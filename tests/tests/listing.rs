@@ -1,0 +1,194 @@
+//! Listing plugins, good and bad, through the real binary.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bench::plugins::describe::{Listing, Status, list};
+use bench::plugins::isolate::{Limits, Remark, Runner, Stop};
+use bench_tests::{candidates, eventually, folder, mark, marked};
+
+fn runner(hostile: &str, mark: &str) -> Runner {
+    Runner {
+        program: bench_tests::bench_path(),
+        limits: Limits { memory: Some(256 << 20), ..Limits::within(Duration::from_secs(3)) },
+        variables: vec![("HOSTILE".into(), hostile.into()), ("MARK".into(), mark.into())],
+        ..Runner::default()
+    }
+}
+
+/// Lists `healthy` and `hostile`; checks that the first is untouched and that nothing is left.
+fn hostile(wish: &str) -> Status {
+    let folder = folder(&[("healthy", "healthy"), ("hostile", "hostile")]);
+    let mark = mark();
+    let mut listings = list(&candidates(folder.path()), &runner(wish, &mark), &Stop::new());
+    assert_eq!(marked(&mark), [""; 0], "{wish}: nothing may be left running");
+    assert_eq!(listings.len(), 2);
+    assert!(listings[0].is_available(), "{wish}: {:?}", listings[0]);
+    listings.remove(1).status
+}
+
+fn sentence(wish: &str) -> String {
+    match hostile(wish) {
+        Status::Failed { failure } => failure.to_string(),
+        other => panic!("{wish}: {other:?}"),
+    }
+}
+
+fn remarks(wish: &str) -> Vec<Remark> {
+    match hostile(wish) {
+        Status::Described { remarks, .. } => remarks,
+        other => panic!("{wish}: {other:?}"),
+    }
+}
+
+#[test]
+fn each_misbehaviour_is_one_sentence_with_plugin_phase_cause_and_remedy() {
+    let report = "report this to the plugin's author";
+    let last = "(its last output: about to abort)";
+    let cases = [
+        ("load:segfault", format!("backend `hostile` crashed with SIGSEGV in `load`; {report}")),
+        ("load:exit0", format!("backend `hostile` ended its process in `load` (exit code 0) without an answer; {report}")),
+        ("create:panic", format!("backend `hostile` panicked in `create`: hostile on purpose; {report}")),
+        ("is_available:abort", format!("backend `hostile` crashed with SIGABRT in `is_available`; {report} {last}")),
+        ("is_available:segfault", format!("backend `hostile` crashed with SIGSEGV in `is_available`; {report}")),
+        ("is_available:exit7", format!("backend `hostile` ended its process in `is_available` (exit code 7) without an answer; {report}")),
+        ("is_available:closefds", format!("backend `hostile` broke the protocol in `is_available`: it closed the descriptor on which its answer was due; {report}")),
+        ("is_available:replacefds", format!("backend `hostile` broke the protocol in `is_available`: it closed the descriptor on which its answer was due; {report}")),
+        ("is_available:garbage", format!("backend `hostile` broke the protocol in `is_available`: it sent a line that is not a message (expected value at line 1 column 1): garbage; {report}")),
+        ("is_available:killgroup", format!("backend `hostile` crashed with SIGTERM in `is_available`; {report}")),
+        ("is_available:killwarden", format!("backend `hostile` broke the protocol in `is_available`: the process that watched over it is gone; {report}")),
+        ("is_available:hang", "backend `hostile` did not finish `is_available` within 3 s and was killed; allow it more time with --timeout, or report this to the plugin's author".into()),
+        ("extension:notjson", format!("backend `hostile` failed in `bench.requirements/1`: its answer to bench.requirements/1 is not JSON: EOF while parsing an object at line 1 column 1; {report}")),
+    ];
+    for (wish, expected) in cases {
+        // What a C library or Rust prints before it dies differs: compare up to it.
+        let got = sentence(wish);
+        assert!(got.starts_with(&expected), "{wish}\n     got: {got}\nexpected: {expected}");
+    }
+    for (wish, part) in [
+        ("is_available:overflow", "crashed with SIGABRT in `is_available`"),
+        (
+            "is_available:memory",
+            "ran out of memory in `is_available` under a limit of 256 MiB; raise --memory-limit",
+        ),
+        ("is_available:closehang", "`is_available`"),
+    ] {
+        assert!(sentence(wish).contains(part), "{wish}: {}", sentence(wish));
+    }
+}
+
+#[test]
+fn a_panic_that_the_sdk_contains_is_the_reason_for_not_being_available() {
+    match hostile("is_available:panic") {
+        Status::Described { description, .. } => {
+            assert_eq!(description.availability.detail, "is_available failed: panic: hostile on purpose");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn processes_that_outlive_the_plugin_are_killed_and_named() {
+    assert_eq!(remarks("is_available:outlive"), [Remark::LeftBehind(vec!["sleep".into()])]);
+    assert_eq!(remarks("is_available:children"), [Remark::LeftBehind(vec!["sleep".to_owned(); 50])]);
+}
+
+#[test]
+fn bad_manners_after_the_answer_do_not_cost_the_answer() {
+    assert_eq!(remarks("drop:hang"), [Remark::SlowToClose]);
+    assert!(matches!(remarks("drop:segfault")[..], [Remark::EndedBadly(_)]));
+    assert_eq!(remarks("nothing"), []);
+}
+
+#[test]
+fn a_flood_of_output_neither_blocks_nor_fills_the_memory() {
+    let before = Instant::now();
+    assert_eq!(remarks("is_available:flood"), []);
+    assert!(before.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn another_layout_is_refused_in_one_sentence() {
+    let folder = folder(&[("stranger", "stranger")]);
+    let listing = list(&candidates(folder.path()), &runner("", &mark()), &Stop::new()).remove(0);
+    let (cause, _) = listing.trouble().unwrap();
+    assert_eq!(
+        cause,
+        "failed in `load`: its types are laid out differently: mismatched type, expected RResult, found u32 in `new_runner.returns`"
+    );
+}
+
+#[test]
+fn a_plugin_must_be_called_what_its_file_is_called() {
+    let folder = folder(&[("healthy", "other")]);
+    let listing = list(&candidates(folder.path()), &runner("", &mark()), &Stop::new()).remove(0);
+    let (cause, remedy) = listing.trouble().unwrap();
+    assert!(cause.contains("its file is named `other` but it calls itself `healthy`"), "{cause}");
+    assert!(remedy.contains("libbackend_healthy"), "{remedy}");
+}
+
+#[test]
+fn a_description_says_everything_about_a_plugin() {
+    let folder = folder(&[("healthy", "healthy")]);
+    let listing = list(&candidates(folder.path()), &runner("", &mark()), &Stop::new()).remove(0);
+    let json = serde_json::to_value(&listing).unwrap();
+    let description = listing.description().unwrap();
+    assert_eq!(description.plugin_version, "0.3.1");
+    assert_eq!((description.abi.as_str(), description.sha256.len()), ("rust/1", 64));
+    assert_eq!(description.requirements, Some(serde_json::json!({"python": ["nothing"]})));
+    assert_eq!(json["status"], "described");
+    assert_eq!(json["description"]["availability"]["available"], true);
+}
+
+#[test]
+fn many_that_hang_delay_the_others_only_a_little() {
+    let names: Vec<String> = (0..8).map(|i| format!("a{i}")).collect();
+    let mut plugins: Vec<(&str, &str)> = names.iter().map(|name| ("hostile", name.as_str())).collect();
+    plugins.push(("healthy", "healthy"));
+    let folder = folder(&plugins);
+    let started = Instant::now();
+    let listings = list(&candidates(folder.path()), &runner("create:hang", &mark()), &Stop::new());
+    assert!(listings.last().is_some_and(Listing::is_available));
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[test]
+fn stopping_twice_ends_a_listing() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let stop = Stop::new();
+    let runner = Runner { limits: Limits::default(), ..runner("is_available:hang", &mark()) };
+    let listing = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            stop.escalate();
+            stop.escalate();
+        });
+        list(&candidates(folder.path()), &runner, &stop).remove(0)
+    });
+    assert_eq!(listing.trouble().unwrap().0, "was stopped by the user in `is_available`");
+}
+
+#[test]
+fn a_host_that_is_killed_leaves_nothing_behind() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let mark = mark();
+    let mut host = Command::new(bench_tests::bench_path())
+        .args(["backends", "list", "--no-user-plugins", "--plugins-dir"])
+        .arg(folder.path())
+        .env("HOSTILE", "is_available:hang")
+        .env("MARK", &mark)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("host, warden and runner exist", || marked(&mark).len() == 3);
+    host.kill().unwrap();
+    host.wait().unwrap();
+    eventually("nothing is left", || marked(&mark).is_empty());
+}
+
+#[test]
+fn the_hidden_subcommand_refuses_to_be_used_by_hand() {
+    let output = Command::new(bench_tests::bench_path()).arg("__runner").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("internal command"));
+}
