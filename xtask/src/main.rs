@@ -1,5 +1,6 @@
 //! `cargo xtask …`: everything about the project that is not the product itself.
 
+mod bench;
 mod cargo;
 mod ci;
 mod quickstart;
@@ -27,6 +28,16 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "local")]
         backends: Vec<String>,
     },
+    /// Time every operator on one thread beside a numpy version of the same formula on the same data.
+    ///
+    /// Prints a table and writes target/bench-operators.json. numpy is installed, pinned, into a virtual
+    /// environment below target/; without PyPI the numpy columns stay empty.
+    BenchOperators(bench::operators::Args),
+    /// Compare `local` through the plugin boundary with the same operators called directly, measure the
+    /// boundary alone with the null workload, and check throughput and memory on one core.
+    ///
+    /// Prints tables and writes target/bench-host.json.
+    BenchHost(bench::host::Args),
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -42,6 +53,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Stage => stage::stage(stage::Profile::Release).map(drop),
         Command::Quickstart { backends } => quickstart::quickstart(&backends),
+        Command::BenchOperators(args) => bench::operators::run(&args),
+        Command::BenchHost(args) => bench::host::run(&args),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -17,16 +17,17 @@ pub const NOISE: usize = usize::MAX;
 /// DBSCAN: a label per point, [`NOISE`] for noise. `near(i, j)` tells whether two points are
 /// neighbours; a point is its own neighbour.
 pub fn dbscan(n: usize, min_samples: usize, mut near: impl FnMut(usize, usize) -> bool) -> Vec<usize> {
-    let mut pairs = Vec::new();
+    let all = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j)));
+    let pairs: Vec<(usize, usize)> = all.filter(|&(i, j)| near(i, j)).collect();
+    labels(n, min_samples, &pairs)
+}
+
+/// DBSCAN over the pairs of neighbours, each once and in ascending order.
+fn labels(n: usize, min_samples: usize, pairs: &[(usize, usize)]) -> Vec<usize> {
     let mut degree = vec![1usize; n];
-    for i in 0..n {
-        for j in i + 1..n {
-            if near(i, j) {
-                pairs.push((i, j));
-                degree[i] += 1;
-                degree[j] += 1;
-            }
-        }
+    for &(i, j) in pairs {
+        degree[i] += 1;
+        degree[j] += 1;
     }
     let core = |point: usize| degree[point] >= min_samples;
     let mut clusters = UnionFind::<usize>::new(n);
@@ -35,7 +36,7 @@ pub fn dbscan(n: usize, min_samples: usize, mut near: impl FnMut(usize, usize) -
     }
     let mut labels: Vec<usize> = (0..n).map(|i| if core(i) { clusters.find(i) } else { NOISE }).collect();
     // A border point joins the cluster of its first core neighbour.
-    for &(i, j) in &pairs {
+    for &(i, j) in pairs {
         for (border, other) in [(i, j), (j, i)] {
             if labels[border] == NOISE && core(other) {
                 labels[border] = clusters.find(other);
@@ -43,6 +44,49 @@ pub fn dbscan(n: usize, min_samples: usize, mut near: impl FnMut(usize, usize) -
         }
     }
     labels
+}
+
+/// A point: its vector and the square of its length.
+type Point<'a> = (&'a [i8], u32);
+
+/// The pairs of points whose cosine distance is at most `eps`, in ascending order.
+///
+/// Most points are nothing like each other, and that shows early. The products of the first quarter of the
+/// dimensions are made for all pairs at once, in tiles; what is left of two vectors can add no more than
+/// the product of its lengths. Only pairs that may still be near are multiplied out.
+fn near_pairs(points: &[Point<'_>], eps: f64) -> Vec<(usize, usize)> {
+    /// Points whose products with all others are made together.
+    const TILE: usize = 8;
+    /// Far more than the rounding of the bound.
+    const SLACK: f64 = 1e-9;
+    let dim = points.iter().map(|(dims, _)| dims.len()).min().unwrap_or(0);
+    let head = if dim < 64 { dim } else { (dim / 4).next_multiple_of(16) };
+    let heads: Vec<i8> = points.iter().flat_map(|(dims, _)| dims[..head].iter().copied()).collect();
+    let length = |norm2: u32| f64::from(norm2).sqrt();
+    let lengths: Vec<f64> = points.iter().map(|point| length(point.1)).collect();
+    let tails: Vec<f64> = points.iter().map(|(dims, _)| length(vector::norm2(&dims[head..]))).collect();
+    let least = 1.0 - eps - SLACK;
+    let mut near = Vec::new();
+    let mut products = Vec::new();
+    for first in (0..points.len()).step_by(TILE) {
+        let tile: Vec<&[i8]> = heads[first * head..].chunks_exact(head.max(1)).take(TILE).collect();
+        vector::dots_batch(&heads[first * head..], head, &tile, &mut products);
+        let others = points.len() - first;
+        for (i, products) in (first..).zip(products.chunks_exact(others)) {
+            for j in i + 1..points.len() {
+                let product = products[j - first];
+                if f64::from(product) + tails[i] * tails[j] < least * (lengths[i] * lengths[j]) {
+                    continue;
+                }
+                let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
+                let product = product + vector::dot(&a[head..], &b[head..]);
+                if 1.0 - vector::cosine(product, norm_a, norm_b) <= eps {
+                    near.push((i, j));
+                }
+            }
+        }
+    }
+    near
 }
 
 /// What is left of `n` points: the noise and one representative of each cluster.
@@ -98,7 +142,7 @@ impl<V: Vectors> Dedup<V> {
         let Candidates { mut enriched, mut hits, mut counts } = candidates;
         let retrieved = hits.iter().map(|hit| hit.doc).collect();
         let graph = &enriched.graph;
-        let points: Vec<(&[i8], u32)> = (graph.iter().map(|hit| self.vectors.node(hit.node)))
+        let points: Vec<Point<'_>> = (graph.iter().map(|hit| self.vectors.node(hit.node)))
             .chain(hits.iter().map(|hit| self.vectors.doc(hit.doc)))
             .collect();
         let scores: Vec<f64> =
@@ -106,10 +150,7 @@ impl<V: Vectors> Dedup<V> {
         let labels = if points.len() < self.min_samples {
             vec![NOISE; points.len()]
         } else {
-            dbscan(points.len(), self.min_samples, |i, j| {
-                let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
-                1.0 - vector::cosine(vector::dot(a, b), norm_a, norm_b) <= self.eps
-            })
+            labels(points.len(), self.min_samples, &near_pairs(&points, self.eps))
         };
         let kept = representatives(&labels, &scores);
         let nodes = enriched.graph.len();
@@ -182,6 +223,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_near_pairs_are_those_of_all_products() {
+        for (round, dim) in [(0, 8), (1, 64), (2, 100), (3, 1024)] {
+            let mut random = random::stream(7, "near pairs", round);
+            let mut base = vec![vec![0i8; dim]; 5];
+            base.iter_mut().skip(1).flatten().for_each(|d| *d = random.below(255) as u8 as i8);
+            let vectors: Vec<Vec<i8>> = (0..37)
+                .map(|i| {
+                    let mut vector = base[i % 5].clone();
+                    let changes = random.below(dim as u32 / 2);
+                    for _ in 0..changes {
+                        vector[random.below(dim as u32) as usize] = random.below(255) as u8 as i8;
+                    }
+                    vector
+                })
+                .collect();
+            let points: Vec<Point<'_>> = vectors.iter().map(|v| (v.as_slice(), vector::norm2(v))).collect();
+            for eps in [0.0001, 0.15, 0.4, 1.0, 1.7] {
+                let mut expected = Vec::new();
+                for i in 0..points.len() {
+                    for j in i + 1..points.len() {
+                        let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
+                        if 1.0 - vector::cosine(vector::dot(a, b), norm_a, norm_b) <= eps {
+                            expected.push((i, j));
+                        }
+                    }
+                }
+                assert_eq!(near_pairs(&points, eps), expected, "{dim} {eps}");
+            }
+        }
+        assert!(near_pairs(&[], 0.15).is_empty());
     }
 
     #[test]
