@@ -39,6 +39,10 @@ def main(channel: Channel) -> None:
         RUNS[mode](channel, config, clock, facts)
         facts["nodes_alive"] = cluster.alive()
         clock.phase("teardown")
+    if mode == "compiled":
+        import compiled
+
+        compiled.sweep()
     facts["phase_seconds"] = clock.seconds()
     channel.metrics({"ray": facts})
 
