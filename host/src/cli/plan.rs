@@ -144,15 +144,8 @@ pub struct RunArgs {
 }
 
 /// Entries of a plugin's spec that come from the plan: an option must not contradict it.
-const FROM_THE_PLAN: [&str; 7] = [
-    "nodes",
-    "parity_batch_size",
-    "max_in_flight",
-    "seed",
-    "run_id",
-    "temp_dir",
-    "operator_attempts",
-];
+const FROM_THE_PLAN: [&str; 7] =
+    ["nodes", "parity_batch_size", "max_in_flight", "seed", "run_id", "temp_dir", "operator_attempts"];
 
 impl RunArgs {
     /// The backend's own settings, each key once.
