@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
 use crate::plugins::describe::Description;
-use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, Stop, Wish};
+use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, SCRATCH, Stop, Wish};
 use crate::plugins::vet::Vetted;
 use crate::results::time::UtcTime;
 use crate::results::units::{Fraction, ItemsPerSecond, Seconds};
@@ -138,7 +138,8 @@ impl Job<'_> {
             ..Limits::default()
         };
         let log_path = folder.join("run.log");
-        let runner = Runner { limits, log: Some(log_path.clone()), ..Runner::default() };
+        let variables = vec![(SCRATCH.into(), scratch.into())];
+        let runner = Runner { limits, log: Some(log_path.clone()), variables, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),
