@@ -1,6 +1,7 @@
 //! Measurements: each command takes its own figures and their reference in one run, so that ratios hold
 //! on whatever machine this is.
 
+pub mod backends;
 pub mod host;
 pub mod operators;
 mod python;
@@ -35,8 +36,7 @@ fn executable(package: &str, bench: &str) -> Result<PathBuf, String> {
 /// Runs a command whose standard output is JSON.
 fn json(command: &mut Command) -> Result<Value, String> {
     let shown = format!("{command:?}").replace('"', "");
-    let output =
-        command.stderr(Stdio::inherit()).output().map_err(|cause| format!("{shown}: {cause}"))?;
+    let output = command.stderr(Stdio::inherit()).output().map_err(|cause| format!("{shown}: {cause}"))?;
     if !output.status.success() {
         return Err(format!("{shown}: {}", output.status));
     }
