@@ -346,20 +346,15 @@ fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<
         measured.operators.iter().enumerate().map(|(i, (name, _))| (i, name.as_str())).collect();
     let write = |file: &mut File| -> io::Result<()> {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
-        let fixed = ["query_id", "ok", "timed", "digest", "latency_ms", "service_ms"];
+        let fixed = ["query_id", "ok", "digest", "latency_ms"];
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
         for item in items {
             let item = item?;
             let digest: String = item.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            let ms = |ns: u64| format!("{:.3}", ns as f64 / 1e6);
-            let fixed = [
-                item.query_id.clone(),
-                item.ok.to_string(),
-                item.timed.to_string(),
-                digest,
-                ms(item.response_ns),
-                ms(item.service_ns),
-            ];
+            // Warm-up items have no latency: whoever reads the column reads the timed ones.
+            let latency_ms =
+                if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
+            let fixed = [item.query_id.clone(), item.ok.to_string(), digest, latency_ms];
             let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, node + FIRST_OPERATOR));
             writer.write_record(fixed.into_iter().chain(stages))?;
         }
