@@ -61,8 +61,10 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         return Ok(Exit::Ok);
     }
     let plugins = PluginArgs { plugins_dir: plan.plugins_dir.clone(), no_user_plugins: plan.no_user_plugins };
-    let ready = |name: &String| Ok((name.clone(), ready_backend(&plugins, name)?));
-    let ready = plan.backends.iter().map(ready).collect::<Result<Ready, Stopped>>()?;
+    let ready = |name: &String| -> Result<(String, (Vetted, Description)), Stopped> {
+        Ok((name.clone(), ready_backend(&plugins, name)?))
+    };
+    let ready = plan.backends.iter().map(ready).collect::<Result<Ready, _>>()?;
     prepare(&plan.plan)?;
     let id = &plan.run_id;
     if args.resume.is_none() && tree.has_plan() {
