@@ -169,7 +169,7 @@ impl Job<'_> {
             stop,
         );
         let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
-        let answer = answer.map_err(|failure| RunError::Child(failure))?;
+        let answer = answer.map_err(RunError::Child)?;
         Ok((answer.reply, usage, answer.remarks))
     }
 

@@ -32,6 +32,9 @@ use crate::export::Export;
 use crate::flow::Flow;
 use crate::limits::Limits;
 
+/// One database's half of a query: the frame's bytes and what they say.
+type Half = (Vec<u8>, VdbResults);
+
 /// Different inputs per row, taken in turn.
 const CASES: usize = 32;
 /// Queries that are searched for together.
@@ -506,7 +509,7 @@ impl Bench<'_> {
     /// The merge as an engine calls it: both halves of a query, one after the other.
     fn merge(&mut self, export: &mut Export) -> Result<(), Failure> {
         let node = self.workload.graph().node("merge").ok_or("no merge")?.id;
-        let mut halves: BTreeMap<u64, [Option<(Vec<u8>, VdbResults)>; 2]> = BTreeMap::new();
+        let mut halves: BTreeMap<u64, [Option<Half>; 2]> = BTreeMap::new();
         for batch in self.flow.batches("merge") {
             for frame in frames(batch) {
                 let frame = frame?;
