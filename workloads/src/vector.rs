@@ -126,7 +126,7 @@ fn round(value: f64) -> i8 {
 
 /// The square of a vector's length.
 pub fn norm2(dims: &[i8]) -> u32 {
-    dims.iter().map(|&d| (i32::from(d) * i32::from(d)) as u32).sum()
+    dot(dims, dims) as u32
 }
 
 /// The cosine of two vectors from their inner product and squared norms; 0 beside a zero vector.

@@ -96,9 +96,11 @@ mod avx2 {
     fn matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
         let count = rows.len() / dim;
         let step = (BLOCK_BYTES / dim).max(4);
+        let mut wide: Vec<i16> = Vec::with_capacity(queries.len().min(8) * dim);
         // Widened queries in groups of eight at most: 16 KiB at 1,024 values, half of a usual L1.
         for (group, out) in queries.chunks(8).zip(out.chunks_mut(count * 8)) {
-            let wide: Vec<i16> = group.iter().flat_map(|q| q.iter().map(|&v| i16::from(v))).collect();
+            wide.clear();
+            group.iter().for_each(|query| wide.extend(query.iter().map(|&v| i16::from(v))));
             for first in (0..count).step_by(step) {
                 let last = (first + step).min(count);
                 // SAFETY: `KERNELS` is only chosen after AVX2 was detected. `rows` holds `count` rows of

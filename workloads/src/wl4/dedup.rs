@@ -61,7 +61,8 @@ fn near_pairs(points: &[Point<'_>], eps: f64) -> Vec<(usize, usize)> {
     const SLACK: f64 = 1e-9;
     let dim = points.iter().map(|(dims, _)| dims.len()).min().unwrap_or(0);
     let head = if dim < 64 { dim } else { (dim / 4).next_multiple_of(16) };
-    let heads: Vec<i8> = points.iter().flat_map(|(dims, _)| dims[..head].iter().copied()).collect();
+    let mut heads: Vec<i8> = Vec::with_capacity(points.len() * head);
+    points.iter().for_each(|(dims, _)| heads.extend_from_slice(&dims[..head]));
     let length = |norm2: u32| f64::from(norm2).sqrt();
     let lengths: Vec<f64> = points.iter().map(|point| length(point.1)).collect();
     let tails: Vec<f64> = points.iter().map(|(dims, _)| length(vector::norm2(&dims[head..]))).collect();
@@ -73,9 +74,10 @@ fn near_pairs(points: &[Point<'_>], eps: f64) -> Vec<(usize, usize)> {
         vector::dots_batch(&heads[first * head..], head, &tile, &mut products);
         let others = points.len() - first;
         for (i, products) in (first..).zip(products.chunks_exact(others)) {
-            for j in i + 1..points.len() {
-                let product = products[j - first];
-                if f64::from(product) + tails[i] * tails[j] < least * (lengths[i] * lengths[j]) {
+            let (tail, floor) = (tails[i], least * lengths[i]);
+            let bounds = products.iter().zip(&tails[first..]).zip(&lengths[first..]);
+            for (j, ((&product, &other), &length)) in (first..).zip(bounds).skip(i + 1 - first) {
+                if f64::from(product) + tail * other < floor * length {
                     continue;
                 }
                 let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);

@@ -38,7 +38,7 @@ pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Vec<
     keep_best(&mut starts, config.beam, |&node| similarity[node as usize], |&node| node);
     let mut queue: VecDeque<Step> = starts.into_iter().map(|node| Step::start(node, similarity)).collect();
     let mut visited = vec![false; similarity.len()];
-    let mut hits: Vec<GraphHit> = Vec::new();
+    let mut hits: Vec<GraphHit> = Vec::with_capacity(config.max_nodes.min(similarity.len()));
     let mut neighbours: Vec<(f64, u32)> = Vec::new();
     while let Some(step) = queue.pop_front() {
         if hits.len() >= config.max_nodes {
@@ -47,7 +47,9 @@ pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Vec<
         if std::mem::replace(&mut visited[step.node as usize], true) {
             continue;
         }
-        let mut path = step.from.map_or_else(Vec::new, |parent| hits[parent].path.clone());
+        let so_far = step.from.map_or(&[][..], |parent| &hits[parent].path);
+        let mut path = Vec::with_capacity(so_far.len() + 1);
+        path.extend_from_slice(so_far);
         path.push(step.node);
         let parent = hits.len();
         hits.push(GraphHit { node: step.node, depth: step.depth, relevance: step.relevance, path });
