@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
 
+// SAFETY: the signatures are those of the C library.
 unsafe extern "C" {
     safe fn _exit(code: i32) -> !;
     safe fn abort() -> !;
