@@ -25,7 +25,8 @@ impl Limits {
     /// The least time for work that reads `bytes` and multiplies `macs` times, and which of the two
     /// it is that takes so long.
     pub fn least_us(&self, bytes: usize, macs: usize) -> (f64, &'static str) {
-        let rate = self.read.iter().find(|(size, _)| *size >= bytes).or(self.read.last()).map_or(1.0, |p| p.1);
+        let rate =
+            self.read.iter().find(|(size, _)| *size >= bytes).or(self.read.last()).map_or(1.0, |p| p.1);
         let reading = bytes as f64 / rate * 1e6;
         let multiplying = macs as f64 / self.macs * 1e6;
         if reading >= multiplying { (reading, "bytes") } else { (multiplying, "operations") }

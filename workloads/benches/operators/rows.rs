@@ -74,12 +74,7 @@ struct Bench<'a> {
     rows: Vec<Row>,
 }
 
-pub fn all(
-    workload: &Workload,
-    flow: &Flow,
-    clock: Clock,
-    export: &mut Export,
-) -> Result<Vec<Row>, Failure> {
+pub fn all(workload: &Workload, flow: &Flow, clock: Clock, export: &mut Export) -> Result<Vec<Row>, Failure> {
     let shared = workload.shared().ok_or("the workload has no state")?;
     let joined: Vec<(Header, Joined)> = flow.records("graph_memory");
     let mut bench = Bench {
@@ -205,8 +200,7 @@ impl Bench<'_> {
         }
         let appended: Vec<i8> = vectors.iter().flat_map(|vector| vector.dims.iter().copied()).collect();
         export.array("appended", "<i1", self.dim, &appended)?;
-        let times: Vec<i64> =
-            (0..prefill + APPENDED).map(|k| doc_time_ns(k, prefill, p.doc_qps)).collect();
+        let times: Vec<i64> = (0..prefill + APPENDED).map(|k| doc_time_ns(k, prefill, p.doc_qps)).collect();
         export.array("doc_times", "<i8", 1, &times)?;
         export.fact("join", expected.into());
         let macs = prefill as usize * self.dim;
@@ -277,8 +271,7 @@ impl Bench<'_> {
             self.flow.records::<Candidates>("dedup").into_iter().map(|(_, record)| record).collect();
         cases.truncate(CASES);
         cases.iter_mut().for_each(|case| case.enriched.graph.truncate(most_nodes));
-        let points =
-            cases.iter().map(|case| case.enriched.graph.len() + case.hits.len()).collect::<Vec<_>>();
+        let points = cases.iter().map(|case| case.enriched.graph.len() + case.hits.len()).collect::<Vec<_>>();
         let dedup = Dedup::new(p.dbscan_eps, p.dbscan_min_samples as usize, self.lookup.clone());
         let mut all: Vec<i8> = Vec::new();
         let mut facts = Vec::new();
@@ -390,8 +383,7 @@ impl Bench<'_> {
             case.ranked.iter().for_each(|doc| all.extend_from_slice(self.lookup.doc(doc.doc).0));
             let docs: Vec<u64> = case.ranked.iter().map(|doc| key(doc.doc)).collect();
             let relevance: Vec<f64> = case.ranked.iter().map(|doc| doc.breakdown.semantic).collect();
-            let chosen: Vec<u64> =
-                mmr.apply(case.clone()).ranked.iter().map(|doc| key(doc.doc)).collect();
+            let chosen: Vec<u64> = mmr.apply(case.clone()).ranked.iter().map(|doc| key(doc.doc)).collect();
             facts.push(json!({"docs": docs, "relevance": relevance, "expected": chosen}));
         }
         export.array("mmr_15", "<i1", self.dim, &all)?;
@@ -493,7 +485,8 @@ impl Bench<'_> {
             .map(|topic| {
                 let mut random = stream(0, "topic direction", topic);
                 let places = random.choose_distinct(self.dim as u32, 64);
-                let signs: Vec<i32> = places.iter().map(|_| if random.below(2) == 0 { 1 } else { -1 }).collect();
+                let signs: Vec<i32> =
+                    places.iter().map(|_| if random.below(2) == 0 { 1 } else { -1 }).collect();
                 json!({"places": places, "signs": signs})
             })
             .collect();

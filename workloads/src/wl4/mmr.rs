@@ -115,7 +115,12 @@ mod tests {
     }
 
     /// Compares all with all at every choice: slow and obviously right.
-    fn eager(relevance: &[f64], lambda: f64, k: usize, similarity: impl Fn(usize, usize) -> f64) -> Vec<usize> {
+    fn eager(
+        relevance: &[f64],
+        lambda: f64,
+        k: usize,
+        similarity: impl Fn(usize, usize) -> f64,
+    ) -> Vec<usize> {
         let mut chosen: Vec<usize> = Vec::new();
         while chosen.len() < k {
             let value = |i: usize| {

@@ -109,8 +109,13 @@ impl Bench {
         let met = ratio.median >= LEAST_RATIO;
         let [median, range] = ratio.show();
         println!("ratio {median} ({range}), aim at least {LEAST_RATIO}: {}", verdict(met));
-        println!("The direct loop: {} threads with an instance of every operator each; a thread brings every", load.parallelism);
-        println!("batch of 16 that it takes from the source through the whole graph. Same source, sink, limit.");
+        println!(
+            "The direct loop: {} threads with an instance of every operator each; a thread brings every",
+            load.parallelism
+        );
+        println!(
+            "batch of 16 that it takes from the source through the whole graph. Same source, sink, limit."
+        );
         Ok(json!({
             "direct_per_second": rates[0].1.json(),
             "local_per_second": rates[1].1.json(),
@@ -146,7 +151,11 @@ impl Bench {
         table.print();
         let met = rows[3].1.median <= MOST_NULL_US;
         let engine = rows[4].1.median <= MOST_NULL_US;
-        println!("aim at most {MOST_NULL_US} us: boundary {}, with the engine {}", verdict(met), verdict(engine));
+        println!(
+            "aim at most {MOST_NULL_US} us: boundary {}, with the engine {}",
+            verdict(met),
+            verdict(engine)
+        );
         Ok(json!({
             "direct_us": rows[0].1.json(),
             "inline_us": rows[1].1.json(),
@@ -160,8 +169,7 @@ impl Bench {
 
     /// Everything on one core, and the memory it takes.
     fn one_core(&self, args: &Args) -> Result<Value, String> {
-        let load =
-            Load { workload: "wl4", num_tasks: args.num_tasks, parallelism: 1, one_core: true };
+        let load = Load { workload: "wl4", num_tasks: args.num_tasks, parallelism: 1, one_core: true };
         let [runs] = turns(args.repeats.min(3), [&|| self.through("local", load)])?;
         let rate = rate(&runs);
         let bytes = runs.iter().filter_map(|run| run.bytes).fold(0.0, f64::max);

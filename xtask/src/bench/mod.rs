@@ -35,8 +35,7 @@ fn executable(package: &str, bench: &str) -> Result<PathBuf, String> {
 /// Runs a command whose standard output is JSON.
 fn json(command: &mut Command) -> Result<Value, String> {
     let shown = format!("{command:?}").replace('"', "");
-    let output =
-        command.stderr(Stdio::inherit()).output().map_err(|cause| format!("{shown}: {cause}"))?;
+    let output = command.stderr(Stdio::inherit()).output().map_err(|cause| format!("{shown}: {cause}"))?;
     if !output.status.success() {
         return Err(format!("{shown}: {}", output.status));
     }

@@ -97,9 +97,7 @@ pub fn run(args: &Args) -> Done {
     add_sink(&mut ours)?;
     let numpy = if args.without_numpy { Err("left out".to_owned()) } else { python::numpy() };
     let numpy = match numpy {
-        Ok(python) => {
-            json_of(python::script(&python, "operators_numpy.py").arg(&data).args(quick))?
-        }
+        Ok(python) => json_of(python::script(&python, "operators_numpy.py").arg(&data).args(quick))?,
         Err(why) => {
             println!("numpy was not measured: {why}\n");
             json!({"rows": {}, "mismatches": [], "missing": why})
@@ -107,8 +105,16 @@ pub fn run(args: &Args) -> Done {
     };
     let figures = Figures { ours: &ours, numpy: &numpy };
     let mut report = Vec::new();
-    let mut table =
-        Table::new(&["operator, us per operation", "ours", "numpy", "ratio", "original", "limit", "reached", "aim"]);
+    let mut table = Table::new(&[
+        "operator, us per operation",
+        "ours",
+        "numpy",
+        "ratio",
+        "original",
+        "limit",
+        "reached",
+        "aim",
+    ]);
     for line in &LINES {
         let row = figures.row(line);
         table.row(row.cells());
@@ -243,7 +249,9 @@ fn explain(ours: &Value, numpy: &Value) {
         numpy["numpy"].as_str().unwrap_or("-"),
         numpy["blas"].as_str().unwrap_or("-")
     );
-    println!("limit: the least time for the bytes read or the 8-bit products made, from what this core does:");
+    println!(
+        "limit: the least time for the bytes read or the 8-bit products made, from what this core does:"
+    );
     println!(
         "  reads of {}; {} G multiply-adds/s.",
         rates.join(", "),
