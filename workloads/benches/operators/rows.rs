@@ -62,6 +62,9 @@ impl Row {
     }
 }
 
+/// One database's results for a query: the frame, and the record in it.
+type Half = (Vec<u8>, VdbResults);
+
 /// Everything a row needs.
 struct Bench<'a> {
     workload: &'a Workload,
@@ -506,7 +509,7 @@ impl Bench<'_> {
     /// The merge as an engine calls it: both halves of a query, one after the other.
     fn merge(&mut self, export: &mut Export) -> Result<(), Failure> {
         let node = self.workload.graph().node("merge").ok_or("no merge")?.id;
-        let mut halves: BTreeMap<u64, [Option<(Vec<u8>, VdbResults)>; 2]> = BTreeMap::new();
+        let mut halves: BTreeMap<u64, [Option<Half>; 2]> = BTreeMap::new();
         for batch in self.flow.batches("merge") {
             for frame in frames(batch) {
                 let frame = frame?;
