@@ -150,7 +150,7 @@ pub fn fail(
 }
 
 /// The batch that a record is, if it is one: then each of its members has to be answered for.
-fn members(frame: &Frame<'_>) -> Option<Batch> {
+pub(crate) fn members(frame: &Frame<'_>) -> Option<Batch> {
     let (batch, rest) = postcard::take_from_bytes::<Batch>(frame.body).ok()?;
     let named = batch.id.starts_with("category_batch_") || batch.id.starts_with("global_batch_");
     let whole = || frames(&batch.items).filter(Result::is_ok).count() == batch.size as usize;

@@ -271,8 +271,8 @@ pub unsafe extern "C" fn bench_router_free(router: *mut Router) {
 /// `router` came from [`bench_router_new`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bench_router_instances(router: *const Router, node: u32) -> u32 {
-    // SAFETY: as this function's contract.
     let instances = guarded(|| {
+        // SAFETY: as this function's contract.
         let router = unsafe { given(router) }?;
         let known = (node as usize) < router.graph().nodes.len();
         known.then(|| router.instances(node)).ok_or_else(|| format!("there is no node {node}"))

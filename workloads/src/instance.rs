@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 
+use crate::chain::members;
 use crate::fault::Fault;
 use crate::operator::{Operator, OperatorError, Output};
 
@@ -144,7 +145,11 @@ impl Instance {
                 }
             }
         }
-        output.fail(*single, error);
+        // A batch that fails fails for each of its members: every query has to be answered for.
+        match members(single) {
+            Some(batch) => frames(&batch.items).flatten().for_each(|member| output.fail(member, &error)),
+            None => output.fail(*single, error),
+        }
     }
 
     fn call(&mut self, group: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
@@ -232,6 +237,27 @@ mod tests {
             .map(|o| (o.0, postcard::from_bytes::<Tombstone>(&o.3).unwrap().reason))
             .collect();
         assert_eq!(reasons, [(3, "three".to_owned()), (5, "panic: five".to_owned())]);
+    }
+
+    #[test]
+    fn a_batch_that_fails_fails_for_each_of_its_members() {
+        let items = input(10..13);
+        let batch = crate::wl4::records::Batch {
+            id: "global_batch_0".into(),
+            category: None,
+            closed_ns: 0,
+            items,
+            size: 3,
+        };
+        let mut frame = Vec::new();
+        let header = Header { port: 0, kind: Kind::Data, seq: 3, key: 0, event_time_ns: 0, watermark_ns: 0 };
+        push(&mut frame, header, &postcard::to_stdvec(&batch).unwrap(), b"");
+        let mut instance = Instance::new(Box::new(Picky), placement(None, 1));
+        let out = run(&mut instance, &frame);
+        assert_eq!(
+            out.iter().map(|o| (o.0, o.1)).collect::<Vec<_>>(),
+            (10..13).map(|seq| (seq, Kind::Failed)).collect::<Vec<_>>()
+        );
     }
 
     #[test]

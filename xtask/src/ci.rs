@@ -31,24 +31,27 @@ pub fn test(rest: &[String]) -> Done {
 /// Real runtimes that tests drive, installed from PyPI by the product's own command.
 const RUNTIMES: [&str; 2] = ["sage", "ray"];
 
-/// Installs the runtimes into `data`, each unless it is there; returns those that could not be.
+/// Installs the runtimes into `data`; returns those that could not be.
 fn provision(staged: &Path, data: &Path) -> Vec<(&'static str, String)> {
-    let bench = |args: &[&str]| {
-        let mut command = Command::new(staged.join("bin/bench"));
-        command.args(args).arg("--no-user-plugins").env("BENCH_DATA_DIR", data);
+    let bench = staged.join("bin/bench");
+    RUNTIMES.iter().filter_map(|name| Some((*name, provide(&bench, data, name).err()?))).collect()
+}
+
+/// Installs a runtime into `data`, unless it is there and fits.
+///
+/// # Errors
+/// When the installation fails.
+pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
+    let call = |args: &[&str]| {
+        let mut command = Command::new(bench);
+        command.args(args).args([runtime, "--no-user-plugins"]).env("BENCH_DATA_DIR", data);
         command
     };
-    let ready = |runtime: &str| {
-        let dry = bench(&["run", "--dry-run", "--backend", runtime]).output();
-        dry.is_ok_and(|output| output.status.success())
-    };
-    let install = |runtime: &&'static str| {
-        if ready(runtime) {
-            return None;
-        }
-        run(&mut bench(&["backends", "install", runtime])).err().map(|why| (*runtime, why))
-    };
-    RUNTIMES.iter().filter_map(install).collect()
+    let ready = call(&["run", "--dry-run", "--backend"]).output();
+    if ready.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    run(&mut call(&["backends", "install"]))
 }
 
 /// Builds the plugins of `tests/plugins/` into the staged folder.

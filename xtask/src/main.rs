@@ -38,6 +38,11 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-host.json.
     BenchHost(bench::host::Args),
+    /// Run the real runtimes side by side: items/s, CPU and memory on null and wl4, and Ray over the naive
+    /// dispatch.
+    ///
+    /// Prints tables and writes target/bench-backends.json. Installs SAGE and Ray below target/.
+    BenchBackends(bench::backends::Args),
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
         Command::Quickstart { backends } => quickstart::quickstart(&backends),
         Command::BenchOperators(args) => bench::operators::run(&args),
         Command::BenchHost(args) => bench::host::run(&args),
+        Command::BenchBackends(args) => bench::backends::run(&args),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

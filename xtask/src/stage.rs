@@ -47,11 +47,8 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
         let file = format!("lib{}.so", plugin.replace('-', "_"));
         place(&built.join(&file), &folder.join("plugins").join(&file))?;
     }
-    for header in ["workloads/include/bench_workloads.h"] {
-        let from = root().join(header);
-        let name = from.file_name().map(PathBuf::from).unwrap_or_default();
-        place(&from, &folder.join("include").join(name))?;
-    }
+    let header = "bench_workloads.h";
+    place(&root().join("workloads/include").join(header), &folder.join("include").join(header))?;
     Ok(folder)
 }
 

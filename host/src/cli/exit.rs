@@ -24,6 +24,14 @@ pub enum Exit {
     Output = 7,
     /// A plugin was refused or could not be loaded.
     BadPlugin = 8,
+    /// The gate: slower than allowed.
+    Regression = 10,
+    /// The same work gave other answers, or the gate's baseline has other work.
+    Mismatch = 11,
+    /// The gate: the measurements cannot be trusted.
+    Invalid = 12,
+    /// The gate: nothing was shown yet. Verify: not comparable, or without proof.
+    Inconclusive = 13,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -37,7 +45,8 @@ impl From<Exit> for ExitCode {
 /// What `--help` says about them.
 pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
 3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
-7 results could not be written; 8 plugin refused; 130 interrupted.";
+7 results could not be written; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
+13 inconclusive or not comparable; 130 interrupted.";
 
 /// An error on its way to the user.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
 mod backends;
+mod compare;
 mod exit;
 mod generate;
+mod pair;
 mod plan;
 mod run;
 mod screen;
@@ -10,7 +12,7 @@ mod screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::{EXIT_CODES, Exit, Stopped};
 pub use plan::RunArgs;
@@ -36,6 +38,14 @@ pub struct Cli {
 enum Command {
     /// Run a workload through one backend (the default command).
     Run(Box<RunArgs>),
+    /// Run several backends on the same work, in turns, and compare them.
+    Pair(Box<pair::PairArgs>),
+    /// Compare results and write a report.
+    Compare(compare::CompareArgs),
+    /// Say whether two results are comparable and equal.
+    Verify(compare::VerifyArgs),
+    /// Say whether results are slower than a baseline allows.
+    Gate(compare::GateArgs),
     /// List, inspect and install backends.
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
@@ -66,20 +76,32 @@ pub struct PluginArgs {
     pub no_user_plugins: bool,
 }
 
+/// The command line, without the flags of `run` that `pair` has others for.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("pair", |pair| {
+        pair.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
+    })
+}
+
 /// Parses, runs, prints, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(error) = watch_ctrl_c() {
         eprintln!("warning: Ctrl-C will stop bench at once: {error}");
     }
     let result = match cli.command {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Pair(args)) => pair::pair(&args),
+        Some(Command::Compare(args)) => compare::compare(&args),
+        Some(Command::Verify(args)) => compare::verify(&args),
+        Some(Command::Gate(args)) => compare::gate(&args),
         Some(Command::Backends(command)) => backends::backends(&command),
         Some(Command::Schema { of }) => generate::schema(of),
-        Some(Command::Completions { shell }) => generate::completions(shell, &mut Cli::command()),
-        Some(Command::Man) => generate::man(Cli::command()),
+        Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
+        Some(Command::Man) => generate::man(command()),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -105,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

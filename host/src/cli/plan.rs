@@ -16,6 +16,16 @@ use crate::run::plan::{Arrivals, Load, Plan, default_cache_dir};
 /// The backend that runs when none is named.
 pub const DEFAULT_BACKEND: &str = "sage";
 
+/// What a command takes where neither flags nor file say anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    pub num_tasks: u32,
+    pub scheduler: &'static str,
+}
+
+/// Those of `bench run`.
+const RUN: Defaults = Defaults { num_tasks: 100, scheduler: "default" };
+
 /// How events arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LoadModel {
@@ -43,7 +53,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Number of queries, warm-up included [default: 100; with --quick 20; with --corpus all its queries]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", visible_alias = "items")]
     pub num_tasks: Option<u32>,
     /// Operator-level parallelism [default: 2]
     #[arg(long, value_name = "P")]
@@ -242,6 +252,14 @@ impl RunArgs {
     /// # Errors
     /// The first thing that is wrong, with the flag or the file that says so.
     pub fn plan(&self) -> Result<Plan, Stopped> {
+        self.plan_with(RUN)
+    }
+
+    /// The validated plan of a command with `defaults`.
+    ///
+    /// # Errors
+    /// As [`RunArgs::plan`].
+    pub fn plan_with(&self, defaults: Defaults) -> Result<Plan, Stopped> {
         let (args, from_file) = self.with_config_file()?;
         let workload = args.workload.clone().unwrap_or_else(|| WORKLOADS[0].to_owned());
         let mut params = Params::default();
@@ -286,12 +304,12 @@ impl RunArgs {
             seed: args.seed.unwrap_or(42),
             nodes: args.nodes.unwrap_or(1),
             parallelism: args.parallelism.unwrap_or(2),
-            num_tasks: num_tasks.unwrap_or(100),
+            num_tasks: num_tasks.unwrap_or(defaults.num_tasks),
             warmup_items: args.warmup_items.unwrap_or(0),
             parity_batch_size: args.parity_batch_size.unwrap_or(16),
             repeat: args.repeat.unwrap_or(1),
             quick: args.quick,
-            scheduler: args.scheduler.clone().unwrap_or_else(|| "default".to_owned()),
+            scheduler: args.scheduler.clone().unwrap_or_else(|| defaults.scheduler.to_owned()),
             max_in_flight: args.max_in_flight.unwrap_or(128),
             load: args.load_model(&params)?,
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),

@@ -39,6 +39,11 @@ pub fn note(text: &str) {
     anstream::eprintln!("{DIM}{text}{DIM:#}");
 }
 
+/// Prints the path of a file that was written.
+pub fn path(path: &std::path::Path) {
+    anstream::println!("{DIM}{}{DIM:#}", path.display());
+}
+
 /// A spinner for work without a known length; a plain line where there is no terminal.
 pub struct Spinner(Option<ProgressBar>);
 

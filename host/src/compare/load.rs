@@ -1,7 +1,7 @@
 //! Reads results files of any size and hands over each run once, in order.
 //!
 //! One thread reads blocks of whole lines; the others parse them into batches that are sorted and,
-//! if need be, spilled ([`super::sort`]). Then all batches are merged. After the sort, copies of one
+//! if need be, spilled (`sort`). Then all batches are merged. After the sort, copies of one
 //! run are neighbours, so "never count a run twice" needs no memory: a record is a copy if its
 //! neighbour from *another* file has the same backend, workload, run and time. Within one file only
 //! equal lines are copies: clocks are coarse, and two repeats may end in the same tick.

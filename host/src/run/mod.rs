@@ -2,7 +2,8 @@
 //!
 //! [`plan`] says what to do; [`supervise`] starts the runner process and keeps its results;
 //! [`operation`] is what happens inside that process, with [`emitter`], [`sink`] and [`ledger`] as
-//! the measured ends of the plugin's work and [`guest`] as what the plugin can ask for.
+//! the measured ends of the plugin's work and [`guest`] as what the plugin can ask for. [`pair`] runs
+//! several backends in turns.
 
 pub mod canonical_json;
 pub mod emitter;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod machine;
 pub mod monitor;
 pub mod operation;
+pub mod pair;
 pub mod plan;
 pub mod sink;
 pub mod supervise;

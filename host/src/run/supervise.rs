@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
 use crate::plugins::describe::Description;
-use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, Stop, Wish};
+use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, SCRATCH, Stop, Wish};
 use crate::plugins::vet::Vetted;
 use crate::results::time::UtcTime;
 use crate::results::units::{Fraction, ItemsPerSecond, Seconds};
@@ -138,7 +138,8 @@ impl Job<'_> {
             ..Limits::default()
         };
         let log_path = folder.join("run.log");
-        let runner = Runner { limits, log: Some(log_path.clone()), ..Runner::default() };
+        let variables = vec![(SCRATCH.into(), scratch.into())];
+        let runner = Runner { limits, log: Some(log_path.clone()), variables, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),
@@ -168,7 +169,7 @@ impl Job<'_> {
             stop,
         );
         let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
-        let answer = answer.map_err(|failure| RunError::Child(failure))?;
+        let answer = answer.map_err(RunError::Child)?;
         Ok((answer.reply, usage, answer.remarks))
     }
 
@@ -345,20 +346,15 @@ fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<
         measured.operators.iter().enumerate().map(|(i, (name, _))| (i, name.as_str())).collect();
     let write = |file: &mut File| -> io::Result<()> {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
-        let fixed = ["query_id", "ok", "timed", "digest", "latency_ms", "service_ms"];
+        let fixed = ["query_id", "ok", "digest", "latency_ms"];
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
         for item in items {
             let item = item?;
             let digest: String = item.digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            let ms = |ns: u64| format!("{:.3}", ns as f64 / 1e6);
-            let fixed = [
-                item.query_id.clone(),
-                item.ok.to_string(),
-                item.timed.to_string(),
-                digest,
-                ms(item.response_ns),
-                ms(item.service_ns),
-            ];
+            // Warm-up items have no latency: whoever reads the column reads the timed ones.
+            let latency_ms =
+                if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
+            let fixed = [item.query_id.clone(), item.ok.to_string(), digest, latency_ms];
             let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, node + FIRST_OPERATOR));
             writer.write_record(fixed.into_iter().chain(stages))?;
         }

@@ -56,8 +56,8 @@ impl Clock {
     }
 
     /// Times `call(case)`, cases in turn.
-    pub fn time<T>(self, cases: usize, mut call: impl FnMut(usize) -> T) -> Timing {
-        self.time_made(cases, |case| case, |case| call(case))
+    pub fn time<T>(self, cases: usize, call: impl FnMut(usize) -> T) -> Timing {
+        self.time_made(cases, |case| case, call)
     }
 
     /// Times `call(make(case))`: neither making the input nor dropping the result counts. A sample is

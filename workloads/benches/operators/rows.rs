@@ -32,6 +32,9 @@ use crate::export::Export;
 use crate::flow::Flow;
 use crate::limits::Limits;
 
+/// One database's half of a query: the frame's bytes and what they say.
+type Half = (Vec<u8>, VdbResults);
+
 /// Different inputs per row, taken in turn.
 const CASES: usize = 32;
 /// Queries that are searched for together.

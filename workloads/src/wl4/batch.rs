@@ -125,7 +125,7 @@ impl Operator for CategoryBatch {
             let category = if data { (self.category)(input)? } else { Category::General };
             self.order.take(input.header.seq, (Kept::from(*input), category));
         }
-        while let Some((item, category)) = self.order.next() {
+        while let Some((item, category)) = self.order.pop() {
             self.handle(item, category, output)?;
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Operator for GlobalBatch {
         for input in inputs {
             self.order.take(input.header.key, Kept::from(*input));
         }
-        while let Some(input) = self.order.next() {
+        while let Some(input) = self.order.pop() {
             self.handle(input, output)?;
         }
         Ok(())

@@ -24,7 +24,7 @@ impl<T> InOrder<T> {
     }
 
     /// The next item in order, if it has come.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let item = self.early.remove(&self.next)?;
         self.next += 1;
         Some(item)
@@ -46,7 +46,7 @@ mod tests {
         let mut out = Vec::new();
         for seq in [2, 0, 0, 1, 1, 4, 3] {
             order.take(seq, seq);
-            while let Some(item) = order.next() {
+            while let Some(item) = order.pop() {
                 out.push(item);
             }
         }
@@ -58,7 +58,7 @@ mod tests {
         let mut order = InOrder::default();
         order.take(1, 'b');
         order.take(3, 'd');
-        assert_eq!(order.next(), None);
+        assert_eq!(order.pop(), None);
         assert_eq!(order.drain().collect::<Vec<_>>(), ['b', 'd']);
     }
 }

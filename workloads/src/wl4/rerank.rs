@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn twelve_hours_halve_by_the_root_of_two() {
-        assert!((freshness(Some(12.0)) - 0.707_106_78).abs() < 1e-8);
+        assert!((freshness(Some(12.0)) - std::f64::consts::FRAC_1_SQRT_2).abs() < 1e-8);
         assert_eq!((freshness(None), freshness(Some(-5.0)), freshness(Some(1e9))), (1.0, 1.0, 0.0));
     }
 

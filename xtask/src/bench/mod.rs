@@ -1,6 +1,7 @@
 //! Measurements: each command takes its own figures and their reference in one run, so that ratios hold
 //! on whatever machine this is.
 
+pub mod backends;
 pub mod host;
 pub mod operators;
 mod python;
@@ -28,7 +29,7 @@ fn executable(package: &str, bench: &str) -> Result<PathBuf, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let built = messages.filter(|message| message["target"]["name"] == bench);
-    let path = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    let path = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     path.ok_or_else(|| format!("cargo did not say where the benchmark {bench} is"))
 }
 

@@ -37,6 +37,7 @@ pub use failure::{Answer, Cause, Failure, Remark};
 pub use host::{Limits, Notice, Runner, Wish};
 pub use runner::{Channel, Handler, serve};
 pub use stop::{Stop, StopLevel};
+pub use warden::SCRATCH;
 
 use super::Error;
 

@@ -17,6 +17,9 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// How often orphans that ended by themselves are collected while the runner works.
 const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
+/// Variable that names the call's temporary directory, which the warden removes if the host cannot.
+pub const SCRATCH: &str = "BENCH_SCRATCH";
+
 /// What the warden says at the end, one line on the leash.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
@@ -30,9 +33,13 @@ pub(super) struct Report {
 pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
     let ending = wait_for(runner, leash);
     let left_behind = sweep(runner);
-    if let Ok(line) = wire::line(&Report { ending, left_behind }) {
-        // The host may be gone; then there is nobody to tell.
-        let _ = process::write(leash, &line);
+    let told = wire::line(&Report { ending, left_behind }).map(|line| process::write(leash, &line));
+    // Without a host there is nobody to tell, and nobody else to tidy up.
+    if matches!(told, Ok(Err(_)))
+        && let Some(scratch) = std::env::var_os(SCRATCH)
+    {
+        // What cannot be removed stays; there is nobody who could be told that either.
+        let _ = std::fs::remove_dir_all(scratch);
     }
     runner::end(0)
 }

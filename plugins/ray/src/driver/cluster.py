@@ -53,9 +53,9 @@ def running(config: Json) -> Iterator[Json]:
                 started.shutdown()
 
 
-def alive() -> int:
+def alive() -> set[str]:
     """Nodes alive that can run operators."""
-    return sum(bool(node["Alive"] and node["Resources"].get("CPU")) for node in ray.nodes())
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
 
 
 def _start_nodes(scratch: str, nodes: int, cpus: int, local: Json) -> Any:

@@ -1,13 +1,17 @@
 """Ray's compiled graphs: the stages as loops that read and write shared memory. Experimental.
 
 One actor per stage: a compiled graph has no pools, so `parallelism` only shows in how many stages work at once.
-A worker that dies ends the run.
+A worker that dies ends the run. The driver calls `sweep` when Ray is down; what a killed driver leaves in /dev/shm,
+the next run in this mode removes.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import os
 import queue
+import re
 import threading
 from typing import Any
 
@@ -15,14 +19,11 @@ import ray
 import workers
 from bench_worker import Channel, Json, Refusal, Tally, Workload
 from plan import Plan, Stage
-from ray.exceptions import RayChannelTimeoutError
 from workers import Head
 
 IN_FLIGHT = 10
 """Executions under way; each has a buffer of its own in every channel."""
 BUFFER_BYTES = 1 << 20
-PATIENCE_SECONDS = 0.002
-"""How long a look for the oldest result may keep new events waiting."""
 
 
 class Loop(workers.Stage):
@@ -46,6 +47,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
 
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=compiled runs on one node", "unsupported")
+    sweep()
     clock.phase("deploy")
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
     workload = Workload(config["library"], config["open"])
@@ -87,12 +89,8 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
             pending.append(graph.execute([(node, part) for node, _, part in router.route_events(batch, 0)]))
             executions += 1
             continue
-        try:
-            output = pending[0].get(timeout=PATIENCE_SECONDS if room else None)
-        except RayChannelTimeoutError:
-            continue
-        pending.popleft()
-        deliver(last.exit, output)
+        # Waits even if there is room: a result cannot be asked for twice. Every execution has one.
+        deliver(last.exit, pending.popleft().get())
     graph.teardown()
     flushed: dict[int, bytes] = {}
     for stage in plan.stages:
@@ -128,3 +126,13 @@ def _read(channel: Channel, clock: Any) -> queue.SimpleQueue[bytes | None]:
 
     threading.Thread(target=read, name="events", daemon=True).start()
     return arrived
+
+
+def sweep() -> None:
+    """Removes our semaphores of raylets that are gone: Ray leaves those of every compiled graph behind."""
+    for entry in os.scandir("/dev/shm"):
+        named = re.fullmatch(r"sem\.(?:hdr|obj)(\d+)-\d+", entry.name)
+        if named and not os.path.exists(f"/proc/{named[1]}"):
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == os.getuid():
+                    os.unlink(entry.path)

@@ -37,8 +37,12 @@ def main(channel: Channel) -> None:
     with cluster.running(config) as facts:
         facts["mode"] = mode
         RUNS[mode](channel, config, clock, facts)
-        facts["nodes_alive"] = cluster.alive()
+        facts["nodes_alive"] = len(cluster.alive())
         clock.phase("teardown")
+    if mode == "compiled":
+        import compiled
+
+        compiled.sweep()
     facts["phase_seconds"] = clock.seconds()
     channel.metrics({"ray": facts})
 
@@ -89,6 +93,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     """The default: actors, chained references, recovery."""
     import ray
 
+    import cluster
     import engine
     from plan import Plan
 
@@ -107,7 +112,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
         instance.pid, instance.node = pid, node
     clock.phase("warm-up")
     ray.get([i.actor.run.remote(engine.Head(()), *()) for i in everyone for _ in range(3)])
-    before = flow.placed()
+    nodes = flow.placed()
     given = Input(channel, events, clock)
     pending: collections.deque[bytes | None] = collections.deque()
     while not flow.drained:
@@ -125,10 +130,11 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     facts["fusion"] = config["extra"].get("ray_fusion", "chains")
     facts["stages"] = {stage.name: len(some) for stage, some in flow.instances.items()}
     facts["recovery"] = {name: flow.counts[name] for name in ("deaths", "retried", "replays", "tombstones", "lost_documents")}
-    facts["calls"] = flow.counts["calls"]
-    nodes = {node: {"operators": entry["operators"], "calls": 0} for node, entry in before.items()}
-    for node, entry in flow.placed().items():
-        nodes.setdefault(node, entry)["calls"] = entry["calls"]
+    facts["calls"] = flow.calls.total()
+    alive = cluster.alive()
+    for node in {**nodes, **flow.placed()}:
+        entry = nodes.setdefault(node, {"operators": 0})
+        entry.update(calls=flow.calls[node], alive=node in alive)
     channel.metrics({**flow.tally.metrics(), "nodes": nodes})
 
 

@@ -62,7 +62,6 @@ class Instance:
     node: str = ""
     pid: int = 0
     up: bool = True
-    calls: int = 0
     documents_sent: int = 0
     life: Life = field(init=False)
 
@@ -129,6 +128,8 @@ class Engine:
             stage: [Instance(stage, i, actor) for i, actor in enumerate(stages[stage.name])] for stage in plan.stages
         }
         self.counts: collections.Counter[str] = collections.Counter()
+        self.calls: collections.Counter[str] = collections.Counter()
+        """By node."""
         self.documents: list[Document] = []
         self.batches: dict[int, Batch] = {}
         self.open: set[int] = set()
@@ -250,8 +251,7 @@ class Engine:
         return live[turn % len(live)] if live else None
 
     def _call(self, instance: Instance, head: Head, data: list[Any]) -> Any:
-        instance.calls += 1
-        self.counts["calls"] += 1
+        self.calls[instance.node] += 1
         return instance.actor.run.remote(head, *data)
 
     def _submit(self, batch: Batch) -> None:
@@ -335,8 +335,7 @@ class Engine:
         self._watch(note, lambda seqs, error: self._left_center(call, out, seqs, error))
 
     def _center_call(self, center: Instance, head: Head, data: list[Any]) -> tuple[Any, Any]:
-        center.calls += 1
-        self.counts["calls"] += 1
+        self.calls[center.node] += 1
         return center.actor.run_center.options(num_returns=2).remote(head, *data)
 
     def _batch_call(self, batch: Batch, lives: list[Life]) -> Call:
@@ -696,14 +695,12 @@ class Engine:
     # ── For the record ───────────────────────────────────────────────────────────────────────────────
 
     def placed(self) -> Json:
-        """Operators and calls by node."""
-        nodes: Json = {}
+        """Operators by node, as they are now."""
+        operators: collections.Counter[str] = collections.Counter()
         for stage, instances in self.instances.items():
             for instance in instances:
-                entry = nodes.setdefault(instance.node, {"operators": 0, "calls": 0})
-                entry["operators"] += len(stage.nodes)
-                entry["calls"] += instance.calls
-        return nodes
+                operators[instance.node] += len(stage.nodes)
+        return {node: {"operators": count, "calls": self.calls[node]} for node, count in operators.items()}
 
 
 def _groups(entries: list[Any]) -> list[list[Any]]:

@@ -33,18 +33,23 @@ def through(name: str, setups: list[Setup], parts: Parts) -> dict[int, list[byte
     if name not in _LINES:
         _LINES[name] = [Line(setup) for setup in setups]
     written: dict[int, list[bytes]] = {}
+    for origin, data in parts:
+        if origin >= 0:
+            written.setdefault(origin, []).append(data)
     for line in _LINES[name]:
         given = [(origin, data) for origin, data in parts if origin < 0 and ~origin in line.operators]
-        for origin in [o for o in {edge[0] for edge in _entering(line)} if o in written]:
-            given += [(origin, data) for data in written[origin]]
+        for origin in _before(line):
+            given += [(origin, data) for data in written.get(origin, [])]
         output = b"".join(line.take(Head(()), origin, data) for origin, data in given)
         written.setdefault(line.exit, []).append(output)
     return written
 
 
-def _entering(line: Line) -> list[tuple[int, int]]:
+def _before(line: Line) -> list[int]:
+    """Operators that feed a stage from outside."""
     edges = line.workload.graph["edges"]
-    return [(e["from"], e["to"]) for e in edges if e["to"] in line.operators and e["from"] not in line.operators]
+    into = [edge["from"] for edge in edges if edge["to"] in line.operators and edge["from"] not in line.operators]
+    return list(dict.fromkeys(into))
 
 
 def front(setups: list[Setup], first: int, documents: list[Parts], parts: Parts) -> tuple[Parts, int, int]:

@@ -136,6 +136,10 @@ impl Backend for Hostile {
 
     fn is_available(&self) -> Availability {
         misbehave("is_available");
+        // Only what is available gets as far as a run.
+        if std::env::var("HOSTILE").is_ok_and(|wish| wish.starts_with("run:")) {
+            return Availability::ready("hostile 1.0");
+        }
         Availability::missing("it is hostile", "rm libbackend_hostile.so")
     }
 

@@ -1,0 +1,237 @@
+//! `bench compare`, `bench verify` and `bench gate`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, Stopped, screen};
+use crate::compare::gate::{self, GateOptions, GateOutcome, GateReport};
+use crate::compare::verify::{Agreement, Differing, Verification, verify as compare_two};
+use crate::compare::{self, Error, Options, Summary, junit};
+use crate::report::{terminal, text};
+use crate::results::{self, atomic};
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Results files, or folders that are searched for them.
+    #[arg(required = true, value_name = "DIR")]
+    paths: Vec<PathBuf>,
+    /// Folder for the report.
+    #[arg(short, long, value_name = "DIR", default_value = "artifacts/backend_comparison")]
+    output_dir: PathBuf,
+    /// Let runs that were judged INVALID take part.
+    #[arg(long)]
+    include_invalid: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// One result: a folder or a results file.
+    a: PathBuf,
+    /// The other.
+    b: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Results to hold the current ones against.
+    #[arg(long, value_name = "DIR")]
+    baseline: PathBuf,
+    /// The current results.
+    #[arg(required = true, value_name = "CURRENT")]
+    current: Vec<PathBuf>,
+    /// Slowdown that is still allowed: 5% or 0.05.
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
+    max_regression: f64,
+    /// Write the checks as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `5%` or `0.05`, from 0 to below 1.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+    let share = number.trim().parse::<f64>().map(|number| number / unit);
+    share
+        .ok()
+        .filter(|share| (0.0..1.0).contains(share))
+        .ok_or_else(|| "a share from 0% to below 100%, such as 5% or 0.05".to_owned())
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        let exit = match &error {
+            Error::MissingPath(_) | Error::NothingFound(_) | Error::NoRecords(_) => Exit::Usage,
+            _ => Exit::Output,
+        };
+        Self::new(exit, &error, error.help())
+    }
+}
+
+/// Prints a value on standard output.
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), Stopped> {
+    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+/// Mismatch when backends that did the same work gave different answers.
+pub fn exit_of(summary: &Summary) -> Exit {
+    if summary.equality.iter().any(|equality| equality.differs()) { Exit::Mismatch } else { Exit::Ok }
+}
+
+pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
+    let options = Options { include_invalid: args.include_invalid, ..Options::default() };
+    let summary = compare::run(&args.paths, &args.output_dir, &options)?;
+    if args.json {
+        print_json(&as_json(&summary, &args.output_dir))?;
+    } else {
+        show(&summary, &args.output_dir);
+    }
+    Ok(exit_of(&summary))
+}
+
+/// A comparison for programs.
+pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
+    let files: Vec<PathBuf> = summary.artifacts.iter().map(|name| folder.join(name)).collect();
+    json!({
+        "records": summary.collected.records,
+        "duplicates": summary.collected.duplicates,
+        "workloads": summary.collected.workloads,
+        "backends": summary.collected.totals.iter().map(|totals| &totals.backend).collect::<Vec<_>>(),
+        "clean": summary.is_clean(),
+        "equality": summary.equality,
+        "comparisons": summary.comparisons,
+        "verdicts": summary.comparisons.iter().map(text::verdict).collect::<Vec<_>>(),
+        "artifacts": files,
+    })
+}
+
+/// A comparison for people.
+pub fn show(summary: &Summary, folder: &Path) {
+    anstream::print!("{}", terminal::render(summary, None));
+    for name in &summary.artifacts {
+        screen::path(&folder.join(name));
+    }
+}
+
+pub fn verify(args: &VerifyArgs) -> Result<Exit, Stopped> {
+    let options = Options::default();
+    let side = |path: &PathBuf| compare::collect(std::slice::from_ref(path), &options);
+    let verification = compare_two(&side(&args.a)?, &side(&args.b)?);
+    if args.json {
+        print_json(&verification)?;
+    } else {
+        show_verification(&verification);
+    }
+    Ok(match verification.verdict {
+        Agreement::Equal => Exit::Ok,
+        Agreement::Different => Exit::Mismatch,
+        Agreement::Unproven | Agreement::NotComparable => Exit::Inconclusive,
+    })
+}
+
+fn show_verification(verification: &Verification) {
+    let line = match verification.verdict {
+        Agreement::Equal => "equal: the same work with the same answers",
+        Agreement::Different => "different: the same work with other answers",
+        Agreement::Unproven => "unproven: the same work, but not every run recorded a digest of its answers",
+        Agreement::NotComparable => "not comparable: not the same work",
+    };
+    anstream::println!("{line}");
+    let list = |label: &str, found: &[Differing]| {
+        for Differing { what, a, b } in found {
+            anstream::println!(
+                "  {label} {what}: A has {}, B has {}",
+                terminal::clean(a),
+                terminal::clean(b)
+            );
+        }
+    };
+    list("obstacle", &verification.obstacles);
+    list("remark", &verification.remarks);
+    for line in verification.differences.iter().flat_map(text::difference) {
+        anstream::println!("  {}", terminal::clean(&line));
+    }
+}
+
+pub fn gate(args: &GateArgs) -> Result<Exit, Stopped> {
+    let options = Options::default();
+    let baseline = compare::collect(std::slice::from_ref(&args.baseline), &options)?;
+    let current = compare::collect(&args.current, &options)?;
+    let limits = GateOptions { max_regression: args.max_regression, ..GateOptions::default() };
+    let report = gate::judge(&baseline, &current, &limits);
+    if let Some(path) = &args.junit {
+        write_junit(path, &report)?;
+    }
+    if args.json {
+        print_json(&report)?;
+    } else {
+        show_gate(&report);
+    }
+    Ok(match report.outcome {
+        GateOutcome::Pass => Exit::Ok,
+        GateOutcome::Regression => Exit::Regression,
+        GateOutcome::Mismatch => Exit::Mismatch,
+        GateOutcome::Invalid => Exit::Invalid,
+        GateOutcome::Inconclusive => Exit::Inconclusive,
+    })
+}
+
+fn write_junit(path: &Path, report: &GateReport) -> Result<(), Stopped> {
+    let text = junit::render(report);
+    let failed = |source| results::Error::Io { action: "write", path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    atomic::write_with(path, |file| std::io::Write::write_all(file, text.as_bytes()).map_err(failed))?;
+    Ok(())
+}
+
+fn show_gate(report: &GateReport) {
+    let mut table = screen::table(&["backend", "setting", "metric", "outcome", "why"]);
+    for check in &report.checks {
+        let metric = check.metric.map_or("comparability", |metric| metric.name());
+        table.add_row([
+            terminal::clean(&check.backend),
+            terminal::clean(&check.setting),
+            metric.to_owned(),
+            word(check.outcome).to_owned(),
+            terminal::clean(&check.explanation),
+        ]);
+    }
+    anstream::println!("{table}\n{}", word(report.outcome));
+}
+
+fn word(outcome: GateOutcome) -> &'static str {
+    match outcome {
+        GateOutcome::Pass => "pass",
+        GateOutcome::Inconclusive => "inconclusive",
+        GateOutcome::Regression => "regression",
+        GateOutcome::Invalid => "invalid",
+        GateOutcome::Mismatch => "mismatch",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_fraction() {
+        assert_eq!((share("5%"), share("0.05"), share("0")), (Ok(0.05), Ok(0.05), Ok(0.0)));
+        for wrong in ["5", "-1%", "100%", "NaN", "five", ""] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! `bench pair`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::compare::{as_json, exit_of, print_json, show};
+use super::plan::Defaults;
+use super::run::{prepare, ready_backend, stopped, workload_library};
+use super::screen::{self, RunProgress};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use crate::compare::{self, Options, Summary};
+use crate::plugins::describe::Description;
+use crate::plugins::isolate::{Stop, StopLevel};
+use crate::plugins::vet::Vetted;
+use crate::report::terminal;
+use crate::results::time::UtcTime;
+use crate::run::pair::{Outcome, PairPlan, Step, Tree};
+use crate::run::supervise::Job;
+
+const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
+
+/// Flags of `bench pair`: those of `bench run`, for several backends.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// Backends to compare, separated by commas [default: sage,ray; with --aa sage]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    backends: Vec<String>,
+    /// Run one backend against itself, as a control: any difference found is false
+    #[arg(long)]
+    aa: bool,
+    /// Folder of all pairs
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "artifacts/paired_backend_runs",
+        help_heading = "Output"
+    )]
+    output_root: PathBuf,
+    /// Continue the pair of this run id with the flags it was started with
+    #[arg(long, value_name = "RUN_ID", help_heading = "Output")]
+    resume: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+type Ready = BTreeMap<String, (Vetted, Description)>;
+
+pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
+    let (tree, plan) = match &args.resume {
+        Some(id) => find(args, id)?,
+        None => begin(args)?,
+    };
+    if args.run.dry_run {
+        let order: Vec<_> = plan.steps().iter().map(|s| json!([s.backend, s.pair_index, s.arm])).collect();
+        print_json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
+        return Ok(Exit::Ok);
+    }
+    let plugins = PluginArgs { plugins_dir: plan.plugins_dir.clone(), no_user_plugins: plan.no_user_plugins };
+    let ready = |name: &String| -> Result<(String, (Vetted, Description)), Stopped> {
+        Ok((name.clone(), ready_backend(&plugins, name)?))
+    };
+    let ready = plan.backends.iter().map(ready).collect::<Result<Ready, _>>()?;
+    prepare(&plan.plan)?;
+    let id = &plan.run_id;
+    if args.resume.is_none() && tree.has_plan() {
+        let text = format!("there is a pair with the run id {id} already");
+        return Err(Stopped::new(Exit::Usage, text, resume_command(args, id)));
+    }
+    tree.begin(&plan)?;
+    let _lock = tree.lock()?;
+    let mut errors = BTreeMap::new();
+    let mut exit = None;
+    for step in plan.steps() {
+        if STOP.level() > StopLevel::Go {
+            return Err(interrupted(args, id));
+        }
+        if errors.contains_key(&step.backend) || tree.is_finished(&step) {
+            continue;
+        }
+        if let Err(error) = one(&tree, &plan, &step, &ready, args.run.verbose) {
+            if error.exit == Exit::Interrupted || STOP.level() > StopLevel::Drain {
+                return Err(interrupted(args, id));
+            }
+            screen::error(&error);
+            exit.get_or_insert(error.exit);
+            errors.insert(step.backend, error.message);
+        }
+    }
+    tree.mend(&plan)?;
+    let comparison = if errors.is_empty() { compared(&tree, &plan) } else { Ok(None) };
+    match comparison {
+        Ok(Some(summary)) => finish(args, &tree, &plan, &summary),
+        Ok(None) => failed(&tree, &plan, &errors, exit.unwrap_or(Exit::RunFailed)),
+        Err(error) => {
+            errors.insert("compare".into(), error.message);
+            failed(&tree, &plan, &errors, error.exit)
+        }
+    }
+}
+
+fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
+    let refused = |flag, other| Err(Stopped::usage(format!("`bench pair` has no {flag}: use {other}")));
+    if args.run.backend.is_some() {
+        return refused("--backend", "--backends");
+    }
+    if args.run.output_dir.is_some() {
+        return refused("--output-dir", "--output-root");
+    }
+    let backends = match (args.backends.is_empty(), args.aa) {
+        (false, _) => args.backends.clone(),
+        (true, true) => vec!["sage".to_owned()],
+        (true, false) => vec!["sage".to_owned(), "ray".to_owned()],
+    };
+    let distinct: std::collections::BTreeSet<_> = backends.iter().collect();
+    if distinct.len() != backends.len() {
+        return Err(Stopped::usage("--backends names one twice: use --aa to run one against itself"));
+    }
+    match (args.aa, backends.len()) {
+        (true, 2..) => return Err(Stopped::usage("--aa takes one backend: --aa --backends sage")),
+        (false, 1) => return Err(Stopped::usage("--backends needs two at least, or --aa for a control")),
+        _ => {}
+    }
+    let plan = args.run.plan_with(PAIR)?;
+    let config_hash = plan.config_hash()?;
+    let run_id = args.run.run_id()?;
+    let tree = Tree::new(&args.output_root, &run_id, &config_hash);
+    let plugins_dir = args.run.plugins.plugins_dir.iter();
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let plan = PairPlan {
+        run_id,
+        config_hash,
+        started_at: UtcTime::now(),
+        backends,
+        aa: args.aa,
+        plan,
+        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        backend_options: args.run.backend_options()?,
+        plugins_dir: plugins_dir.map(absolute).collect(),
+        no_user_plugins: args.run.plugins.no_user_plugins,
+        command: command_line(),
+    };
+    Ok((tree, plan))
+}
+
+/// How this process was called, for a log.
+fn command_line() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:%+".contains(c);
+    let quote = |word: String| match word.chars().all(plain) && !word.is_empty() {
+        true => word,
+        false => format!("'{}'", terminal::clean(&word).replace('\'', "'\\''")),
+    };
+    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
+    std::iter::once("bench".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn find(args: &PairArgs, id: &str) -> Result<(Tree, PairPlan), Stopped> {
+    // The id becomes part of a path.
+    RunArgs { run_id: Some(id.to_owned()), ..args.run.clone() }.run_id()?;
+    let missing = || {
+        let text = format!("there is no pair with the run id {id} in {}", args.output_root.display());
+        Stopped::new(Exit::Usage, text, "name the folder of the pair with --output-root")
+    };
+    let tree = Tree::find(&args.output_root, id)?.ok_or_else(missing)?;
+    let plan = tree.plan()?;
+    if plan.run_id != id || plan.plan.config_hash()? != plan.config_hash {
+        let text = "plan.json does not match its own config_hash: it was changed, or another version of bench wrote it";
+        return Err(Stopped::new(Exit::Usage, text, "start a new pair"));
+    }
+    plan.plan.validate().map_err(Stopped::usage)?;
+    Ok((tree, plan))
+}
+
+fn resume_command(args: &PairArgs, id: &str) -> String {
+    format!("bench pair --resume {id} --output-root {}", args.output_root.display())
+}
+
+fn interrupted(args: &PairArgs, id: &str) -> Stopped {
+    let text = "interrupted; finished runs are kept, and no report was written";
+    Stopped::new(Exit::Interrupted, text, resume_command(args, id))
+}
+
+/// One run, with its section in the log.
+fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) -> Result<(), Stopped> {
+    let Some((plugin, description)) = ready.get(&step.backend) else {
+        return Err(Stopped::new(Exit::UnknownBackend, format!("'{}' is not ready", step.backend), ""));
+    };
+    let output_dir = tree.backend(&step.backend);
+    let job = Job {
+        plan: &plan.plan,
+        plugin,
+        description,
+        run_id: &plan.run_id,
+        repeat_index: step.repeat_index(),
+        output_dir: &output_dir,
+        library: workload_library(),
+        memory_limit: plan.memory_limit,
+        options: plan.backend_options.clone(),
+        extra: step.extra(),
+    };
+    let folder = job.folder();
+    // What an attempt left that was killed or failed.
+    let _ = std::fs::remove_dir_all(&folder);
+    let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
+    let label = format!("{}{arm} {}/{}", step.backend, step.pair_index + 1, plan.plan.repeat);
+    let mut progress = RunProgress::new(&label, plan.plan.num_tasks.into(), verbose);
+    let result = while_not_killed(|stop| job.run(&mut progress, stop));
+    drop(progress);
+    let result = result.map_err(|error| stopped(error, &folder));
+    let (code, stderr) = result.as_ref().map_or_else(
+        |error| (error.exit as u8, format!("{}\n{}\n", error.message, error.remedy)),
+        |finished| (0, finished.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),
+    );
+    let run_log = folder.join("run.log");
+    tree.log_step(plan, step, &Outcome { run_log: &run_log, stderr: &stderr, code })?;
+    result.map(drop)
+}
+
+/// The first Ctrl-C lets a run end, because one that is cut short is worth nothing here; the second ends it.
+fn while_not_killed<T>(run: impl FnOnce(&Stop) -> T) -> T {
+    const PERIOD: Duration = Duration::from_millis(50);
+    let (stop, over) = (Stop::new(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut told = false;
+            while !over.load(Ordering::Relaxed) {
+                if STOP.level() == StopLevel::Kill {
+                    stop.raise(StopLevel::Kill);
+                } else if STOP.level() == StopLevel::Drain && !told {
+                    screen::note("stopping after this run; again to stop now");
+                    told = true;
+                }
+                std::thread::park_timeout(PERIOD);
+            }
+        });
+        let result = run(&stop);
+        over.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
+        result
+    })
+}
+
+fn compared(tree: &Tree, plan: &PairPlan) -> Result<Option<Summary>, Stopped> {
+    let options = Options { seed: plan.plan.seed, ..Options::default() };
+    let folder = tree.comparison();
+    let command = format!("bench compare {} --output-dir {}", tree.backends().display(), folder.display());
+    let result = compare::run(&[tree.backends()], &folder, &options).map_err(Stopped::from);
+    let (out, err, code) = match &result {
+        Ok(summary) => (terminal::render(summary, None), String::new(), exit_of(summary) as u8),
+        Err(error) => (String::new(), error.message.clone(), error.exit as u8),
+    };
+    tree.log("compare", &command, &out, &err, code)?;
+    result.map(Some)
+}
+
+fn finish(args: &PairArgs, tree: &Tree, plan: &PairPlan, summary: &Summary) -> Result<Exit, Stopped> {
+    let manifest = tree.succeed(plan)?;
+    if args.run.json {
+        let mut value: Value = manifest;
+        value["comparison"] = as_json(summary, &tree.comparison());
+        print_json(&value)?;
+    } else {
+        show(summary, &tree.comparison());
+        screen::path(&tree.manifest());
+    }
+    Ok(exit_of(summary))
+}
+
+fn failed(
+    tree: &Tree,
+    plan: &PairPlan,
+    errors: &BTreeMap<String, String>,
+    exit: Exit,
+) -> Result<Exit, Stopped> {
+    tree.fail(plan, errors)?;
+    let names: Vec<&str> = errors.keys().map(String::as_str).collect();
+    let text = format!("failed: {}; the others' records are kept", names.join(", "));
+    Err(Stopped::new(exit, text, format!("see {}", tree.failure_report().display())))
+}

@@ -1,0 +1,306 @@
+//! `bench pair`, `compare`, `verify` and `gate` on backends that need nothing installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bench_tests::{
+    bench, digest, eventually, folder, mark, marked, records, small_run, stderr, stdout, succeed,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn output() -> TempDir {
+    TempDir::new().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A small pair `id` of `backends` below `root`.
+fn pair(root: &Path, plugins: &Path, backends: &str, id: &str, more: &[&str]) -> Command {
+    let mut args = vec!["pair", "--backends", backends, "--run-id", id, "--output-root", text(root)];
+    args.extend(["--plugins-dir", text(plugins), "--no-user-plugins", "--quick", "--workload", "null"]);
+    args.extend(more);
+    bench(&args)
+}
+
+fn resume(root: &Path, id: &str) -> Command {
+    bench(&["pair", "--resume", id, "--output-root", text(root)])
+}
+
+/// The only `config_hash=…` folder of a pair.
+fn tree(root: &Path, id: &str) -> PathBuf {
+    let mut folders = fs::read_dir(root.join(format!("run_id={id}"))).unwrap();
+    let tree = folders.next().unwrap().unwrap().path();
+    assert!(folders.next().is_none());
+    tree
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn write(folder: &Path, records: &[Value]) {
+    fs::create_dir_all(folder).unwrap();
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    fs::write(folder.join("unified_results.jsonl"), lines).unwrap();
+}
+
+#[test]
+fn a_pair_leaves_the_whole_tree_with_equal_answers() {
+    let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
+    succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "p", &["--repeat", "2"]));
+    let tree = tree(root.path(), "p");
+    let files = [
+        "backends/local/unified_results.jsonl",
+        "backends/local/unified_results.csv",
+        "backends/healthy/unified_results.jsonl",
+        "backends/healthy/unified_results.csv",
+        "comparison/summary.md",
+        "comparison/comparison.csv",
+        "comparison/report.html",
+        "comparison/throughput_comparison.png",
+        "comparison/latency_p95_p99_comparison.png",
+        "logs/local.log",
+        "logs/healthy.log",
+        "logs/compare.log",
+        "manifest.json",
+    ];
+    for file in files {
+        assert!(fs::metadata(tree.join(file)).unwrap().len() > 0, "{file}");
+    }
+    assert!(!tree.join("failure_report.json").exists());
+    let hash = tree.file_name().unwrap().to_str().unwrap().strip_prefix("config_hash=").unwrap().to_owned();
+    assert_eq!(hash.len(), 12);
+    let mut digests = Vec::new();
+    for backend in ["local", "healthy"] {
+        let records = records(&tree.join("backends").join(backend));
+        let pairs: Vec<_> = records.iter().map(|r| r["extra"]["pair_index"].as_u64().unwrap()).collect();
+        assert_eq!(pairs, [0, 1]);
+        for record in records {
+            assert!(record["config_hash"].as_str().unwrap().starts_with(&hash));
+            assert_eq!((record["run_id"].as_str(), record["seed"].as_u64()), (Some("p"), Some(42)));
+            assert_eq!(record["extra"]["scheduler"], "fifo");
+            digests.push(record["extra"]["output_digest"].clone());
+        }
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    let manifest = json(&tree.join("manifest.json"));
+    let keys: Vec<&str> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["status", "started_at", "finished_at", "run_id", "config_hash", "config", "paths"]);
+    assert_eq!((&manifest["status"], &manifest["config"]["items"]), (&json!("success"), &json!(20)));
+    for (name, path) in manifest["paths"].as_object().unwrap() {
+        assert!(Path::new(path.as_str().unwrap()).is_file(), "{name}");
+    }
+    let log = fs::read_to_string(tree.join("logs/local.log")).unwrap();
+    assert!(log.starts_with("$ bench pair "), "{log}");
+    for part in ["\n\n[stdout]\n", "\n[stderr]\n", "\n[returncode] 0\n"] {
+        assert_eq!(log.matches(part).count(), 2, "{part:?} in {log}");
+    }
+    let again = pair(root.path(), plugins.path(), "local,healthy", "p", &["--repeat", "2"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", stderr(&again));
+    assert!(stderr(&again).contains("--resume p"), "{}", stderr(&again));
+    // Nothing is left to run: the same records, and the reports anew.
+    succeed(&mut resume(root.path(), "p"));
+    assert_eq!(records(&tree.join("backends/local")).len(), 2);
+}
+
+#[test]
+fn one_backend_against_itself_has_two_arms() {
+    let (root, plugins) = (output(), output());
+    succeed(&mut pair(root.path(), plugins.path(), "local", "aa", &["--aa", "--repeat", "3"]));
+    let records = records(&tree(root.path(), "aa").join("backends/local"));
+    let mut places: Vec<_> = records
+        .iter()
+        .map(|r| (r["extra"]["pair_index"].as_u64().unwrap(), r["extra"]["arm"].as_str().unwrap()))
+        .collect();
+    places.sort_unstable();
+    assert_eq!(places, [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]);
+    let summary = fs::read_to_string(tree(root.path(), "aa").join("comparison/summary.md")).unwrap();
+    assert!(summary.contains("local"), "{summary}");
+}
+
+#[test]
+fn what_cannot_run_is_refused_before_anything_runs() {
+    let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
+    for (backends, more, code) in [
+        ("local,nobody", &[][..], 3),
+        ("local,local", &[], 2),
+        ("local", &[], 2),
+        ("local,healthy", &["--aa"], 2),
+        ("local,healthy", &["--backend", "local"], 2),
+        ("local,healthy", &["--output-dir", "x"], 2),
+    ] {
+        let refused = pair(root.path(), plugins.path(), backends, "no", more).output().unwrap();
+        assert_eq!(refused.status.code(), Some(code), "{backends} {more:?}: {}", stderr(&refused));
+    }
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    for id in ["nothing", "../x"] {
+        assert_eq!(resume(root.path(), id).output().unwrap().status.code(), Some(2));
+    }
+}
+
+#[test]
+fn a_backend_that_fails_leaves_the_others_records_and_a_report() {
+    let (root, plugins) = (output(), folder(&[("hostile", "hostile")]));
+    let mut command = pair(root.path(), plugins.path(), "local,hostile", "f", &["--repeat", "2"]);
+    let failed = command.env("HOSTILE", "run:exit0").output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    let tree = tree(root.path(), "f");
+    assert_eq!(records(&tree.join("backends/local")).len(), 2);
+    assert!(!tree.join("manifest.json").exists());
+    let report = json(&tree.join("failure_report.json"));
+    assert_eq!((&report["status"], &report["failed"]), (&json!("failed"), &json!(["hostile"])));
+    for key in ["started_at", "failed_at", "run_id", "config_hash", "config", "error", "logs_dir"] {
+        assert!(!report[key].is_null(), "{key}");
+    }
+    assert!(report["error"].as_str().unwrap().starts_with("hostile: "), "{report}");
+    let log = fs::read_to_string(tree.join("logs/hostile.log")).unwrap();
+    assert!(log.contains("[returncode] 1\n") && tree.join("logs/local.log").is_file(), "{log}");
+}
+
+#[test]
+fn a_killed_pair_has_no_broken_file_and_can_be_resumed() {
+    let plugins = folder(&[("healthy", "healthy")]);
+    for delay in [150, 500, 900, 1400, 2300] {
+        let (root, mark) = (output(), mark());
+        let mut command = pair(root.path(), plugins.path(), "local,healthy", "k", &["--repeat", "3"]);
+        command.env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let begun = root.path().join("run_id=k");
+        eventually("the pair has begun", || {
+            let trees = fs::read_dir(&begun).into_iter().flatten().flatten();
+            trees.map(|tree| tree.path()).any(|tree| tree.join("plan.json").is_file())
+        });
+        std::thread::sleep(Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually("nothing is left", || marked(&mark).is_empty());
+        let tree = tree(root.path(), "k");
+        let whole = |backend: &str| {
+            let file = tree.join("backends").join(backend).join("unified_results.jsonl");
+            file.is_file().then(|| records(file.parent().unwrap()))
+        };
+        let before: Vec<Value> = ["local", "healthy"].into_iter().filter_map(whole).flatten().collect();
+        succeed(&mut resume(root.path(), "k"));
+        assert!(tree.join("manifest.json").is_file());
+        let mut after = Vec::new();
+        for backend in ["local", "healthy"] {
+            let folder = tree.join("backends").join(backend);
+            let records = records(&folder);
+            let mut pairs: Vec<_> =
+                records.iter().map(|r| r["extra"]["pair_index"].as_u64().unwrap()).collect();
+            pairs.sort_unstable();
+            assert_eq!(pairs, [0, 1, 2], "killed after {delay} ms");
+            let csv = fs::read_to_string(folder.join("unified_results.csv")).unwrap();
+            assert_eq!(csv.lines().count(), 4);
+            after.extend(records);
+        }
+        assert!(before.iter().all(|record| after.contains(record)), "a finished run was repeated");
+    }
+}
+
+#[test]
+fn compare_reads_two_runs_once_each() {
+    let (runs, report) = (output(), output());
+    let sub = |name: &str| runs.path().join(name);
+    let plugins = folder(&[("healthy", "healthy")]);
+    succeed(&mut small_run("local", &sub("a"), &["--workload", "null"]));
+    let dir = text(plugins.path());
+    succeed(&mut small_run("healthy", &sub("b"), &["--workload", "null", "--plugins-dir", dir]));
+    // The same runs three times over, and a copy as CSV only.
+    fs::create_dir(sub("copy")).unwrap();
+    fs::copy(sub("a").join("unified_results.csv"), sub("copy").join("unified_results.csv")).unwrap();
+    let (all, a) = (text(runs.path()).to_owned(), sub("a"));
+    let args = ["compare", &all, text(&a), &all, "--output-dir", text(report.path()), "--json"];
+    let shown: Value = serde_json::from_slice(&succeed(&mut bench(&args)).stdout).unwrap();
+    assert_eq!((&shown["records"], &shown["backends"]), (&json!(2), &json!(["healthy", "local"])));
+    for file in ["summary.md", "comparison.csv", "report.html", "throughput_comparison.png"] {
+        assert!(report.path().join(file).is_file(), "{file}");
+    }
+    let csv = fs::read_to_string(report.path().join("comparison.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 3);
+    let nothing = bench(&["compare", text(report.path()), "/no/such/folder"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+}
+
+#[test]
+fn verify_tells_equal_from_different_and_from_incomparable() {
+    let runs = output();
+    let sub = |name: &str| runs.path().join(name);
+    succeed(&mut small_run("local", &sub("a"), &[]));
+    succeed(&mut small_run("local", &sub("b"), &[]));
+    succeed(&mut small_run("local", &sub("seed"), &["--seed", "43"]));
+    let mut doctored = records(&sub("a"));
+    doctored[0]["extra"]["output_digest"] = json!("0".repeat(digest(&sub("a")).len()));
+    write(&sub("other"), &doctored);
+    for (b, code, word) in [("b", 0, "equal"), ("seed", 13, "not comparable"), ("other", 11, "different")] {
+        let (a, b) = (sub("a"), sub(b));
+        let verified = bench(&["verify", text(&a), text(&b)]).output().unwrap();
+        assert_eq!(verified.status.code(), Some(code), "{}", stdout(&verified));
+        assert!(stdout(&verified).starts_with(word), "{}", stdout(&verified));
+    }
+}
+
+/// Eight runs around 100 items a second times `factor`.
+fn doctored(record: &Value, factor: f64) -> Vec<Value> {
+    let one = |(n, throughput): (usize, f64)| {
+        let mut record = record.clone();
+        record["throughput"] = json!(throughput * factor);
+        record["run_id"] = json!(format!("run-{n}"));
+        for latency in ["latency_p50", "latency_p95", "latency_p99"] {
+            record[latency] = json!(1000.0 / (throughput * factor));
+        }
+        record["extra"]["validity"] = json!({"verdict": "VALID", "findings": []});
+        record
+    };
+    [100.0, 101.0, 99.0, 100.5, 98.5, 101.5, 100.0, 99.5].into_iter().enumerate().map(one).collect()
+}
+
+#[test]
+fn the_gate_has_an_exit_code_for_each_answer() {
+    let runs = output();
+    let sub = |name: &str| runs.path().join(name);
+    succeed(&mut small_run("local", &sub("real"), &["--workload", "null"]));
+    let record = records(&sub("real")).remove(0);
+    let baseline = doctored(&record, 1.0);
+    write(&sub("baseline"), &baseline);
+    write(&sub("slow"), &doctored(&record, 0.9));
+    write(&sub("one"), &doctored(&record, 0.9)[..1]);
+    let change = |name: &str, change: fn(&mut Value)| {
+        let mut records = baseline.clone();
+        records.iter_mut().for_each(change);
+        write(&sub(name), &records);
+    };
+    change("wrong", |record| record["extra"]["output_digest"] = json!("0"));
+    change("invalid", |record| record["extra"]["validity"]["verdict"] = json!("INVALID"));
+    for (current, limit, code) in [
+        ("baseline", "5%", 0),
+        ("slow", "5%", 10),
+        ("slow", "0.15", 0),
+        ("wrong", "5%", 11),
+        ("invalid", "5%", 12),
+        ("one", "5%", 13),
+        ("slow", "5", 2),
+    ] {
+        let (base, now, junit) = (sub("baseline"), sub(current), sub("junit.xml"));
+        let args = [
+            "gate",
+            "--baseline",
+            text(&base),
+            text(&now),
+            "--max-regression",
+            limit,
+            "--junit",
+            text(&junit),
+        ];
+        let judged = bench(&args).output().unwrap();
+        assert_eq!(judged.status.code(), Some(code), "{current}: {}{}", stdout(&judged), stderr(&judged));
+        if code == 10 {
+            assert!(fs::read_to_string(junit).unwrap().contains("<failure type=\"regression\""));
+        }
+    }
+}

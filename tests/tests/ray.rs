@@ -1,0 +1,243 @@
+//! `bench run --backend ray` on the real Ray: answers, faults, nodes, and what is left behind.
+//!
+//! Needs `bench backends install ray`; says so and passes where Ray is missing, unless
+//! `BENCH_REQUIRE_RUNTIMES` is set, as it is in CI.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bench_tests::{bench, digest, eventually, records, succeed};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SKIPPED: &str = "skipped: ray is not installed (no PyPI?)";
+/// An open load that lasts five seconds, so that something can die in the middle of it.
+const FIVE_SECONDS: [&str; 6] = ["--num-tasks", "300", "--load", "open", "--rate", "60"];
+
+/// Runs take every core they can get, and the last test looks at what all processes share.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The right to run Ray, if it is there.
+fn ray() -> Option<MutexGuard<'static, ()>> {
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    installed().then_some(alone)
+}
+
+fn installed() -> bool {
+    let dry = bench(&["run", "--backend", "ray", "--dry-run", "--no-user-plugins"]).output().unwrap();
+    if dry.status.success() {
+        return true;
+    }
+    let required = std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_some_and(|value| value == "1");
+    assert!(!required, "{}", String::from_utf8_lossy(&dry.stderr));
+    eprintln!("{SKIPPED}");
+    false
+}
+
+fn quick(backend: &str, output: &Path, more: &[&str]) -> Command {
+    let output = output.to_str().unwrap();
+    let mut command =
+        bench(&["run", "--quick", "--backend", backend, "--no-user-plugins", "--output-dir", output]);
+    command.args(more);
+    command
+}
+
+/// The record of a run that ends well.
+fn record(backend: &str, more: &[&str]) -> Value {
+    let output = TempDir::new().unwrap();
+    succeed(&mut quick(backend, output.path(), more));
+    records(output.path()).remove(0)
+}
+
+fn answers(record: &Value) -> (&Value, u64, u64) {
+    let items = &record["extra"]["items"];
+    let number = |name: &str| items[name].as_u64().unwrap();
+    (&record["extra"]["output_digest"], number("completed"), number("failed"))
+}
+
+fn metrics(record: &Value) -> &Value {
+    &record["extra"]["backend_account"]["metrics"]
+}
+
+fn agrees_with_local(more: &[&str]) -> Value {
+    let (local, ray) = (record("local", more), record("ray", more));
+    assert_eq!(answers(&ray), answers(&local), "{more:?}");
+    assert_eq!(ray["config_hash"], local["config_hash"]);
+    ray
+}
+
+#[test]
+fn the_answers_are_those_of_local() {
+    let Some(_alone) = ray() else { return };
+    for (parallelism, batch) in [("1", "1"), ("4", "16")] {
+        for workload in ["wl4", "null"] {
+            let flags = ["--workload", workload, "--parallelism", parallelism, "--parity-batch-size", batch];
+            let ray = agrees_with_local(&flags);
+            let phases = metrics(&ray)["ray"]["phase_seconds"].as_object().unwrap();
+            let names: Vec<&str> = phases.keys().map(String::as_str).collect();
+            assert_eq!(names, ["start-up", "deploy", "warm-up", "steady", "drain", "teardown"]);
+            assert_eq!(metrics(&ray)["ray"]["recovery"]["deaths"], 0);
+        }
+    }
+}
+
+#[test]
+fn other_ways_to_use_ray_give_the_same_answers_and_are_labelled() {
+    let Some(_alone) = ray() else { return };
+    let local = record("local", &[]);
+    for option in ["ray_mode=naive", "ray_mode=compiled", "ray_fusion=all", "ray_fusion=none"] {
+        let ray = record("ray", &["--backend-option", option]);
+        assert_eq!(answers(&ray), answers(&local), "{option}");
+        assert_eq!(ray["config_hash"], local["config_hash"], "{option}");
+        let (key, value) = option.split_once('=').unwrap();
+        assert_eq!(ray["extra"]["backend_options"][key], value);
+        assert_eq!(metrics(&ray)["ray"][key.trim_start_matches("ray_")], value);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_costs_its_batch_or_with_retries_nothing() {
+    let Some(_alone) = ray() else { return };
+    let fault = |operator: &str| format!("fault=exit:{operator}:40");
+    let good = record("local", &["--num-tasks", "120"]);
+    let with = record("ray", &["--num-tasks", "120", "--set", &fault("vdb1"), "--retries", "2"]);
+    assert_eq!(answers(&with), answers(&good));
+    assert_eq!(metrics(&with)["ray"]["recovery"]["deaths"], 1);
+    // The last one has seen the whole stream, so everything has to be sent to its successor.
+    for operator in ["vdb1", "category_batch"] {
+        let without = record("ray", &["--num-tasks", "120", "--set", &fault(operator)]);
+        let (_, completed, failed) = answers(&without);
+        assert_eq!((completed, failed), (104, 16), "{operator}");
+    }
+}
+
+#[test]
+fn a_record_that_an_operator_refuses_fails_alone() {
+    let Some(_alone) = ray() else { return };
+    let ray = agrees_with_local(&["--set", "fault=raise:vdb1:7"]);
+    let (_, completed, failed) = answers(&ray);
+    assert_eq!((completed, failed), (19, 1));
+}
+
+#[test]
+fn a_call_that_never_returns_is_ended_where_a_time_limit_is_given() {
+    let Some(_alone) = ray() else { return };
+    let more = ["--set", "fault=hang:vdb1:7", "--backend-option", "call_timeout_seconds=1"];
+    let ray = record("ray", &more);
+    let (_, completed, failed) = answers(&ray);
+    assert_eq!((completed, failed), (4, 16));
+}
+
+#[test]
+fn a_node_that_dies_costs_nothing_with_retries() {
+    let Some(_alone) = ray() else { return };
+    let output = TempDir::new().unwrap();
+    let mut more = FIVE_SECONDS.to_vec();
+    more.extend(["--nodes", "3", "--retries", "3"]);
+    let mut child = steady(quick("ray", output.path(), &more));
+    let node = *raylets(child.id()).get(1).expect("a worker node");
+    for process in descendants(node) {
+        // Some end with their parents.
+        let _ = kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL);
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(digest(output.path()), record("local", &FIVE_SECONDS)["extra"]["output_digest"]);
+    let record = records(output.path()).remove(0);
+    assert_eq!(metrics(&record)["ray"]["nodes_alive"], 2);
+    let nodes = metrics(&record)["nodes"].as_object().unwrap();
+    assert_eq!(nodes.len(), 3);
+    for node in nodes.values() {
+        assert!(node["operators"].as_u64() > Some(0) && node["calls"].as_u64() > Some(0), "{nodes:?}");
+    }
+    assert_eq!(nodes.values().filter(|node| node["alive"] == false).count(), 1);
+}
+
+#[test]
+fn whoever_is_killed_nothing_stays_behind() {
+    let Some(_alone) = ray() else { return };
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".ray/auth_token"));
+    let token = home.as_ref().and_then(|token| fs::metadata(token).and_then(|m| m.modified()).ok());
+    for victim in ["host", "runner", "driver"] {
+        // Short, or Ray's sockets would not fit below it.
+        let temporary = tempfile::Builder::new().prefix("t").rand_bytes(3).tempdir_in("/tmp").unwrap();
+        let output = TempDir::new().unwrap();
+        let mut command = quick("ray", output.path(), &FIVE_SECONDS);
+        command.env("TMPDIR", temporary.path());
+        let mut child = steady(command);
+        let everyone = descendants(child.id());
+        let shared = shared_memory();
+        let driver = *everyone.iter().find(|pid| command_line(**pid).contains("driver.py")).unwrap();
+        let target = match victim {
+            "host" => child.id(),
+            "runner" => parent(driver).unwrap(),
+            _ => driver,
+        };
+        kill_process(Pid::from_raw(target as i32).unwrap(), Signal::KILL).unwrap();
+        assert!(!child.wait().unwrap().success(), "{victim}");
+        let alive = || -> Vec<String> {
+            everyone.iter().filter(|pid| parent(**pid).is_some()).map(|pid| command_line(*pid)).collect()
+        };
+        eventually("every process ends", || alive().is_empty());
+        eventually("the temporary folder is empty", || {
+            fs::read_dir(temporary.path()).unwrap().next().is_none()
+        });
+        assert!(shared_memory().is_subset(&shared), "{victim}");
+    }
+    assert_eq!(token, home.and_then(|token| fs::metadata(token).and_then(|m| m.modified()).ok()));
+}
+
+/// Starts a run and waits until a second of the stream has passed.
+fn steady(mut command: Command) -> Child {
+    let mut child = command.arg("--verbose").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("phase: steady")), "the run ended early");
+    std::thread::spawn(move || lines.for_each(drop));
+    std::thread::sleep(Duration::from_secs(1));
+    child
+}
+
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The parent of a living process.
+fn parent(pid: u32) -> Option<u32> {
+    stat(pid).filter(|fields| fields[0] != "Z")?[1].parse().ok()
+}
+
+fn command_line(pid: u32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).replace('\0', " ")
+}
+
+/// A process and everything below it, by number.
+fn descendants(root: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let all: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        found.extend(all.iter().filter(|pid| parent(**pid) == Some(above)));
+        next += 1;
+    }
+    found
+}
+
+/// Ray's node managers below a process, the head's first.
+fn raylets(root: u32) -> Vec<u32> {
+    let program = |pid: &u32| command_line(*pid).split(' ').next().is_some_and(|p| p.ends_with("/raylet"));
+    let mut found: Vec<u32> = descendants(root).into_iter().filter(program).collect();
+    found.sort_unstable();
+    found
+}
+
+fn shared_memory() -> HashSet<String> {
+    let entries = fs::read_dir("/dev/shm").unwrap().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
