@@ -65,9 +65,6 @@ impl Row {
     }
 }
 
-/// One database's results for a query: the frame, and the record in it.
-type Half = (Vec<u8>, VdbResults);
-
 /// Everything a row needs.
 struct Bench<'a> {
     workload: &'a Workload,
