@@ -17,6 +17,7 @@
 //! object. Spans ride behind the body so that adding one never re-encodes the record.
 
 use std::fmt;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -206,8 +207,9 @@ pub fn push_to_port(batch: &mut Vec<u8>, frame: Frame<'_>, port: u8) {
     push(batch, Header { port, ..frame.header }, frame.body, frame.spans);
 }
 
-/// Appends a frame whose body `write` appends to the batch itself: no copy. `spans` may depend on the
-/// body just written. Returns the offset of the first span.
+/// Appends a frame whose body `write` appends to the batch itself, and whose spans `spans` appends behind
+/// it: no copy. The spans may depend on the body just written, which lies at the given place. Returns the
+/// offset of the first span.
 ///
 /// # Errors
 /// When `write` fails; the batch is then as it was.
@@ -218,7 +220,7 @@ pub fn push_with<E>(
     batch: &mut Vec<u8>,
     header: Header,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    spans: impl FnOnce(&[u8], &mut Vec<u8>),
+    spans: impl FnOnce(&mut Vec<u8>, Range<usize>),
 ) -> Result<usize, E> {
     let start = batch.len();
     push_header(batch, header, 0, 0);
@@ -228,11 +230,10 @@ pub fn push_with<E>(
     }
     let body = start + HEADER_LEN..batch.len();
     let body_len = u32::try_from(body.len()).expect("a body is smaller than 4 GiB");
-    let mut tail = Vec::new();
-    spans(&batch[body], &mut tail);
-    let count = u16::try_from(tail.len() / SPAN_LEN).expect("a record passes fewer than 65,536 operators");
     let at = batch.len();
-    batch.extend_from_slice(&tail);
+    spans(batch, body);
+    let count = (batch.len() - at) / SPAN_LEN;
+    let count = u16::try_from(count).expect("a record passes fewer than 65,536 operators");
     batch[start..start + 4].copy_from_slice(&body_len.to_le_bytes());
     batch[start + 6..start + 8].copy_from_slice(&count.to_le_bytes());
     Ok(at)

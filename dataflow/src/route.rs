@@ -65,7 +65,9 @@ impl Router {
                     let batch = match found {
                         Some(delivery) => &mut delivery.batch,
                         None => {
-                            deliveries.push(Delivery { node: edge.to, instance, batch: Vec::new() });
+                            // Mostly everything goes one way: no growing, no copying again.
+                            let batch = Vec::with_capacity(output.len());
+                            deliveries.push(Delivery { node: edge.to, instance, batch });
                             &mut deliveries.last_mut().expect("just pushed").batch
                         }
                     };

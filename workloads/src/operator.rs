@@ -187,11 +187,11 @@ impl<'a> Output<'a> {
             self.batch,
             Header { port, kind: Kind::Data, ..parent.header },
             body,
-            |body, tail| {
-                stamp.digest = digest.unwrap_or_else(|| xxh3_64(body));
-                tail.extend_from_slice(parent.spans);
-                tail.extend_from_slice(&adopted);
-                tail.extend_from_slice(bytemuck::bytes_of(&stamp));
+            |batch, body| {
+                stamp.digest = digest.unwrap_or_else(|| xxh3_64(&batch[body]));
+                batch.extend_from_slice(parent.spans);
+                batch.extend_from_slice(&adopted);
+                batch.extend_from_slice(bytemuck::bytes_of(&stamp));
             },
         )?;
         self.open.push(at + inherited);

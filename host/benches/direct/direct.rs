@@ -1,9 +1,10 @@
 //! P threads, each with an instance of every operator, each calling them one after the other.
 //!
 //! A thread takes the next batch of queries from the source and brings it through the whole graph; two
-//! halves of a query meet where they were parted. Documents are embedded once, by the thread that took
-//! them, and go to the joins of all threads. The two batch operators exist once, behind a lock. That is
-//! the schedule and the operators of a run, with no queue between operators and no boundary.
+//! halves of a query meet where they were parted. Documents are embedded once, by the thread that takes
+//! them and before another may take the next batch, and go to the joins of all threads: so the documents
+//! that a query must see are always there before it. The two batch operators exist once, behind a lock.
+//! That is the schedule and the operators of a run, with no queue between operators and no boundary.
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -31,6 +32,8 @@ struct Common {
     /// Instances that may exist only once.
     single: Vec<Option<Mutex<Instance>>>,
     emitter: Emitter,
+    /// Held while a batch is taken and its documents are handed out.
+    source: Mutex<()>,
     sink: Sink,
     batch_size: u32,
 }
@@ -59,6 +62,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
             .map(|id| (operator(id) && single(id)).then(|| instance(id, 0).map(Mutex::new)).transpose())
             .collect::<Result<_, _>>()?,
         emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
+        source: Mutex::new(()),
         sink: Sink::new(Arc::clone(&ledger), graph.nodes.len(), items.reopen()?, None),
         batch_size: plan.parity_batch_size,
     };
@@ -109,10 +113,9 @@ fn cpu_seconds() -> f64 {
 
 impl Worker<'_> {
     fn work(mut self) -> Result<Self, Failure> {
-        while let Some(events) = self.common.emitter.next(self.common.batch_size) {
+        while let Some(queries) = self.take()? {
             self.read_letters()?;
-            let deliveries = self.common.router.route_events(&events, 0)?;
-            self.deliver(deliveries)?;
+            self.deliver(queries)?;
         }
         // Nothing more comes from here; what the others still send is read to its end.
         self.others.clear();
@@ -120,6 +123,19 @@ impl Worker<'_> {
             self.process(node, &batch)?;
         }
         Ok(self)
+    }
+
+    /// Takes the next batch, embeds its documents and sends them to everyone; returns the rest.
+    fn take(&mut self) -> Result<Option<Vec<Delivery>>, Failure> {
+        let Common { router, emitter, source, batch_size, .. } = self.common;
+        let _held = source.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(events) = emitter.next(*batch_size) else { return Ok(None) };
+        let for_all = |delivery: &Delivery| {
+            router.graph().outputs(delivery.node).any(|edge| edge.partition == Partition::Broadcast)
+        };
+        let (documents, rest) = router.route_events(&events, 0)?.into_iter().partition(for_all);
+        self.deliver(documents)?;
+        Ok(Some(rest))
     }
 
     fn read_letters(&mut self) -> Result<(), Failure> {

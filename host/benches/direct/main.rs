@@ -47,10 +47,6 @@ fn run() -> Result<(), Failure> {
         }
     }
     plan.validate()?;
-    // Each thread may hold back a batch of queries until it has read the documents of the others.
-    if plan.parallelism > 4 {
-        return Err("more than 4 threads could wait for each other within the in-flight limit".into());
-    }
     bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| eprintln!("preparing {what}"))?;
     let answer = match what.as_str() {
         "run" => direct::run(&plan)?,

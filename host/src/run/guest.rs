@@ -66,7 +66,9 @@ impl v1::Host for HostObject {
 
     fn operator(&self, node: u32, instance: u32, of: u32) -> RResult<v1::OperatorBox, v1::BackendError> {
         match self.0.workload.operator(node, instance, of) {
-            Ok(instance) => RResult::ROk(v1::Operator_TO::from_value(OperatorObject(instance), TD_Opaque)),
+            Ok(instance) => {
+                RResult::ROk(v1::Operator_TO::from_value(OperatorObject::new(instance), TD_Opaque))
+            }
             Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
         }
     }
@@ -122,20 +124,33 @@ impl v1::Host for HostObject {
     }
 }
 
-struct OperatorObject(Instance);
+struct OperatorObject {
+    instance: Instance,
+    /// Length of the last output: the next one is probably about as long.
+    usual: usize,
+}
+
+impl OperatorObject {
+    fn new(instance: Instance) -> Self {
+        Self { instance, usual: 0 }
+    }
+}
 
 impl v1::Operator for OperatorObject {
     fn process(&mut self, batch: RSlice<'_, u8>) -> RResult<RVec<u8>, v1::BackendError> {
-        let mut output = Vec::new();
-        match self.0.process(batch.as_slice(), &mut output) {
-            Ok(()) => RResult::ROk(output.into()),
+        let mut output = Vec::with_capacity(self.usual);
+        match self.instance.process(batch.as_slice(), &mut output) {
+            Ok(()) => {
+                self.usual = output.len();
+                RResult::ROk(output.into())
+            }
             Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
         }
     }
 
     fn finish(&mut self) -> RResult<RVec<u8>, v1::BackendError> {
         let mut output = Vec::new();
-        match self.0.finish(&mut output) {
+        match self.instance.finish(&mut output) {
             Ok(()) => RResult::ROk(output.into()),
             Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
         }

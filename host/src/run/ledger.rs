@@ -26,6 +26,10 @@ struct State {
     /// One more than the highest sequence number emitted.
     next_seq: u64,
     draining: bool,
+    /// How many wait for room, and the most queries under way at which one of them has enough: nobody
+    /// is woken for less.
+    waiters: usize,
+    enough_at: usize,
 }
 
 /// See the module.
@@ -54,7 +58,14 @@ impl Ledger {
     /// Waits until `wanted` more queries fit under `limit`. False when the run is draining.
     pub fn wait_for_room(&self, wanted: usize, limit: usize) -> bool {
         let full = |state: &mut State| !state.draining && state.pending.len() + wanted > limit;
-        let state = self.changed.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        state.waiters += 1;
+        state.enough_at = state.enough_at.max(limit.saturating_sub(wanted));
+        let mut state = self.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        state.waiters -= 1;
+        if state.waiters == 0 {
+            state.enough_at = 0;
+        }
         !state.draining
     }
 
@@ -96,8 +107,11 @@ impl Ledger {
         let mut state = self.state();
         match state.pending.remove(&seq) {
             Some(pending) => {
+                let wake = state.waiters > 0 && state.pending.len() <= state.enough_at;
                 drop(state);
-                self.changed.notify_all();
+                if wake {
+                    self.changed.notify_all();
+                }
                 Settled::First(pending)
             }
             None if seq < state.next_seq => Settled::Duplicate,
