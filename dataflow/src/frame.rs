@@ -66,7 +66,7 @@ pub struct Span {
     pub busy_ns: u64,
     /// xxh3 of the body the operator wrote: two backends that agree have equal digests here.
     pub digest: u64,
-    /// Process id of the worker.
+    /// Thread id of the worker, which on Linux is unique across processes.
     pub worker: u32,
     /// Node of the graph.
     pub node: u16,

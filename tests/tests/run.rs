@@ -78,6 +78,20 @@ fn items_in_equal_items_out_and_every_operator_saw_each_query_once() {
 }
 
 #[test]
+fn the_time_of_a_query_is_attributed_once_in_all_and_per_stage() {
+    let (_output, record) = run(&[]);
+    let attribution = &record["extra"]["attribution"];
+    let stages = attribution["stages"].as_object().unwrap();
+    assert_eq!(stages.len(), 15, "14 operators and the sink");
+    for part in ["operator_seconds", "queueing_seconds", "transfer_seconds", "overhead_seconds"] {
+        let sum: f64 = stages.values().map(|stage| stage[part].as_f64().unwrap()).sum();
+        assert!((sum - attribution[part].as_f64().unwrap()).abs() < 1e-9, "{part}");
+    }
+    assert!(attribution["operator_seconds"].as_f64() > Some(0.0));
+    assert_eq!(attribution["transfer_seconds"], 0.0, "`local` is one process");
+}
+
+#[test]
 fn the_answers_do_not_depend_on_parallelism_batches_cores_or_simd() {
     let base = digest(run(&[]).0.path());
     for more in [["--parallelism", "1"], ["--parallelism", "8"], ["--parity-batch-size", "1"]] {

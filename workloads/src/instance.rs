@@ -18,6 +18,12 @@ pub fn monotonic_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
+/// Of the calling thread.
+#[must_use]
+pub fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+}
+
 /// Which instance of which node, and how it treats failures.
 #[derive(Debug, Clone)]
 pub struct Placement {
@@ -38,7 +44,6 @@ pub struct Placement {
 pub struct Instance {
     operator: Box<dyn Operator>,
     placement: Placement,
-    worker: u32,
     carried_ns: u64,
     finished: bool,
 }
@@ -52,7 +57,7 @@ impl Instance {
     /// Wraps `operator`.
     #[must_use]
     pub fn new(operator: Box<dyn Operator>, placement: Placement) -> Self {
-        Self { operator, placement, worker: std::process::id(), carried_ns: 0, finished: false }
+        Self { operator, placement, carried_ns: 0, finished: false }
     }
 
     /// Processes a batch in order, appending what it emits to `batch`.
@@ -107,7 +112,7 @@ impl Instance {
             start_ns: 0,
             busy_ns: 0,
             digest: 0,
-            worker: self.worker,
+            worker: thread_id(),
             node: self.placement.node,
             instance: self.placement.instance,
         };
@@ -288,7 +293,7 @@ mod tests {
         instance.process(&input(0..1), &mut batch).unwrap();
         let out = run(&mut instance, &batch);
         assert_eq!(out[0].2.iter().map(|span| span.node).collect::<Vec<_>>(), [2, 2]);
-        assert!(out[0].2.iter().all(|span| span.worker == std::process::id() && span.start_ns > 0));
+        assert!(out[0].2.iter().all(|span| span.worker == thread_id() && span.start_ns > 0));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
             .collect::<Result<_, _>>()?,
         emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
         source: Mutex::new(()),
-        sink: Sink::new(Arc::clone(&ledger), graph.nodes.len(), items.reopen()?, None),
+        sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None),
         batch_size: plan.parity_batch_size,
     };
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..plan.parallelism).map(|_| channel()).unzip();

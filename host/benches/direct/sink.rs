@@ -20,7 +20,7 @@ pub fn time(plan: &Plan) -> Result<Value, Failure> {
     let nodes = bench_workloads::workload::graph(&plan.workload, &plan.params)?.nodes.len();
     let ledger = Arc::new(Ledger::default());
     let items = tempfile::NamedTempFile::new()?;
-    let sink = Sink::new(Arc::clone(&ledger), nodes, items.reopen()?, None);
+    let sink = Sink::new(Arc::clone(&ledger), vec![true; nodes], items.reopen()?, None);
     let mut samples = Vec::new();
     for group in 0..u64::from(plan.num_tasks) / TOGETHER {
         let mut batch = Vec::new();

@@ -314,7 +314,9 @@ impl RunArgs {
             load: args.load_model(&params)?,
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),
             params,
-            cache_dir: args.cache_dir.clone().unwrap_or_else(default_cache_dir),
+            // Drivers and their workers run in directories of their own.
+            cache_dir: std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
+                .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?,
             timeout: args.timeout()?,
         };
         plan.validate().map_err(Stopped::usage)?;

@@ -34,7 +34,7 @@ pub enum InstallError {
 /// `<data>/bench/venvs`, or below `BENCH_DATA_DIR`.
 #[must_use]
 pub fn venvs_dir() -> Option<PathBuf> {
-    let data = std::env::var_os("BENCH_DATA_DIR").map(PathBuf::from);
+    let data = std::env::var_os("BENCH_DATA_DIR").and_then(|dir| std::path::absolute(dir).ok());
     let data = data
         .or_else(|| directories::ProjectDirs::from("", "", "bench").map(|dirs| dirs.data_dir().to_owned()));
     data.map(|data| data.join("venvs"))

@@ -5,6 +5,7 @@
 //! the measured ends of the plugin's work and [`guest`] as what the plugin can ask for. [`pair`] runs
 //! several backends in turns.
 
+pub mod attribution;
 pub mod canonical_json;
 pub mod emitter;
 pub mod guest;

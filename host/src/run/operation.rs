@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use abi_stable::std_types::RVec;
+use bench_dataflow::graph::{Graph, Node};
 use bench_plugin_api::v1;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::schedule::{DOC_SOURCE, prefill};
@@ -14,6 +15,7 @@ use bench_workloads::workload::{Scores, Workload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::attribution::Parts;
 use super::emitter::{Emitted, Emitter};
 use super::guest::{Guest, RunEvent, WorkloadLibrary};
 use super::ledger::Ledger;
@@ -84,9 +86,8 @@ pub struct Measured {
     pub output_digest: String,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<(u32, u64)>,
-    /// Sums over timed queries: inside operators, and between them.
-    pub operator_seconds: f64,
-    pub between_seconds: f64,
+    /// Where the time of timed queries went, by node id.
+    pub attribution: Vec<Parts>,
     pub late: u64,
     pub worst_lateness_seconds: f64,
     pub reasons: Vec<String>,
@@ -126,9 +127,9 @@ impl Operation for Run {
         let result = backend.run(spec(&request), guest.host_box());
         let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
         drop(reporting);
-        channel.phase("measure");
         channel.drop_after_answer(backend);
         let account = result?;
+        channel.phase("measure");
         let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
         let metrics = account.metrics.into_iter().map(|pair| {
             let text = pair.value.into_string();
@@ -152,10 +153,12 @@ fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box
     let plan = &request.plan;
     let workload = Workload::with_texts(plan.open_spec())?;
     let ledger = Arc::new(Ledger::default());
+    let graph = workload.graph();
+    let on_path = graph.nodes.iter().map(|node| on_path(graph, node)).collect();
     let items = File::create(request.scratch.join(ITEMS_FILE))?;
     Ok(Guest {
         emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
-        sink: Sink::new(Arc::clone(&ledger), workload.graph().nodes.len(), items, workload.judge()),
+        sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge()),
         workload,
         ledger,
         library: request.library.clone(),
@@ -221,8 +224,7 @@ fn measure(
         output_digest: output_digest(pairs),
         operators: operators(request, guest, &sunk),
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
-        operator_seconds: sunk.busy_ns as f64 / 1e9,
-        between_seconds: sunk.between_ns as f64 / 1e9,
+        attribution: sunk.attribution.parts(),
         late: emitted.late,
         worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
         reasons: sunk.reasons,
@@ -255,6 +257,11 @@ fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> crate
     histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }
 
+/// Whether queries pass a node: some only see documents, which end in the join.
+fn on_path(graph: &Graph, node: &Node) -> bool {
+    graph.inputs(node.id).any(|edge| edge.from != u32::from(DOC_SOURCE))
+}
+
 /// Records and time per operator. Documents end in the join, so their spans ride on whichever query
 /// comes next: how many there were is known exactly only from what the queries had to wait for.
 fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
@@ -264,7 +271,7 @@ fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, O
         .operators()
         .map(|node| {
             let mut usage = sunk.operators[node.id as usize];
-            if graph.inputs(node.id).all(|edge| edge.from == u32::from(DOC_SOURCE)) {
+            if !on_path(graph, node) {
                 usage.records = documents;
             }
             (node.name.clone(), usage)

@@ -16,6 +16,7 @@ use bench_workloads::workload::{Judge, Scores};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::attribution::Attribution;
 use super::ledger::{Ledger, Pending, Settled};
 use crate::results::histogram::LatencyHistogram;
 
@@ -67,9 +68,8 @@ pub struct Sunk {
     pub response: LatencyHistogram,
     pub service: LatencyHistogram,
     pub reasons: Vec<String>,
-    /// Spans of timed queries: time inside operators and between them.
-    pub busy_ns: u64,
-    pub between_ns: u64,
+    /// Where the time of timed queries went.
+    pub attribution: Attribution,
     pub scores: Option<Scores>,
 }
 
@@ -88,10 +88,15 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A sink for a graph of `nodes` nodes that keeps its items in `items`.
+    /// A sink that keeps its items in `items`. `on_path` says by node id whether queries pass the node.
     #[must_use]
-    pub fn new(ledger: Arc<Ledger>, nodes: usize, items: File, judge: Option<Judge>) -> Self {
-        let sunk = Sunk { operators: vec![OperatorUse::default(); nodes], ..Sunk::default() };
+    pub fn new(ledger: Arc<Ledger>, on_path: Vec<bool>, items: File, judge: Option<Judge>) -> Self {
+        let nodes = on_path.len();
+        let sunk = Sunk {
+            operators: vec![OperatorUse::default(); nodes],
+            attribution: Attribution::new(on_path),
+            ..Sunk::default()
+        };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
         Self { ledger, nodes, state: Mutex::new(state) }
     }
@@ -137,7 +142,6 @@ impl Sink {
             timed: pending.timed,
             stages: vec![0; self.nodes],
         };
-        let mut busy_ns = 0;
         let mut state = self.state();
         let State { sunk, judge, .. } = &mut *state;
         for span in frame.spans() {
@@ -147,8 +151,7 @@ impl Sink {
                 usage.busy_ns += span.busy_ns;
                 item.stages[usize::from(span.node)] = span.digest;
             }
-            *sunk.workers.entry(span.worker).or_default() += 1;
-            busy_ns += span.busy_ns;
+            *sunk.workers.entry(sunk.attribution.process_of(span.worker)).or_default() += 1;
         }
         match &answer {
             Ok(answer) => {
@@ -175,8 +178,7 @@ impl Sink {
                 sunk.response.record(Duration::from_nanos(item.response_ns));
                 sunk.service.record(Duration::from_nanos(item.service_ns));
             }
-            sunk.busy_ns += busy_ns.min(item.service_ns);
-            sunk.between_ns += item.service_ns.saturating_sub(busy_ns);
+            sunk.attribution.add(pending.emitted_ns, now_ns, frame.spans());
         }
         let written = postcard::to_stdvec(&item).map_err(io::Error::other).and_then(|bytes| {
             state.items.write_all(&(bytes.len() as u32).to_le_bytes())?;
@@ -275,7 +277,7 @@ mod tests {
             ledger.emit(&[(seq, pending)], 0);
         }
         let file = tempfile::NamedTempFile::new().unwrap();
-        (Sink::new(ledger, 3, file.reopen().unwrap(), None), file)
+        (Sink::new(ledger, vec![true; 3], file.reopen().unwrap(), None), file)
     }
 
     fn answer(seq: u64, response: &str) -> Vec<u8> {

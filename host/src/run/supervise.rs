@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::{CpuTimes, Disturbance, Profile};
 use super::monitor::{TreeMonitor, Usage};
@@ -261,13 +262,7 @@ impl Job<'_> {
         );
         put("failure_reasons", json!(measured.reasons));
         put("operators", operators.into());
-        put(
-            "attribution",
-            json!({
-                "operator_seconds": measured.operator_seconds,
-                "between_operators_seconds": measured.between_seconds,
-            }),
-        );
+        put("attribution", attribution(measured));
         put("service_latency", json!({"p50": measured.service_p50, "p99": measured.service_p99}));
         put("load", json!(self.plan.load));
         put("late_arrivals", measured.late.into());
@@ -337,6 +332,27 @@ impl Job<'_> {
         )?;
         Ok(())
     }
+}
+
+/// Seconds, summed over the timed queries: in all, and per stage.
+fn attribution(measured: &Measured) -> Value {
+    let written = |parts: &Parts| {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        json!({
+            "operator_seconds": seconds(parts.operator_ns),
+            "queueing_seconds": seconds(parts.queueing_ns),
+            "transfer_seconds": seconds(parts.transfer_ns),
+            "overhead_seconds": seconds(parts.overhead_ns),
+        })
+    };
+    let names = measured.operators.iter().map(|(name, _)| name.as_str()).chain(["sink"]);
+    let stages: Map<String, Value> = names
+        .zip(measured.attribution.iter().skip(FIRST_OPERATOR))
+        .map(|(name, parts)| (name.to_owned(), written(parts)))
+        .collect();
+    let mut all = written(&measured.attribution.iter().copied().sum());
+    all["stages"] = stages.into();
+    all
 }
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.

@@ -27,7 +27,8 @@ impl fmt::Display for Interpreter {
 #[must_use]
 pub fn data_dir() -> Option<PathBuf> {
     match std::env::var_os("BENCH_DATA_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => Some(dir.into()),
+        // Drivers run in a directory of their own.
+        Some(dir) => std::path::absolute(dir).ok(),
         None => directories::ProjectDirs::from("", "", "bench").map(|dirs| dirs.data_dir().to_owned()),
     }
 }

@@ -1,8 +1,8 @@
 """Ray's compiled graphs: the stages as loops that read and write shared memory. Experimental.
 
 One actor per stage: a compiled graph has no pools, so `parallelism` only shows in how many stages work at once.
-A worker that dies ends the run. The driver calls `sweep` when Ray is down; what a killed driver leaves in /dev/shm,
-the next run in this mode removes.
+A worker that dies ends the run. Ray leaves the semaphores of every compiled graph in /dev/shm. Their names are only
+needed until everyone has opened them, so they are removed while the graph runs, and nothing stays whoever is killed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import queue
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -47,7 +48,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
 
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=compiled runs on one node", "unsupported")
-    sweep()
+    _unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
     clock.phase("deploy")
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
     workload = Workload(config["library"], config["open"])
@@ -68,6 +69,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     clock.phase("warm-up")
     for _ in range(3):
         graph.execute([]).get()
+    _unlink_semaphores(_in_our_session)
 
     def deliver(origin: int, data: bytes) -> None:
         for _, _, batch in router.route(origin, data, 0):
@@ -128,11 +130,17 @@ def _read(channel: Channel, clock: Any) -> queue.SimpleQueue[bytes | None]:
     return arrived
 
 
-def sweep() -> None:
-    """Removes our semaphores of raylets that are gone: Ray leaves those of every compiled graph behind."""
+def _unlink_semaphores(whose: Callable[[int], bool]) -> None:
+    """Removes the names of semaphores by the process id of the raylet that made them."""
     for entry in os.scandir("/dev/shm"):
         named = re.fullmatch(r"sem\.(?:hdr|obj)(\d+)-\d+", entry.name)
-        if named and not os.path.exists(f"/proc/{named[1]}"):
+        if named and whose(int(named[1])):
             with contextlib.suppress(OSError):
                 if entry.stat().st_uid == os.getuid():
                     os.unlink(entry.path)
+
+
+def _in_our_session(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.getsid(process) == os.getsid(0)
+    return False

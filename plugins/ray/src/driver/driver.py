@@ -39,10 +39,6 @@ def main(channel: Channel) -> None:
         RUNS[mode](channel, config, clock, facts)
         facts["nodes_alive"] = len(cluster.alive())
         clock.phase("teardown")
-    if mode == "compiled":
-        import compiled
-
-        compiled.sweep()
     facts["phase_seconds"] = clock.seconds()
     channel.metrics({"ray": facts})
 
