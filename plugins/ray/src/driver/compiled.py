@@ -50,6 +50,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
         raise Refusal("ray_mode=compiled runs on one node", "unsupported")
     _unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
     clock.phase("deploy")
+    # One actor per stage, so stages are all the parallelism there is.
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
     workload = Workload(config["library"], config["open"])
     router, tally = workload.router(1), Tally(plan.graph)

@@ -91,10 +91,11 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
 
     import cluster
     import engine
-    from plan import Plan
+    from plan import FUSIONS, Plan
 
     clock.phase("deploy")
-    plan = Plan(config["graph"], config["parallelism"], config["extra"].get("ray_fusion", "chains"))
+    facts["fusion"] = config["extra"].get("ray_fusion", FUSIONS[0])
+    plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
     workload = bench_worker.Workload(config["library"], config["open"])
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stages = engine.deploy(plan, config, spread=config["nodes"] > 1 or "ray_address" in config["extra"])
@@ -123,7 +124,6 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
             else:
                 flow.accept(batch)
                 given.room.release()
-    facts["fusion"] = config["extra"].get("ray_fusion", "chains")
     facts["stages"] = {stage.name: len(some) for stage, some in flow.instances.items()}
     facts["recovery"] = {name: flow.counts[name] for name in ("deaths", "retried", "replays", "tombstones", "lost_documents")}
     facts["calls"] = flow.calls.total()

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import bench_worker
 from bench_worker import Json, Refusal
 
-FUSIONS = ("chains", "all", "none")
+FUSIONS = ("all", "chains", "none")
+"""The first is the default: a call costs over a millisecond of the driver and two workers, most operators less."""
 
 
 @dataclass(eq=False)
