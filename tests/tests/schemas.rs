@@ -56,7 +56,8 @@ fn the_schemas_in_the_documentation_are_those_that_bench_prints() {
 
 #[test]
 fn every_artefact_of_a_pair_is_as_its_schema_says() {
-    let (root, plugins) = (TempDir::new().unwrap(), folder(&[("healthy", "healthy"), ("hostile", "hostile")]));
+    let (root, plugins) =
+        (TempDir::new().unwrap(), folder(&[("healthy", "healthy"), ("hostile", "hostile")]));
     succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "p", &["--repeat", "2"]));
     let done = tree(root.path(), "p");
     for backend in ["local", "healthy"] {

@@ -185,12 +185,7 @@ fn resume_command(args: &PairArgs, id: &str) -> String {
 }
 
 /// Ends a pair that the user stopped: the finished runs are left in order, with a report of how far it came.
-fn interrupted(
-    args: &PairArgs,
-    tree: &Tree,
-    plan: &PairPlan,
-    errors: &BTreeMap<String, String>,
-) -> Stopped {
+fn interrupted(args: &PairArgs, tree: &Tree, plan: &PairPlan, errors: &BTreeMap<String, String>) -> Stopped {
     let resume = resume_command(args, &plan.run_id);
     let kept = tree.mend(plan).and_then(|()| tree.fail(plan, errors, true, resume.clone()));
     if let Err(error) = kept {

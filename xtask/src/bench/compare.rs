@@ -136,7 +136,11 @@ impl Report {
     }
 
     fn print(&self, records: u32) {
-        println!("{records} records, {} MB in two files; each program {} times:\n", self.bytes / 1_000_000, self.ours.len());
+        println!(
+            "{records} records, {} MB in two files; each program {} times:\n",
+            self.bytes / 1_000_000,
+            self.ours.len()
+        );
         let mut table = Table::new(&["", "s", "least .. most", "ratio", "peak MiB"]);
         let ours = self.ours();
         let mut row = |label: &str, seconds: Spread, peak: f64| {
@@ -145,12 +149,20 @@ impl Report {
             table.row([label.to_owned(), middle, range, ratio, figure(Some(peak))]);
         };
         row("bench compare, whole process: reads, judges, writes everything", ours, Self::peak(&self.ours));
-        row("pandas as the Python version works: reads, computes, writes", self.whole(), Self::peak(&self.theirs));
+        row(
+            "pandas as the Python version works: reads, computes, writes",
+            self.whole(),
+            Self::peak(&self.theirs),
+        );
         row("pandas without writing", self.without_writing(), Self::peak(&self.theirs));
         table.print();
         let ratio = self.whole().median / ours.median;
         let peak = Self::peak(&self.ours);
-        println!("\ntime ratio {}x, aim {LEAST_RATIO}: {}", figure(Some(ratio)), verdict(ratio >= LEAST_RATIO));
+        println!(
+            "\ntime ratio {}x, aim {LEAST_RATIO}: {}",
+            figure(Some(ratio)),
+            verdict(ratio >= LEAST_RATIO)
+        );
         println!("peak memory {} MiB, aim {MOST_MIB}: {}", figure(Some(peak)), verdict(peak <= MOST_MIB));
     }
 
@@ -242,7 +254,8 @@ mod tests {
     #[test]
     fn the_same_records_are_made_every_time_half_of_each_backend() {
         let folder = std::env::temp_dir().join(format!("bench-xtask-{}", std::process::id()));
-        let read = |backend: &str| fs::read_to_string(folder.join(backend).join("unified_results.jsonl")).unwrap();
+        let read =
+            |backend: &str| fs::read_to_string(folder.join(backend).join("unified_results.jsonl")).unwrap();
         generate(&folder, 20).unwrap();
         let first = (read("sage"), read("ray"));
         generate(&folder, 20).unwrap();

@@ -199,8 +199,14 @@ fn latency(summary: &Summary) -> Canvas {
     if by_setting(summary) || settings == 1 {
         for group in summary.collected.groups.iter().take(MOST_SERIES * 2) {
             let drawn = metrics.iter().enumerate();
-            let bars =
-                drawn.filter_map(|(n, m)| bar(summary, group.setting, &group.backend, *m, n)).collect();
+            let totals = summary.collected.totals.iter().find(|totals| totals.backend == group.backend);
+            let totals = totals.filter(|_| settings == 1);
+            // As for throughput: where no run counts, they are shown all the same.
+            let any = |(n, m): (usize, &Metric)| {
+                let counted = bar(summary, group.setting, &group.backend, *m, n);
+                counted.or_else(|| total_bar(totals?, *m, n, summary))
+            };
+            let bars = drawn.filter_map(any).collect();
             clusters.push(Cluster { name: series_name(summary, group.setting, &group.backend), bars });
         }
     } else {
