@@ -24,15 +24,18 @@ const LIGHT: [u8; 3] = [0xff, 0xff, 0xff];
 const DARK: [u8; 3] = [0x14, 0x17, 0x1b];
 
 struct Pair {
-    folder: TempDir,
+    folder: PathBuf,
     backends: &'static [&'static str],
 }
 
 /// Made once: real runtimes take their time to start.
 static PAIR: LazyLock<Pair> = LazyLock::new(|| {
-    let folder = TempDir::new().unwrap();
+    // A static is never dropped, so this is a folder that need not be, and people may look at the page.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
     let mut command = bench(&["pair", "--scheduler", "fifo", "--items", "20", "--parallelism", "4"]);
-    command.args(["--nodes", "1", "--seed", "42", "--no-user-plugins"]).current_dir(folder.path());
+    command.args(["--nodes", "1", "--seed", "42", "--no-user-plugins"]).current_dir(&folder);
     let backends: &[_] = if real_runtimes() { &["sage", "ray"] } else { &["local"] };
     if backends.len() == 1 {
         command.args(["--aa", "--backends", "local"]);
@@ -64,7 +67,7 @@ impl Pair {
             assert!(name.strip_prefix(start).is_some_and(|rest| rest.len() == length), "{name}");
             entries[0].clone()
         };
-        let root = self.folder.path().join("artifacts/paired_backend_runs");
+        let root = self.folder.join("artifacts/paired_backend_runs");
         only(&only(&root, "run_id=", 36), "config_hash=", 12)
     }
 
@@ -81,8 +84,8 @@ impl Pair {
     fn verdicts(&self) -> Vec<String> {
         let output = TempDir::new().unwrap();
         let runs = self.tree().join("backends");
-        let compared = bench(&["compare", text(&runs), "--json", "--output-dir", text(output.path())]);
-        let shown: Value = serde_json::from_slice(&{ compared }.output().unwrap().stdout).unwrap();
+        let args = ["compare", text(&runs), "--json", "--output-dir", text(output.path())];
+        let shown: Value = serde_json::from_slice(&bench(&args).output().unwrap().stdout).unwrap();
         let verdicts = shown["verdicts"].as_array().unwrap();
         verdicts.iter().map(|verdict| verdict.as_str().unwrap().to_owned()).collect()
     }
