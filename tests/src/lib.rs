@@ -1,6 +1,8 @@
 //! What the whole-binary tests share: the staged binary, folders of plugins, and a look at what is
 //! left running. `cargo xtask test` builds and stages everything that is used here.
 
+pub mod pairs;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,46 +1,15 @@
 //! `bench pair`, `compare`, `verify` and `gate` on backends that need nothing installed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
 
-use bench_tests::{
-    bench, digest, eventually, folder, mark, marked, records, small_run, stderr, stdout, succeed,
-};
+use bench_tests::pairs::{json, pair, resume, text, tree};
+use bench_tests::{bench, digest, folder, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 fn output() -> TempDir {
     TempDir::new().unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// A small pair `id` of `backends` below `root`.
-fn pair(root: &Path, plugins: &Path, backends: &str, id: &str, more: &[&str]) -> Command {
-    let mut args = vec!["pair", "--backends", backends, "--run-id", id, "--output-root", text(root)];
-    args.extend(["--plugins-dir", text(plugins), "--no-user-plugins", "--quick", "--workload", "null"]);
-    args.extend(more);
-    bench(&args)
-}
-
-fn resume(root: &Path, id: &str) -> Command {
-    bench(&["pair", "--resume", id, "--output-root", text(root)])
-}
-
-/// The only `config_hash=…` folder of a pair.
-fn tree(root: &Path, id: &str) -> PathBuf {
-    let mut folders = fs::read_dir(root.join(format!("run_id={id}"))).unwrap();
-    let tree = folders.next().unwrap().unwrap().path();
-    assert!(folders.next().is_none());
-    tree
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 fn write(folder: &Path, records: &[Value]) {
@@ -154,53 +123,12 @@ fn a_backend_that_fails_leaves_the_others_records_and_a_report() {
     assert!(!tree.join("manifest.json").exists());
     let report = json(&tree.join("failure_report.json"));
     assert_eq!((&report["status"], &report["failed"]), (&json!("failed"), &json!(["hostile"])));
-    for key in ["started_at", "failed_at", "run_id", "config_hash", "config", "error", "logs_dir"] {
+    for key in ["started_at", "failed_at", "run_id", "config_hash", "config", "error", "logs_dir", "resume"] {
         assert!(!report[key].is_null(), "{key}");
     }
     assert!(report["error"].as_str().unwrap().starts_with("hostile: "), "{report}");
     let log = fs::read_to_string(tree.join("logs/hostile.log")).unwrap();
     assert!(log.contains("[returncode] 1\n") && tree.join("logs/local.log").is_file(), "{log}");
-}
-
-#[test]
-fn a_killed_pair_has_no_broken_file_and_can_be_resumed() {
-    let plugins = folder(&[("healthy", "healthy")]);
-    for delay in [150, 500, 900, 1400, 2300] {
-        let (root, mark) = (output(), mark());
-        let mut command = pair(root.path(), plugins.path(), "local,healthy", "k", &["--repeat", "3"]);
-        command.env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let begun = root.path().join("run_id=k");
-        eventually("the pair has begun", || {
-            let trees = fs::read_dir(&begun).into_iter().flatten().flatten();
-            trees.map(|tree| tree.path()).any(|tree| tree.join("plan.json").is_file())
-        });
-        std::thread::sleep(Duration::from_millis(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        eventually("nothing is left", || marked(&mark).is_empty());
-        let tree = tree(root.path(), "k");
-        let whole = |backend: &str| {
-            let file = tree.join("backends").join(backend).join("unified_results.jsonl");
-            file.is_file().then(|| records(file.parent().unwrap()))
-        };
-        let before: Vec<Value> = ["local", "healthy"].into_iter().filter_map(whole).flatten().collect();
-        succeed(&mut resume(root.path(), "k"));
-        assert!(tree.join("manifest.json").is_file());
-        let mut after = Vec::new();
-        for backend in ["local", "healthy"] {
-            let folder = tree.join("backends").join(backend);
-            let records = records(&folder);
-            let mut pairs: Vec<_> =
-                records.iter().map(|r| r["extra"]["pair_index"].as_u64().unwrap()).collect();
-            pairs.sort_unstable();
-            assert_eq!(pairs, [0, 1, 2], "killed after {delay} ms");
-            let csv = fs::read_to_string(folder.join("unified_results.csv")).unwrap();
-            assert_eq!(csv.lines().count(), 4);
-            after.extend(records);
-        }
-        assert!(before.iter().all(|record| after.contains(record)), "a finished run was repeated");
-    }
 }
 
 #[test]

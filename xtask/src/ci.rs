@@ -1,6 +1,6 @@
 //! What a change has to pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Done;
@@ -21,11 +21,47 @@ pub fn test(rest: &[String]) -> Done {
     for (runtime, why) in &missing {
         eprintln!("tests of `{runtime}` are skipped: {why}");
     }
+    match browser() {
+        Ok(program) => drop(tests.env("BENCH_CHROMIUM", program)),
+        Err(why) => eprintln!("tests of the report in Chromium are skipped: {why}"),
+    }
     // In CI a runtime that could not be installed is a failure and not a gap.
-    if std::env::var_os("CI").is_some() {
+    if in_ci() {
         tests.env("BENCH_REQUIRE_RUNTIMES", "1");
     }
     run(&mut tests)
+}
+
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}
+
+/// Chromium for the tests of the report: named by `BENCH_CHROMIUM`, or on the path. In CI, and there
+/// only, it is installed by apt where that is possible.
+fn browser() -> Result<PathBuf, String> {
+    let apt = Path::new("/usr/bin/apt-get");
+    if let Some(found) = installed_browser() {
+        return Ok(found);
+    }
+    if !in_ci() || !apt.exists() {
+        return Err("none is on the path; install chromium, or name one in BENCH_CHROMIUM".to_owned());
+    }
+    let apt_get = |args: &[&str]| {
+        let mut command = Command::new(apt);
+        run(command.arg("--quiet").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    // Lists may be fresh enough; if not, the next step says so.
+    let _ = apt_get(&["update"]);
+    apt_get(&["install", "--yes", "--no-install-recommends", "chromium"])?;
+    installed_browser().ok_or_else(|| "apt-get installed chromium, and none is on the path".to_owned())
+}
+
+fn installed_browser() -> Option<PathBuf> {
+    let named = std::env::var_os("BENCH_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let on_path = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+    named.into_iter().chain(on_path).find(|program| program.is_file())
 }
 
 /// Real runtimes that tests drive, installed from PyPI by the product's own command.

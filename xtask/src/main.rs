@@ -43,6 +43,11 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-backends.json. Installs SAGE and Ray below target/.
     BenchBackends(bench::backends::Args),
+    /// Time `bench compare` beside pandas on the same million made-up records, and take its peak memory.
+    ///
+    /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
+    /// into a virtual environment below target/.
+    BenchCompare(bench::compare::Args),
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -61,6 +66,7 @@ fn main() -> ExitCode {
         Command::BenchOperators(args) => bench::operators::run(&args),
         Command::BenchHost(args) => bench::host::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
+        Command::BenchCompare(args) => bench::compare::run(&args),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use super::{Exit, Stopped};
-use crate::results::schema::{manifest_schema, record_schema};
+use crate::results::schema;
 
 /// Artefacts that have a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -14,6 +14,10 @@ pub enum SchemaOf {
     Record,
     /// repro_manifest.json.
     Manifest,
+    /// manifest.json of a pair.
+    PairManifest,
+    /// failure_report.json of a pair.
+    FailureReport,
 }
 
 fn output(error: io::Error) -> Stopped {
@@ -22,8 +26,10 @@ fn output(error: io::Error) -> Stopped {
 
 pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
     let schema = match of {
-        SchemaOf::Record => record_schema(),
-        SchemaOf::Manifest => manifest_schema(),
+        SchemaOf::Record => schema::record_schema(),
+        SchemaOf::Manifest => schema::manifest_schema(),
+        SchemaOf::PairManifest => schema::pair_manifest_schema(),
+        SchemaOf::FailureReport => schema::failure_report_schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|cause| output(cause.into()))?;
     writeln!(io::stdout(), "{text}").map_err(output)?;

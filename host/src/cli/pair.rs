@@ -77,14 +77,14 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     let mut exit = None;
     for step in plan.steps() {
         if STOP.level() > StopLevel::Go {
-            return Err(interrupted(args, id));
+            return Err(interrupted(args, &tree, &plan, &errors));
         }
         if errors.contains_key(&step.backend) || tree.is_finished(&step) {
             continue;
         }
         if let Err(error) = one(&tree, &plan, &step, &ready, args.run.verbose) {
             if error.exit == Exit::Interrupted || STOP.level() > StopLevel::Drain {
-                return Err(interrupted(args, id));
+                return Err(interrupted(args, &tree, &plan, &errors));
             }
             screen::error(&error);
             exit.get_or_insert(error.exit);
@@ -95,10 +95,10 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     let comparison = if errors.is_empty() { compared(&tree, &plan) } else { Ok(None) };
     match comparison {
         Ok(Some(summary)) => finish(args, &tree, &plan, &summary),
-        Ok(None) => failed(&tree, &plan, &errors, exit.unwrap_or(Exit::RunFailed)),
+        Ok(None) => failed(args, &tree, &plan, &errors, exit.unwrap_or(Exit::RunFailed)),
         Err(error) => {
             errors.insert("compare".into(), error.message);
-            failed(&tree, &plan, &errors, error.exit)
+            failed(args, &tree, &plan, &errors, error.exit)
         }
     }
 }
@@ -149,13 +149,17 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
 
 /// How this process was called, for a log.
 fn command_line() -> String {
+    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    std::iter::once("bench".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: String) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:%+".contains(c);
-    let quote = |word: String| match word.chars().all(plain) && !word.is_empty() {
+    match word.chars().all(plain) && !word.is_empty() {
         true => word,
         false => format!("'{}'", terminal::clean(&word).replace('\'', "'\\''")),
-    };
-    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
-    std::iter::once("bench".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    }
 }
 
 fn find(args: &PairArgs, id: &str) -> Result<(Tree, PairPlan), Stopped> {
@@ -176,12 +180,19 @@ fn find(args: &PairArgs, id: &str) -> Result<(Tree, PairPlan), Stopped> {
 }
 
 fn resume_command(args: &PairArgs, id: &str) -> String {
-    format!("bench pair --resume {id} --output-root {}", args.output_root.display())
+    let root = args.output_root.to_string_lossy().into_owned();
+    format!("bench pair --resume {} --output-root {}", quoted(id.to_owned()), quoted(root))
 }
 
-fn interrupted(args: &PairArgs, id: &str) -> Stopped {
-    let text = "interrupted; finished runs are kept, and no report was written";
-    Stopped::new(Exit::Interrupted, text, resume_command(args, id))
+/// Ends a pair that the user stopped: the finished runs are left in order, with a report of how far it came.
+fn interrupted(args: &PairArgs, tree: &Tree, plan: &PairPlan, errors: &BTreeMap<String, String>) -> Stopped {
+    let resume = resume_command(args, &plan.run_id);
+    let kept = tree.mend(plan).and_then(|()| tree.fail(plan, errors, true, resume.clone()));
+    if let Err(error) = kept {
+        return error.into();
+    }
+    let text = format!("interrupted; finished runs are kept, see {}", tree.failure_report().display());
+    Stopped::new(Exit::Interrupted, text, resume)
 }
 
 /// One run, with its section in the log.
@@ -271,12 +282,13 @@ fn finish(args: &PairArgs, tree: &Tree, plan: &PairPlan, summary: &Summary) -> R
 }
 
 fn failed(
+    args: &PairArgs,
     tree: &Tree,
     plan: &PairPlan,
     errors: &BTreeMap<String, String>,
     exit: Exit,
 ) -> Result<Exit, Stopped> {
-    tree.fail(plan, errors)?;
+    tree.fail(plan, errors, false, resume_command(args, &plan.run_id))?;
     let names: Vec<&str> = errors.keys().map(String::as_str).collect();
     let text = format!("failed: {}; the others' records are kept", names.join(", "));
     Err(Stopped::new(exit, text, format!("see {}", tree.failure_report().display())))

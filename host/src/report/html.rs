@@ -47,7 +47,7 @@ struct Context {
     verdicts: Option<tables::Table>,
     alpha: f64,
     margin: String,
-    metrics: tables::Table,
+    metrics: Option<tables::Table>,
     percentiles: Option<tables::Table>,
     outliers: Vec<String>,
     validity: tables::Table,
@@ -112,7 +112,7 @@ impl Page<'_> {
             verdicts: (!summary.comparisons.is_empty()).then(|| tables::verdicts(summary)),
             alpha: summary.options.alpha,
             margin: text::percent(summary.options.margin),
-            metrics: tables::metrics(summary),
+            metrics: (!summary.estimates.is_empty()).then(|| tables::metrics(summary)),
             percentiles: (!summary.latencies.is_empty()).then(|| tables::percentiles(summary)),
             outliers: summary.outliers.iter().map(text::outlier).collect(),
             validity: tables::validity(summary),
@@ -256,6 +256,61 @@ mod tests {
         assert_eq!(page.matches("<th ").count(), page.matches("scope=").count());
         assert_eq!(page.matches("<svg ").count(), page.matches("role=\"img\"").count());
         assert!(page.contains("<main") && page.contains("prefers-color-scheme: dark"));
+    }
+
+    /// Contrast of two colours as WCAG 2 defines it.
+    fn contrast(one: &str, other: &str) -> f64 {
+        let luminance = |colour: &str| -> f64 {
+            let part = |at: usize| {
+                let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+        };
+        let (a, b) = (luminance(one), luminance(other));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn every_colour_stands_out_from_what_is_behind_it_in_light_and_dark() {
+        assert!((contrast("#ffffff", "#000000") - 21.0).abs() < 1e-9);
+        let palettes: Vec<&str> =
+            STYLE.split(":root {").skip(1).map(|p| p.split('}').next().unwrap()).collect();
+        assert_eq!(palettes.len(), 2);
+        for palette in palettes {
+            let colour = |name: &str| {
+                let (_, rest) = palette.split_once(&format!("--{name}: ")).unwrap();
+                rest.split(';').next().unwrap()
+            };
+            let check = |ink: &str, back: &str, least: f64| {
+                let found = contrast(colour(ink), colour(back));
+                assert!(found >= least, "{ink} on {back}: {found:.2}");
+            };
+            for (ink, back) in [("text", "back"), ("text", "panel"), ("muted", "back"), ("muted", "panel")] {
+                check(ink, back, 4.5);
+            }
+            for (ink, back) in [("link", "back"), ("axis", "back")] {
+                check(ink, back, 4.5);
+            }
+            for tag in ["good", "bad", "same", "open"] {
+                check(tag, &format!("{tag}-back"), 4.5);
+            }
+            // Marks of charts are not text.
+            (0..8).for_each(|series| check(&format!("s{series}"), "back", 3.0));
+            check("focus", "back", 3.0);
+        }
+    }
+
+    #[test]
+    fn without_a_run_that_counts_the_page_says_so_and_still_draws_what_was_measured() {
+        let mut records = paired(&[("sage", &[20.0, 21.0]), ("ray", &[10.0, 11.0])]);
+        for record in &mut records {
+            record["extra"]["validity"] = json!({"verdict": "INVALID", "findings": []});
+            record["latency_p95"] = json!(3.0);
+        }
+        let page = page(&records);
+        assert!(page.contains("No run counts"));
+        assert!(!page.contains("id=\"t-metrics\"") && !page.contains("othing was measured"));
     }
 
     #[test]

@@ -223,11 +223,7 @@ fn validity(out: &mut String, summary: &Summary) {
     section(out, "Validity");
     table(out, &["setting", "backend", "runs", "INVALID", "not finished", "reasons and mends"]);
     for validity in text::validity(summary) {
-        let reasons = validity
-            .reasons
-            .iter()
-            .map(|(reason, mend, times)| format!("{times} times {reason} Mend: {mend}"));
-        let reasons: Vec<String> = reasons.collect();
+        let reasons: Vec<String> = validity.reasons.iter().map(text::reason).collect();
         let setting = summary.collected.settings[validity.setting].label();
         let mut cells = vec![setting, validity.backend.clone()];
         cells.extend(validity.counts.map(|count| count.to_string()));

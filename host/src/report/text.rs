@@ -162,6 +162,12 @@ pub fn outlier(outlier: &Outlier) -> String {
     )
 }
 
+/// Why runs do not count: the reason, what mends it, and how many runs it struck.
+pub fn reason((reason, mend, times): &(String, String, u64)) -> String {
+    let mend = if mend.is_empty() { String::new() } else { format!(" (mend: {mend})") };
+    format!("{}: {}{mend}", many(*times, "run", "runs"), reason.trim_end_matches('.'))
+}
+
 /// A row of the validity table: backend, runs, valid, invalid, not judged or not finished, reasons.
 pub struct Validity {
     /// Name of the backend.

@@ -50,10 +50,10 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Re
 
 /// Removes temporary files that an interrupted process left in `directory`.
 ///
-/// The caller holds the lock under which `locked` files are written, so a temporary file of one of
-/// those belongs to nobody. Any other may be in use, and goes once it is an hour old. It is
-/// housekeeping: a file that cannot be removed is left alone.
-pub fn remove_leftovers(directory: &Path, locked: &[&str]) {
+/// The caller holds the lock under which the files that are `locked` by name are written, so a
+/// temporary file of one of those belongs to nobody. Any other may be in use, and goes once it is an
+/// hour old. It is housekeeping: a file that cannot be removed is left alone.
+pub fn remove_leftovers(directory: &Path, locked: impl Fn(&str) -> bool) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
@@ -61,8 +61,7 @@ pub fn remove_leftovers(directory: &Path, locked: &[&str]) {
         let Some(hidden) = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX)) else {
             continue;
         };
-        let is_ours =
-            || hidden.rsplit_once('.').is_some_and(|(written_file, _)| locked.contains(&written_file));
+        let is_ours = || hidden.rsplit_once('.').is_some_and(|(written_file, _)| locked(written_file));
         if is_ours() || entry.metadata().and_then(|m| m.modified()).is_ok_and(is_leftover) {
             let _ = fs::remove_file(entry.path());
         }
@@ -151,7 +150,7 @@ mod tests {
         }
         let old = File::options().write(true).open(dir.path().join(".a.json.123456.bench.tmp")).unwrap();
         old.set_modified(SystemTime::now() - LEFTOVER_AGE * 2).unwrap();
-        remove_leftovers(dir.path(), &["c.json"]);
+        remove_leftovers(dir.path(), |name| name == "c.json");
         assert_eq!(names(dir.path()), [".b.json.123456.bench.tmp"]);
     }
 
@@ -160,7 +159,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("c.json"), "x").unwrap();
         fs::write(dir.path().join(".c.json"), "x").unwrap();
-        remove_leftovers(dir.path(), &["c.json"]);
+        remove_leftovers(dir.path(), |name| name == "c.json");
         assert_eq!(names(dir.path()).len(), 2);
     }
 }

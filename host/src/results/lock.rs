@@ -56,7 +56,7 @@ impl OutputLock {
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
             }
         }
-        atomic::remove_leftovers(directory, &LOCKED_FILES);
+        atomic::remove_leftovers(directory, |name| LOCKED_FILES.contains(&name));
         Ok(OutputLock { directory: directory.to_path_buf(), _file: file })
     }
 

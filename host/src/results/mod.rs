@@ -2,7 +2,7 @@
 //!
 //! `unified_results.jsonl` is the truth: [`jsonl`] only ever adds whole lines to it. The CSV is
 //! derived from it and can be rebuilt at any time ([`csv`]). [`manifest`] says how to repeat the
-//! run, [`histogram`] keeps every latency. What a record *is* lives in [`schema`], alone, so that
+//! run, [`histogram`] keeps every latency, [`pair`] is what a pair of runs adds. What a record *is* lives in [`schema`], alone, so that
 //! a new field is one edit.
 //!
 //! Two rules hold for every file here. A reader never sees half of one ([`atomic`]). Two writers
@@ -17,6 +17,7 @@ pub mod json_style;
 pub mod jsonl;
 pub mod lock;
 pub mod manifest;
+pub mod pair;
 pub mod schema;
 pub mod time;
 pub mod units;

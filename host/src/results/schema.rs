@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::manifest::ReproManifest;
+use super::pair::{FailureReport, PairManifest};
 use super::time::UtcTime;
 use super::units::{Fraction, ItemsPerSecond, Millis, Seconds};
 use super::{Error, Result};
@@ -200,6 +201,16 @@ pub fn record_schema() -> Value {
 /// JSON Schema (draft 2020-12) of `repro_manifest.json` as we write it.
 pub fn manifest_schema() -> Value {
     schema_of::<ReproManifest>()
+}
+
+/// JSON Schema (draft 2020-12) of a pair's `manifest.json`.
+pub fn pair_manifest_schema() -> Value {
+    schema_of::<PairManifest>()
+}
+
+/// JSON Schema (draft 2020-12) of a pair's `failure_report.json`.
+pub fn failure_report_schema() -> Value {
+    schema_of::<FailureReport>()
 }
 
 /// `for_serialize`, because a nullable field is always written, so it is required.

@@ -4,16 +4,17 @@
 //! slows all of them. `plan.json` is written first and holds everything that a resumed pair needs;
 //! a run is finished when its backend's results hold its record, so nothing else has to be kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::canonical_json::short;
 use super::plan::Plan;
+use crate::results::pair::{FAILURE_NAME, FailureReport, MANIFEST_NAME, PairConfig, PairManifest};
 use crate::results::time::UtcTime;
 use crate::results::{self, OutputLock, atomic, csv, jsonl};
 
@@ -89,18 +90,18 @@ impl PairPlan {
     }
 
     /// What the guide calls the configuration.
-    fn config(&self) -> Value {
-        json!({
-            "scheduler": self.plan.scheduler,
-            "items": self.plan.num_tasks,
-            "parallelism": self.plan.parallelism,
-            "nodes": self.plan.nodes,
-            "seed": self.plan.seed,
-            "repeat": self.plan.repeat,
-            "workload": self.plan.workload,
-            "backends": self.backends,
-            "aa": self.aa,
-        })
+    fn config(&self) -> PairConfig {
+        PairConfig {
+            scheduler: self.plan.scheduler.clone(),
+            items: self.plan.num_tasks,
+            parallelism: self.plan.parallelism,
+            nodes: self.plan.nodes,
+            seed: self.plan.seed,
+            repeat: self.plan.repeat,
+            workload: self.plan.workload.clone(),
+            backends: self.backends.clone(),
+            aa: self.aa,
+        }
     }
 }
 
@@ -175,12 +176,12 @@ impl Tree {
 
     #[must_use]
     pub fn manifest(&self) -> PathBuf {
-        self.0.join("manifest.json")
+        self.0.join(MANIFEST_NAME)
     }
 
     #[must_use]
     pub fn failure_report(&self) -> PathBuf {
-        self.0.join("failure_report.json")
+        self.0.join(FAILURE_NAME)
     }
 
     #[must_use]
@@ -207,12 +208,17 @@ impl Tree {
         read_json(&self.plan_file())
     }
 
-    /// Keeps other pairs out of the folder until it is dropped.
+    /// Keeps other pairs out of the folder until it is dropped, and clears what a killed one left half
+    /// written. Results folders have locks of their own, which do the same.
     ///
     /// # Errors
     /// When another holds it.
     pub fn lock(&self) -> results::Result<OutputLock> {
-        OutputLock::acquire(&self.0, std::time::Duration::ZERO)
+        let lock = OutputLock::acquire(&self.0, std::time::Duration::ZERO)?;
+        for folder in [&self.0, &self.comparison()] {
+            atomic::remove_leftovers(folder, |_| true);
+        }
+        Ok(lock)
     }
 
     /// Whether a step's record is there. One that was cut short does not count.
@@ -282,50 +288,63 @@ impl Tree {
     /// # Errors
     /// When it cannot be written.
     pub fn succeed(&self, plan: &PairPlan) -> results::Result<Value> {
-        let mut paths = Map::new();
-        let names: BTreeSet<&String> = plan.backends.iter().collect();
-        for name in names {
+        let shown = |path: PathBuf| path.display().to_string();
+        let mut paths = BTreeMap::from([
+            ("summary".to_owned(), shown(self.comparison().join("summary.md"))),
+            ("comparison_csv".to_owned(), shown(self.comparison().join("comparison.csv"))),
+            ("compare_log".to_owned(), shown(self.logs().join("compare.log"))),
+        ]);
+        for name in &plan.backends {
             for (ending, file) in [("csv", csv::FILE_NAME), ("jsonl", jsonl::FILE_NAME)] {
-                paths.insert(format!("{name}_{ending}"), json!(self.backend(name).join(file)));
+                paths.insert(format!("{name}_{ending}"), shown(self.backend(name).join(file)));
             }
         }
-        paths.insert("summary".into(), json!(self.comparison().join("summary.md")));
-        paths.insert("comparison_csv".into(), json!(self.comparison().join("comparison.csv")));
-        paths.insert("compare_log".into(), json!(self.logs().join("compare.log")));
-        let manifest = json!({
-            "status": "success",
-            "started_at": plan.started_at,
-            "finished_at": UtcTime::now(),
-            "run_id": plan.run_id,
-            "config_hash": plan.config_hash,
-            "config": plan.config(),
-            "paths": paths,
-        });
+        let manifest = PairManifest {
+            status: "success",
+            started_at: plan.started_at,
+            finished_at: UtcTime::now(),
+            run_id: plan.run_id.clone(),
+            config_hash: plan.config_hash.clone(),
+            config: plan.config(),
+            paths,
+        };
         write_json(&self.manifest(), &manifest)?;
         remove(&self.failure_report())?;
-        Ok(manifest)
+        Ok(serde_json::to_value(manifest)?)
     }
 
-    /// Writes `failure_report.json` instead.
+    /// Writes `failure_report.json` instead: what each backend in `errors` failed of, or, without any,
+    /// that the user stopped the pair. `resume` is the command that continues it.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn fail(&self, plan: &PairPlan, errors: &BTreeMap<String, String>) -> results::Result<Value> {
-        let error: Vec<String> = errors.iter().map(|(who, error)| format!("{who}: {error}")).collect();
-        let report = json!({
-            "status": "failed",
-            "started_at": plan.started_at,
-            "failed_at": UtcTime::now(),
-            "run_id": plan.run_id,
-            "config_hash": plan.config_hash,
-            "config": plan.config(),
-            "error": error.join("\n"),
-            "failed": errors.keys().collect::<Vec<_>>(),
-            "logs_dir": self.logs(),
-        });
+    pub fn fail(
+        &self,
+        plan: &PairPlan,
+        errors: &BTreeMap<String, String>,
+        interrupted: bool,
+        resume: String,
+    ) -> results::Result<()> {
+        let mut error: Vec<String> = errors.iter().map(|(who, error)| format!("{who}: {error}")).collect();
+        if interrupted {
+            let steps = plan.steps();
+            let finished = steps.iter().filter(|step| self.is_finished(step)).count();
+            error.push(format!("interrupted after {finished} of {} runs", steps.len()));
+        }
+        let report = FailureReport {
+            status: if interrupted { "interrupted" } else { "failed" },
+            started_at: plan.started_at,
+            failed_at: UtcTime::now(),
+            run_id: plan.run_id.clone(),
+            config_hash: plan.config_hash.clone(),
+            config: plan.config(),
+            error: error.join("\n"),
+            failed: errors.keys().cloned().collect(),
+            logs_dir: self.logs().display().to_string(),
+            resume,
+        };
         remove(&self.manifest())?;
-        write_json(&self.failure_report(), &report)?;
-        Ok(report)
+        write_json(&self.failure_report(), &report)
     }
 }
 
@@ -354,6 +373,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::run::plan::tests::plan;
 

@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
 use crate::plugins::describe::Description;
-use crate::plugins::isolate::{Failure, Limits, Notice, Remark, Runner, SCRATCH, Stop, Wish};
+use crate::plugins::isolate::{Answer, Failure, Limits, Notice, Runner, Stop, Wish, scratch_path};
 use crate::plugins::vet::Vetted;
 use crate::results::time::UtcTime;
 use crate::results::units::{Fraction, ItemsPerSecond, Seconds};
@@ -96,19 +96,20 @@ impl Job<'_> {
             move |cause| RunError::Io { what, cause }
         };
         fs::create_dir_all(&folder).map_err(io(&format!("creating {}", folder.display())))?;
-        let scratch =
-            tempfile::Builder::new().prefix("bench-").tempdir().map_err(io("a temporary directory"))?;
+        // The directory is made by the child; whether there is room for it is better said here.
+        tempfile::tempfile().map_err(io("a temporary directory"))?;
+        let scratch = scratch_path();
         let before = CpuTimes::read();
-        let (reply, usage, remarks) = self.call(&folder, scratch.path(), watcher, stop)?;
+        let (answer, usage) = self.call(&folder, &scratch, watcher, stop)?;
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
-        let RunReply { backend, measured } = reply;
-        self.check(&measured)?;
-        let findings = Finding::of(self.plan, &measured, disturbance);
-        keep_items(scratch.path(), &folder, &measured).map_err(io("the items file"))?;
-        fs::copy(scratch.path().join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE))
-            .map_err(io("the latency histogram"))?;
-        let mut extra = self.extra(&measured, usage, disturbance, &findings, &folder);
+        let RunReply { backend, measured } = &answer.reply;
+        self.check(measured)?;
+        let findings = Finding::of(self.plan, measured, disturbance);
+        keep_items(&scratch, &folder, measured).map_err(io("the items file"))?;
+        let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
+        atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
+        let mut extra = self.extra(measured, usage, disturbance, &findings, &folder);
         extra.insert(
             "backend_account".into(),
             json!({
@@ -117,12 +118,12 @@ impl Job<'_> {
                 "metrics": backend.metrics,
             }),
         );
-        if !remarks.is_empty() {
-            extra.insert("remarks".into(), json!(remarks));
+        if !answer.remarks.is_empty() {
+            extra.insert("remarks".into(), json!(answer.remarks));
         }
-        let record = self.record(&measured, extra)?;
+        let record = self.record(measured, extra)?;
         self.write(&record)?;
-        Ok(Finished { record, measured, findings, folder })
+        Ok(Finished { record, measured: answer.reply.measured, findings, folder })
     }
 
     fn call(
@@ -131,7 +132,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(RunReply, Usage, Vec<Remark>), RunError> {
+    ) -> Result<(Answer<RunReply>, Usage), RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -139,8 +140,8 @@ impl Job<'_> {
             ..Limits::default()
         };
         let log_path = folder.join("run.log");
-        let variables = vec![(SCRATCH.into(), scratch.into())];
-        let runner = Runner { limits, log: Some(log_path.clone()), variables, ..Runner::default() };
+        let (log, scratch_dir) = (Some(log_path.clone()), Some(scratch.to_owned()));
+        let runner = Runner { limits, log, scratch: scratch_dir, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),
@@ -170,8 +171,7 @@ impl Job<'_> {
             stop,
         );
         let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
-        let answer = answer.map_err(RunError::Child)?;
-        Ok((answer.reply, usage, answer.remarks))
+        Ok((answer.map_err(RunError::Child)?, usage))
     }
 
     /// Items in must equal items out plus failed items, each once.

@@ -2,6 +2,7 @@
 //! on whatever machine this is.
 
 pub mod backends;
+pub mod compare;
 pub mod host;
 pub mod operators;
 mod python;

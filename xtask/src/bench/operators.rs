@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Done {
     ours.arg("--data").arg(&data).arg("--cache-dir").arg(cache_dir()).args(quick);
     let mut ours = json_of(&mut ours)?;
     add_sink(&mut ours)?;
-    let numpy = if args.without_numpy { Err("left out".to_owned()) } else { python::numpy() };
+    let numpy = if args.without_numpy { Err("left out".to_owned()) } else { python::NUMPY.python() };
     let numpy = match numpy {
         Ok(python) => json_of(python::script(&python, "operators_numpy.py").arg(&data).args(quick))?,
         Err(why) => {

@@ -6,11 +6,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::process::Process;
 use crate::plugins::text::{last_line, one_line, seconds};
 use crate::plugins::{Error, ErrorKind};
 
-/// The operation was carried out.
-#[derive(Debug, Clone)]
+/// The operation was carried out. The call's scratch directory is there until this is dropped.
+#[derive(Debug)]
 pub struct Answer<R> {
     /// What it answered.
     pub reply: R,
@@ -18,6 +19,8 @@ pub struct Answer<R> {
     pub remarks: Vec<Remark>,
     /// The last 64 KiB of what was printed.
     pub tail: String,
+    /// The warden that keeps the scratch directory, if there is one.
+    pub(super) _keeper: Option<Process>,
 }
 
 /// Bad manners that did not cost the answer.

@@ -83,11 +83,14 @@ pub struct Runner {
     pub log: Option<PathBuf>,
     /// Added to the environment of the child.
     pub variables: Vec<(OsString, OsString)>,
+    /// A temporary directory for the call: it is made, and removed when the answer is dropped.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for Runner {
     fn default() -> Self {
-        Self { program: this_binary(), limits: Limits::default(), log: None, variables: Vec::new() }
+        let (program, limits) = (this_binary(), Limits::default());
+        Self { program, limits, log: None, variables: Vec::new(), scratch: None }
     }
 }
 
@@ -108,7 +111,7 @@ impl Runner {
     }
 
     /// Carries out `O` in a child process and waits for it. When it returns, nothing of the child
-    /// is left running.
+    /// is left running, but for a warden that keeps the scratch directory.
     ///
     /// # Errors
     /// With the reason why there is no answer.
@@ -135,10 +138,16 @@ impl Runner {
         let opening = wire::line(&opening).map_err(|cause| failed(format!("its request: {cause}")))?;
         let log = self.log.as_ref().map(|path| File::options().append(true).create(true).open(path));
         let log = log.transpose().map_err(|cause| failed(format!("the log file: {cause}")))?;
-        let process = Process::spawn(&self.program, &self.variables)
+        let process = Process::spawn(&self.program, &self.variables, self.scratch.as_deref())
             .map_err(|cause| failed(format!("starting {}: {cause}", self.program.display())))?;
         Session::<O>::new(&self.limits, subject, nonce, log).run(process, opening, watch, stop)
     }
+}
+
+/// A path for a call's scratch directory, short because runtimes put sockets into it.
+#[must_use]
+pub fn scratch_path() -> PathBuf {
+    std::env::temp_dir().join(format!("bench-{}", &nonce()[..8]))
 }
 
 /// 128 random bits, from the keys the standard library draws for each of its hash maps.

@@ -17,6 +17,8 @@
 //!   host's own process stays as it was.
 //! * The **leash** is a socket between host and warden. When the host lets go of it, on purpose or
 //!   because it was killed, the warden kills everything below it. Nothing outlives the host.
+//! * The **scratch** directory, where a call has one, is made and removed by the warden, once the host has
+//!   closed the leash: whoever is killed, it does not stay behind.
 //!
 //! The descriptors travel as stdin and stdout of the warden and are moved away, close-on-exec,
 //! before anything else happens: no code runs between fork and exec, so none of it can be unsound.
@@ -34,10 +36,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, Remark};
-pub use host::{Limits, Notice, Runner, Wish};
+pub use host::{Limits, Notice, Runner, Wish, scratch_path};
 pub use runner::{Channel, Handler, serve};
 pub use stop::{Stop, StopLevel};
-pub use warden::SCRATCH;
 
 use super::Error;
 

@@ -4,24 +4,33 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::SUBCOMMAND;
+use super::warden::SCRATCH;
 
 /// A warden with a runner below it, seen from the host. All descriptors are non-blocking.
+///
+/// Dropping it lets go of the leash and waits for the warden, hence for the end of everything below.
+#[derive(Debug)]
 pub(super) struct Process {
     warden: Child,
+    scratch: Option<PathBuf>,
     pub channel: OwnedFd,
     pub leash: OwnedFd,
     pub output: OwnedFd,
 }
 
 impl Process {
-    pub(super) fn spawn(program: &Path, variables: &[(OsString, OsString)]) -> io::Result<Self> {
+    pub(super) fn spawn(
+        program: &Path,
+        variables: &[(OsString, OsString)],
+        scratch: Option<&Path>,
+    ) -> io::Result<Self> {
         // Everything is close-on-exec from birth: calls in other threads spawn at the same time.
         let socket = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let (channel, their_channel) = socket()?;
@@ -34,11 +43,12 @@ impl Process {
             .arg0("bench")
             .arg(SUBCOMMAND)
             .envs(variables.iter().cloned())
+            .envs(scratch.map(|scratch| (SCRATCH, scratch)))
             .stdin(Stdio::from(their_channel))
             .stdout(Stdio::from(their_leash))
             .stderr(Stdio::from(their_output))
             .spawn()?;
-        Ok(Self { warden, channel, leash, output })
+        Ok(Self { warden, scratch: scratch.map(Path::to_owned), channel, leash, output })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -51,13 +61,29 @@ impl Process {
         let _ = shutdown(self.leash.as_fd(), Shutdown::Write);
     }
 
-    /// Collects the warden, by force if it has not reported.
-    pub(super) fn reap(mut self, reported: bool) {
-        if !reported {
-            // Fails only when it has exited; it is not reaped yet, so the id is still its own.
-            let _ = self.warden.kill();
+    /// Ends a warden that has not reported in time.
+    pub(super) fn force(&mut self) {
+        // Fails only when it has exited; it is not reaped yet, so the id is still its own.
+        let _ = self.warden.kill();
+    }
+
+    /// Whether there is a temporary directory that the warden keeps until this is dropped.
+    pub(super) fn has_scratch(&self) -> bool {
+        self.scratch.is_some()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only when the warden is gone already.
+        let _ = shutdown(self.leash.as_fd(), Shutdown::Both);
+        let status = self.warden.wait();
+        // A warden that ended by itself has tidied up, or has never made anything.
+        if let Some(scratch) = &self.scratch
+            && status.is_ok_and(|status| status.code().is_none())
+        {
+            let _ = std::fs::remove_dir_all(scratch);
         }
-        let _ = self.warden.wait();
     }
 }
 

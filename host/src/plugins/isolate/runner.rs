@@ -108,6 +108,8 @@ fn prepare() -> std::io::Result<OwnedFd> {
     adopt_orphans();
     let warden = rustix::process::getpid();
     single_threaded()?;
+    warden::make_scratch()
+        .map_err(|cause| std::io::Error::other(format!("its temporary directory: {cause}")))?;
     // SAFETY: this process has one thread, so that the child is a complete copy of it.
     match unsafe { fork() } {
         0 => {

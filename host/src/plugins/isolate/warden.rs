@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,8 +18,9 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// How often orphans that ended by themselves are collected while the runner works.
 const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Variable that names the call's temporary directory, which the warden removes if the host cannot.
-pub const SCRATCH: &str = "BENCH_SCRATCH";
+/// Variable that names the call's temporary directory. The warden makes it and removes it, because
+/// it is the one process that neither a plugin's crash nor the host's end takes along.
+pub(super) const SCRATCH: &str = "BENCH_SCRATCH";
 
 /// What the warden says at the end, one line on the leash.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,19 +31,40 @@ pub(super) struct Report {
     pub left_behind: Vec<String>,
 }
 
+/// Makes the call's temporary directory, if it is to have one.
+pub(super) fn make_scratch() -> io::Result<()> {
+    match std::env::var_os(SCRATCH) {
+        Some(scratch) => std::fs::DirBuilder::new().mode(0o700).create(scratch),
+        None => Ok(()),
+    }
+}
+
 /// Watches until nothing is left of the runner, then ends the process.
 pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
     let ending = wait_for(runner, leash);
     let left_behind = sweep(runner);
-    let told = wire::line(&Report { ending, left_behind }).map(|line| process::write(leash, &line));
-    // Without a host there is nobody to tell, and nobody else to tidy up.
-    if matches!(told, Ok(Err(_)))
-        && let Some(scratch) = std::env::var_os(SCRATCH)
-    {
-        // What cannot be removed stays; there is nobody who could be told that either.
+    // Fails without a host; then there is nobody to tell.
+    let _ = wire::line(&Report { ending, left_behind }).map(|line| process::write(leash, &line));
+    if let Some(scratch) = std::env::var_os(SCRATCH) {
+        wait_for_the_host(leash);
+        // What cannot be removed stays; there is nobody who could be told that.
         let _ = std::fs::remove_dir_all(scratch);
     }
     runner::end(0)
+}
+
+/// The host reads results from the temporary directory until it closes the leash, or is killed. A
+/// leash that was only let go of does not count.
+fn wait_for_the_host(leash: &OwnedFd) {
+    loop {
+        // No event is asked for, so that only the two that come unasked end it: hang-up and error.
+        let mut descriptors = [PollFd::new(leash, PollFlags::empty())];
+        match poll(&mut descriptors, None) {
+            Ok(_) if !descriptors[0].revents().is_empty() => return,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 fn wait_for(runner: Pid, leash: &OwnedFd) -> Ending {

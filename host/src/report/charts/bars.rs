@@ -147,7 +147,7 @@ fn number(bar: &Bar, unit: &str) -> String {
     let interval = bar.interval.map_or(String::new(), |interval| {
         format!(", 95 % interval {} to {}", short(interval.low), short(interval.high))
     });
-    let doubtful = if bar.is_doubtful { ", from too few items" } else { "" };
+    let doubtful = if bar.is_doubtful { ", not to be relied on" } else { "" };
     format!("{} {unit}{interval}{doubtful}", short(bar.mean))
 }
 

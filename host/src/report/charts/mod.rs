@@ -129,6 +129,7 @@ fn bar(summary: &Summary, setting: usize, backend: &str, metric: Metric, series:
     })
 }
 
+/// All runs of a backend together, whether they count or not.
 fn total_bar(totals: &Totals, metric: Metric, series: usize, summary: &Summary) -> Option<Bar> {
     let sample = &totals.metrics[metric as usize];
     let seed = summary.options.seed;
@@ -140,6 +141,11 @@ fn total_bar(totals: &Totals, metric: Metric, series: usize, summary: &Summary) 
         runs: sample.values().to_vec(),
         is_doubtful: false,
     })
+}
+
+/// Where no run counts they are shown all the same, as in the table, but pale.
+fn uncounted_bar(totals: &Totals, metric: Metric, series: usize, summary: &Summary) -> Option<Bar> {
+    Some(Bar { is_doubtful: true, ..total_bar(totals, metric, series, summary)? })
 }
 
 fn backends(summary: &Summary) -> Vec<String> {
@@ -156,7 +162,7 @@ fn throughput(summary: &Summary) -> Canvas {
     let names = backends(summary);
     let settings = summary.collected.settings.len();
     let remark = match settings {
-        0 | 1 => "Whiskers: 95 % bootstrap interval of the mean. Dots: single runs.".to_owned(),
+        0 | 1 => "Whiskers: 95 % bootstrap interval of the mean. Dots: single runs. Pale: no run counts.".to_owned(),
         n if n <= MOST_SETTINGS => "Whiskers: 95 % bootstrap interval of the mean. Dots: single runs. Only bars of one configuration compare.".into(),
         n => format!("Mean over {n} different configurations: these bars are not comparable one by one."),
     };
@@ -184,8 +190,10 @@ fn throughput(summary: &Summary) -> Canvas {
     let one = |(series, name): (usize, &String)| {
         let totals = summary.collected.totals.iter().find(|totals| totals.backend == *name)?;
         let drawn = if settings == 1 { bar(summary, 0, name, metric, series) } else { None };
-        // Where no run counts the bar shows them all the same, as the table does.
-        let bar = drawn.or_else(|| total_bar(totals, metric, series, summary))?;
+        let bar = match settings {
+            1 => drawn.or_else(|| uncounted_bar(totals, metric, series, summary))?,
+            _ => total_bar(totals, metric, series, summary)?,
+        };
         Some(Cluster { name: name.clone(), bars: vec![bar] })
     };
     let clusters: Vec<Cluster> = names.iter().enumerate().filter_map(one).collect();
@@ -199,8 +207,13 @@ fn latency(summary: &Summary) -> Canvas {
     if by_setting(summary) || settings == 1 {
         for group in summary.collected.groups.iter().take(MOST_SERIES * 2) {
             let drawn = metrics.iter().enumerate();
-            let bars =
-                drawn.filter_map(|(n, m)| bar(summary, group.setting, &group.backend, *m, n)).collect();
+            let totals = summary.collected.totals.iter().find(|totals| totals.backend == group.backend);
+            let totals = totals.filter(|_| settings == 1);
+            let any = |(n, m): (usize, &Metric)| {
+                let counted = bar(summary, group.setting, &group.backend, *m, n);
+                counted.or_else(|| uncounted_bar(totals?, *m, n, summary))
+            };
+            let bars = drawn.filter_map(any).collect();
             clusters.push(Cluster { name: series_name(summary, group.setting, &group.backend), bars });
         }
     } else {
@@ -212,7 +225,7 @@ fn latency(summary: &Summary) -> Canvas {
     }
     let doubtful = clusters.iter().flat_map(|cluster| &cluster.bars).any(|bar| bar.is_doubtful);
     let remark = if doubtful {
-        "Pale bars: runs with too few items for this percentile. Whiskers: 95 % interval of the mean."
+        "Pale bars: too few items for this percentile, or no run that counts. Whiskers: 95 % interval of the mean."
     } else {
         "Whiskers: 95 % bootstrap interval of the mean over runs. Dots: single runs."
     };

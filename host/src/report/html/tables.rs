@@ -185,10 +185,7 @@ pub fn percentiles(summary: &Summary) -> Table {
 pub fn validity(summary: &Summary) -> Table {
     let rows = text::validity(summary).into_iter().map(|validity| {
         let [runs, invalid, partial] = validity.counts;
-        let reasons = validity
-            .reasons
-            .iter()
-            .map(|(reason, mend, times)| format!("{times} times {reason} Mend: {mend}"));
+        let reasons = validity.reasons.iter().map(text::reason);
         let mut invalid_cell = count(invalid);
         invalid_cell.kind = (invalid > 0).then_some("bad");
         vec![

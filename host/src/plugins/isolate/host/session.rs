@@ -68,7 +68,7 @@ impl<'a, O: Operation> Session<'a, O> {
 
     pub(super) fn run(
         mut self,
-        process: Process,
+        mut process: Process,
         opening: Vec<u8>,
         watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
         stop: &Stop,
@@ -95,8 +95,11 @@ impl<'a, O: Operation> Session<'a, O> {
         // What was written just before the end.
         let _ = self.drain_channel(&process, watch);
         let _ = self.drain_output(&process, usize::MAX);
-        process.reap(reported);
-        self.conclude()
+        if !reported {
+            process.force();
+        }
+        let keeper = process.has_scratch().then_some(process);
+        self.conclude(keeper)
     }
 
     /// Passes the user's wish on, each level once.
@@ -156,7 +159,7 @@ impl<'a, O: Operation> Session<'a, O> {
         process.let_go();
     }
 
-    /// Waits for something and deals with it. True when the warden has reported and gone.
+    /// Waits for something and deals with it. True when the warden has reported or is gone.
     fn exchange(
         &mut self,
         process: &Process,
@@ -272,7 +275,13 @@ impl<'a, O: Operation> Session<'a, O> {
             match process::read(&process.leash, &mut buffer)? {
                 None => return Ok(false),
                 Some(0) => return Ok(true),
-                Some(count) => self.report.extend_from_slice(&buffer[..count]),
+                // Its report is one line.
+                Some(count) => {
+                    self.report.extend_from_slice(&buffer[..count]);
+                    if buffer[..count].contains(&b'\n') {
+                        return Ok(true);
+                    }
+                }
             }
         }
     }

@@ -3,12 +3,13 @@
 use super::Session;
 use crate::plugins::ErrorKind;
 use crate::plugins::isolate::failure::{Answer, Cause, Ending, Failure, Remark, signal_name};
+use crate::plugins::isolate::process::Process;
 use crate::plugins::isolate::runner::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
 use crate::plugins::isolate::warden::Report;
 use crate::plugins::isolate::{Operation, StopLevel};
 
 impl<O: Operation> Session<'_, O> {
-    pub(super) fn conclude(self) -> Result<Answer<O::Reply>, Box<Failure>> {
+    pub(super) fn conclude(self, keeper: Option<Process>) -> Result<Answer<O::Reply>, Box<Failure>> {
         let report = serde_json::from_slice::<Report>(&self.report).ok();
         let ending = report.as_ref().map(|report| report.ending);
         let left_behind = report.map(|report| report.left_behind).unwrap_or_default();
@@ -18,7 +19,7 @@ impl<O: Operation> Session<'_, O> {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
-                return Ok(Answer { reply, remarks, tail });
+                return Ok(Answer { reply, remarks, tail, _keeper: keeper });
             }
             (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
             (None, Some(Err(error)), _) => Cause::Plugin(error),
