@@ -102,12 +102,11 @@ class Engine:
     come back here between stages: the router needs one home, and a batch is small.
     """
 
-    def __init__(self, client, pipes, workload, parallelism, addresses):
+    def __init__(self, client, pipes, workload, parallelism):
         self.client = client
         self.pipes = pipes
         self.router = worker.Router(workload, parallelism)
-        self.addresses = addresses
-        self.limit = CALLS_PER_WORKER * len(addresses)
+        self.addresses = []
         self.changed = asyncio.Event()
         self.calls = set()
         self.failure = None
@@ -120,7 +119,7 @@ class Engine:
         """Creates operators before the clock runs: the actors, spread over the workers, and a set of
         the others in each."""
         stateless = [stage.nodes for stage in self.stages.values() if not stage.stateful]
-        await self.client.run(worker.prepare, stateless)
+        self.addresses = sorted(await self.client.run(worker.prepare, stateless))
         place = 0
         for stage in self.stages.values():
             for instance in range(stage.instances if stage.stateful else 0):
@@ -135,8 +134,9 @@ class Engine:
 
     async def run(self):
         loop = asyncio.get_running_loop()
+        limit = CALLS_PER_WORKER * len(self.addresses)
         while True:
-            await self.until(lambda: len(self.calls) < self.limit)
+            await self.until(lambda: len(self.calls) < limit)
             events = await loop.run_in_executor(self.pipes.reader, self.pipes.next_events)
             if events is None:
                 break
@@ -253,11 +253,10 @@ async def main(pipes):
     await client.wait_for_workers(1 if config["address"] else config["parallelism"])
     pipes.phase("deploy")
     library = config["workloads"]
-    arguments = library["path"], library["sha256"], json.dumps(library["open"])
+    arguments = library["library"], library["sha256"], json.dumps(library["open"])
     await client.upload_file(worker.__file__)
     await client.register_plugin(worker.OpenWorkload(*arguments))
-    addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
-    engine = Engine(client, pipes, worker.Workload(*arguments), config["parallelism"], addresses)
+    engine = Engine(client, pipes, worker.Workload(*arguments), config["parallelism"])
     await engine.deploy()
     pipes.phase("steady")
     await engine.run()
@@ -266,7 +265,7 @@ async def main(pipes):
     await client.close()
     if cluster:
         await cluster.close()
-    return {"workers": len(addresses), "calls": calls}
+    return {"workers": len(engine.addresses), "calls": calls}
 
 
 if __name__ == "__main__":

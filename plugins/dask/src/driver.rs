@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
@@ -36,8 +36,6 @@ pub fn run(python: &Python, config: &Value, spec: &Spec, host: &Host) -> Result<
     writeln!(input, "{config}").map_err(Error::runtime)?;
     let mut input = Some(input);
     let output = driver.take_output();
-    let log = driver.take_log();
-    thread::spawn(move || forward(log));
 
     let (said, saying) = channel();
     let sink = host.clone();
@@ -60,7 +58,9 @@ pub fn run(python: &Python, config: &Value, spec: &Spec, host: &Host) -> Result<
             Ok(Err(error)) => return Err(error),
             Ok(Ok(Said::Phase(phase))) => {
                 host.progress(&phase, "");
-                if let ("steady", Some(input)) = (phase.as_str(), input.take()) {
+                if phase == "steady"
+                    && let Some(input) = input.take()
+                {
                     let (host, size) = (host.clone(), spec.batch_size());
                     feeder = Some(thread::spawn(move || feed(input, &host, size)));
                 }
@@ -136,6 +136,7 @@ fn forward(log: ChildStderr) {
 struct Driver {
     child: Child,
     group: Pid,
+    log: Option<JoinHandle<()>>,
 }
 
 impl Driver {
@@ -155,7 +156,10 @@ impl Driver {
             Error::runtime(format!("{} does not run: {cause}", python.interpreter.display()))
         })?;
         let group = Pid::from_child(&child);
-        Ok(Self { child, group })
+        let mut driver = Self { child, group, log: None };
+        let log = driver.child.stderr.take().expect("piped");
+        driver.log = Some(thread::spawn(move || forward(log)));
+        Ok(driver)
     }
 
     fn take_input(&mut self) -> ChildStdin {
@@ -164,10 +168,6 @@ impl Driver {
 
     fn take_output(&mut self) -> ChildStdout {
         self.child.stdout.take().expect("piped")
-    }
-
-    fn take_log(&mut self) -> ChildStderr {
-        self.child.stderr.take().expect("piped")
     }
 
     fn wait(&mut self) {
@@ -186,5 +186,7 @@ impl Drop for Driver {
         // Fails when nobody is left, which is what is wanted.
         let _ = kill_process_group(self.group, Signal::KILL);
         self.wait();
+        // Everyone who could write is dead: the last words are all there to be forwarded.
+        let _ = self.log.take().map(JoinHandle::join);
     }
 }
