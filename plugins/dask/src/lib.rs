@@ -1,57 +1,50 @@
-//! Dask's `distributed`: stateless operators are tasks, the others actors, on real worker processes.
-//!
-//! A Python driver (`python/driver.py`) is the client and, unless `dask_address` names a scheduler,
-//! the cluster too. This side only finds an interpreter and moves events, results and phases.
-
-mod driver;
-mod python;
+//! `dask`: the workload on Dask (PyPI `distributed`), on worker processes of its own or on a cluster
+//! that the user runs. `driver/driver.py` says how the graph is mapped.
 
 use bench_plugin_api::prelude::*;
-use serde_json::json;
+use bench_python_engine::{Engine, Import, Launch};
 
-/// Packages that `bench backends install dask` installs, the driver's own among them by dependency.
-const REQUIREMENTS: [&str; 1] = ["distributed==2026.8.0"];
+const ENGINE: Engine = Engine {
+    name: "dask",
+    display: "Dask",
+    requirements: &["distributed==2026.8.0"],
+    imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1" }],
+    driver: include_str!("driver/driver.py"),
+    plain_pip: Some("pip install \"distributed>=2026.1\""),
+    starts_processes: true,
+};
 
+/// The backend.
 #[derive(Default)]
-struct Dask;
+pub struct Dask;
 
 impl Backend for Dask {
-    const NAME: &'static str = "dask";
+    const NAME: &'static str = ENGINE.name;
 
     fn is_available(&self) -> Availability {
-        match python::find() {
-            Ok(found) => Availability::ready(found.version),
-            Err(missing) => Availability::missing(missing, python::REMEDY),
-        }
+        ENGINE.availability()
     }
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
-        let unavailable = |reason| Error::Unavailable { reason, remedy: python::REMEDY.to_owned() };
-        let python = python::find().map_err(unavailable)?;
-        let address = spec.extra("dask_address");
-        if spec.number("nodes", 1) > 1 && address.is_none() {
+        if spec.number("nodes", 1) > 1 && spec.extra("dask_address").is_none() {
             return Err(Error::Unsupported(
-                "dask starts workers on this machine only; for more nodes start a scheduler and name it with \
-                 --backend-option dask_address=tcp://HOST:PORT"
+                "dask starts its workers on this machine only: for --nodes above 1 start a scheduler with workers \
+                 and name it, --backend-option dask_address=tcp://HOST:PORT"
                     .to_owned(),
             ));
         }
-        let workloads = host
-            .extension("bench.workloads/1", "")
-            .ok_or_else(|| Error::Unsupported("this host does not offer bench.workloads/1".to_owned()))?;
-        let workloads: serde_json::Value = serde_json::from_str(&workloads).map_err(Error::runtime)?;
-        let config = json!({
-            "workloads": workloads,
-            "parallelism": spec.parallelism,
-            "scheduler": spec.scheduler_name,
-            "address": address,
-        });
-        driver::run(&python, &config, spec, host)
+        // No settings but ours: those of a user would make runs differ from machine to machine.
+        let own = |name: &str| (name.to_owned(), "{dir}".to_owned());
+        let launch = Launch {
+            env: vec![own("DASK_CONFIG"), own("DASK_ROOT_CONFIG")],
+            files: vec![("dask_worker.py", include_str!("driver/dask_worker.py"))],
+            ..Launch::default()
+        };
+        ENGINE.run(spec, host, launch)
     }
 
-    fn extension(&self, id: &str, _: &str) -> Option<String> {
-        (id == "bench.requirements/1")
-            .then(|| json!({ "python": ">=3.10", "requirements": REQUIREMENTS }).to_string())
+    fn extension(&self, id: &str, request: &str) -> Option<String> {
+        ENGINE.extension(id, request)
     }
 }
 
