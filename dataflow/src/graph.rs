@@ -86,7 +86,7 @@ pub enum Ordering {
 pub enum Partition {
     /// Any one instance, best the least busy.
     Any,
-    /// The instance `key % instances`.
+    /// The instance that owns the key: see [`owner`](crate::route::owner).
     Key,
     /// Every instance.
     Broadcast,

@@ -65,7 +65,7 @@ fn installed_browser() -> Option<PathBuf> {
 }
 
 /// Real runtimes that tests drive, installed from PyPI by the product's own command.
-const RUNTIMES: [&str; 2] = ["sage", "ray"];
+const RUNTIMES: [&str; 3] = ["sage", "ray", "dask"];
 
 /// Installs the runtimes into `data`; returns those that could not be.
 fn provision(staged: &Path, data: &Path) -> Vec<(&'static str, String)> {

@@ -24,7 +24,7 @@ impl Profile {
 }
 
 /// Plugins that are part of the product: every crate below `plugins/` that makes a backend.
-const PLUGINS: [&str; 3] = ["backend-local", "backend-ray", "backend-sage"];
+const PLUGINS: [&str; 4] = ["backend-dask", "backend-local", "backend-ray", "backend-sage"];
 
 /// Builds and stages; returns the folder.
 ///

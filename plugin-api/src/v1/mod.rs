@@ -37,7 +37,7 @@ pub struct WorkloadSpec {
     pub parallelism: u32,
     /// `fifo`, `load_aware`, `default`: a hint that a backend maps to what it has.
     pub scheduler_name: RString,
-    /// Everything else: `nodes`, `parity_batch_size`, `timeout_seconds`, `temp_dir`, …
+    /// Everything else: `nodes`, `parity_batch_size`, `max_in_flight`, `temp_dir`, backend options, …
     pub extra: RVec<Pair>,
 }
 

@@ -1,0 +1,87 @@
+"""What runs inside Dask's workers: they are sent this module and `bench_worker`."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from bench_worker import Operator, Workload
+from distributed import Worker, WorkerPlugin, get_worker, secede
+
+PLUGIN = "bench"
+
+Chain = tuple[int, ...]
+
+
+class OpenWorkload(WorkerPlugin):
+    """Opens the workload once per worker process, and keeps the worker's stateless operators."""
+
+    name = PLUGIN
+
+    def __init__(self, library: str, sha256: str, open_spec: dict[str, Any]) -> None:
+        self._library, self._sha256, self._open = library, sha256, open_spec
+
+    def setup(self, worker: Worker) -> None:
+        """Dask calls this in each worker, also in those that join later."""
+        with open(self._library, "rb") as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+        if found != self._sha256:
+            raise RuntimeError(f"{self._library} on {worker.address} is not the library of this bench")
+        self.workload = Workload(self._library, self._open)
+        self._lock = threading.Lock()
+        # Operators that no task is using.
+        self._idle: dict[Chain, list[Operator]] = {}
+
+    def prepare(self, chain: Chain, count: int) -> None:
+        """Creates operators before the clock runs."""
+        self._idle[chain] = [self.workload.operator(chain) for _ in range(count)]
+
+    def apply(self, chain: Chain, batch: bytes) -> bytes:
+        """Stateless, so any operator that is free will do."""
+        with self._lock:
+            idle = self._idle.setdefault(chain, [])
+            operator = idle.pop() if idle else None
+        operator = operator or self.workload.operator(chain)
+        output = operator.process(batch)
+        with self._lock:
+            idle.append(operator)
+        return output
+
+    def finish(self, chain: Chain) -> bytes:
+        """Flushes all operators of a chain."""
+        return b"".join(operator.finish() for operator in self._idle.pop(chain, []))
+
+
+def prepare(chains: Sequence[Chain], dask_worker: Worker) -> None:
+    """Once per worker: an operator of each chain for each thread."""
+    for chain in chains:
+        dask_worker.plugins[PLUGIN].prepare(chain, dask_worker.state.nthreads)
+
+
+def finish(chain: Chain, dask_worker: Worker) -> bytes:
+    """Once per worker, after the last task of a chain."""
+    return dask_worker.plugins[PLUGIN].finish(chain)
+
+
+def apply(chain: Chain, blocking: bool, batch: bytes) -> bytes:
+    """A task: a batch through a chain of stateless operators."""
+    if blocking:
+        secede()  # it waits on the network: Dask may run another task meanwhile
+    return get_worker().plugins[PLUGIN].apply(chain, batch)
+
+
+class Instance:
+    """An actor: one instance of a chain that keeps state."""
+
+    def __init__(self, chain: Chain, instance: int, of: int) -> None:
+        self._operator = get_worker().plugins[PLUGIN].workload.operator(chain, instance, of)
+
+    def process(self, batch: bytes) -> bytes:
+        """Dask runs the calls of a worker's actors in one thread."""
+        return self._operator.process(batch)
+
+    def finish(self) -> bytes:
+        """Once, after the last batch."""
+        return self._operator.finish()

@@ -1,0 +1,51 @@
+//! `dask`: the workload on Dask (PyPI `distributed`), on worker processes of its own or on a cluster
+//! that the user runs. `driver/driver.py` says how the graph is mapped.
+
+use bench_plugin_api::prelude::*;
+use bench_python_engine::{Engine, Import, Launch};
+
+const ENGINE: Engine = Engine {
+    name: "dask",
+    display: "Dask",
+    requirements: &["distributed==2026.8.0"],
+    imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1" }],
+    driver: include_str!("driver/driver.py"),
+    plain_pip: Some("pip install \"distributed>=2026.1\""),
+    starts_processes: true,
+};
+
+/// The backend.
+#[derive(Default)]
+pub struct Dask;
+
+impl Backend for Dask {
+    const NAME: &'static str = ENGINE.name;
+
+    fn is_available(&self) -> Availability {
+        ENGINE.availability()
+    }
+
+    fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
+        if spec.number("nodes", 1) > 1 && spec.extra("dask_address").is_none() {
+            return Err(Error::Unsupported(
+                "dask starts its workers on this machine only: for --nodes above 1 start a scheduler with workers \
+                 and name it, --backend-option dask_address=tcp://HOST:PORT"
+                    .to_owned(),
+            ));
+        }
+        // No settings but ours: those of a user would make runs differ from machine to machine.
+        let own = |name: &str| (name.to_owned(), "{dir}".to_owned());
+        let launch = Launch {
+            env: vec![own("DASK_CONFIG"), own("DASK_ROOT_CONFIG")],
+            files: vec![("dask_worker.py", include_str!("driver/dask_worker.py"))],
+            ..Launch::default()
+        };
+        ENGINE.run(spec, host, launch)
+    }
+
+    fn extension(&self, id: &str, request: &str) -> Option<String> {
+        ENGINE.extension(id, request)
+    }
+}
+
+export_backend!(Dask);

@@ -1,0 +1,113 @@
+//! `bench run --backend dask` on the real Dask: answers, faults, and what is left behind.
+//!
+//! Needs `bench backends install dask`; says so and passes where Dask is missing, unless
+//! `BENCH_REQUIRE_RUNTIMES` is set, as it is in CI.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bench_tests::{bench, eventually, mark, marked, records, small_run, stderr, succeed};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SKIPPED: &str = "skipped: dask is not installed (no PyPI?)";
+
+/// Runs take every core they can get.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The right to run Dask, if it is there.
+fn dask() -> Option<MutexGuard<'static, ()>> {
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let dry = bench(&["run", "--backend", "dask", "--dry-run", "--no-user-plugins"]).output().unwrap();
+    if dry.status.success() {
+        return Some(alone);
+    }
+    let required = std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_some_and(|value| value == "1");
+    assert!(!required, "{}", stderr(&dry));
+    eprintln!("{SKIPPED}");
+    None
+}
+
+/// The record of a run that ends well.
+fn record(backend: &str, more: &[&str]) -> Value {
+    let output = TempDir::new().unwrap();
+    succeed(&mut small_run(backend, output.path(), more));
+    records(output.path()).remove(0)
+}
+
+#[test]
+fn the_answers_are_those_of_local() {
+    let Some(_alone) = dask() else { return };
+    for workload in ["wl4", "null"] {
+        for batch in ["1", "16"] {
+            let flags = ["--workload", workload, "--parallelism", "2", "--parity-batch-size", batch];
+            let (local, dask) = (record("local", &flags), record("dask", &flags));
+            assert_eq!(dask["extra"]["output_digest"], local["extra"]["output_digest"], "{flags:?}");
+            assert_eq!(dask["extra"]["items"]["completed"], 120);
+            assert_eq!(dask["config_hash"], local["config_hash"]);
+            assert_eq!(dask["extra"]["backend_account"]["metrics"]["dask"]["workers"], 2);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_an_operator_refuses_fails_alone() {
+    let Some(_alone) = dask() else { return };
+    let fault = ["--set", "fault=raise:vdb1:7"];
+    let (local, dask) = (record("local", &fault), record("dask", &fault));
+    assert_eq!(dask["extra"]["output_digest"], local["extra"]["output_digest"]);
+    assert_eq!(dask["extra"]["items"]["failed"], 1);
+}
+
+#[test]
+fn a_worker_that_dies_ends_the_run_with_the_reason() {
+    let Some(_alone) = dask() else { return };
+    for operator in ["vdb1", "category_batch"] {
+        let output = TempDir::new().unwrap();
+        let fault = format!("fault=exit:{operator}:40");
+        let run = small_run("dask", output.path(), &["--set", &fault]).output().unwrap();
+        assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
+        assert!(stderr(&run).contains("failed in Dask"), "{}", stderr(&run));
+    }
+}
+
+#[test]
+fn more_nodes_than_this_machine_need_a_cluster() {
+    let Some(_alone) = dask() else { return };
+    let output = TempDir::new().unwrap();
+    let run = small_run("dask", output.path(), &["--nodes", "2"]).output().unwrap();
+    assert!(!run.status.success());
+    assert!(stderr(&run).contains("dask_address=tcp://"), "{}", stderr(&run));
+}
+
+#[test]
+fn whoever_ends_the_run_nothing_stays_behind() {
+    let Some(_alone) = dask() else { return };
+    for signal in [Signal::KILL, Signal::INT] {
+        let (output, temporary, mark) = (TempDir::new().unwrap(), TempDir::new().unwrap(), mark());
+        let mut command = small_run("dask", output.path(), &["--load", "open", "--rate", "20", "--verbose"]);
+        command.env("MARK", &mark).env("TMPDIR", temporary.path());
+        let mut child = steady(command);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert!(!child.wait().unwrap().success());
+        eventually("every process ends", || marked(&mark).is_empty());
+        eventually("the temporary folder is empty", || is_empty(temporary.path()));
+    }
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Starts a run and waits until the stream begins.
+fn steady(mut command: Command) -> Child {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("phase: steady")), "the run ended early");
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
