@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod compare;
+pub mod conformance;
 pub mod plugins;
 pub mod report;
 pub mod results;

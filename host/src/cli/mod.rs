@@ -1,6 +1,7 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
 mod backends;
+mod check;
 mod compare;
 mod exit;
 mod generate;

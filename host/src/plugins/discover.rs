@@ -56,6 +56,17 @@ pub struct Candidate {
     pub origin: Origin,
 }
 
+impl Candidate {
+    /// The plugin in the file at `path`, wherever that is.
+    ///
+    /// # Errors
+    /// With what is wrong with the file's name.
+    pub fn at(path: &Path) -> Result<Self, &'static str> {
+        let stem = path.file_name().and_then(stem).ok_or("it is not libbackend_<name>.so")?;
+        Ok(Self { name: BackendName::parse(&stem)?, path: path.to_owned(), origin: Origin::Flag })
+    }
+}
+
 /// What a search came to.
 #[derive(Debug, Clone, Default)]
 pub struct Survey {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::{CpuTimes, Disturbance, Profile};
 use super::monitor::{TreeMonitor, Usage};
-use super::operation::{HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::operation::{Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
 use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
@@ -102,7 +102,7 @@ impl Job<'_> {
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = reply;
-        self.check(&measured)?;
+        self.check(&measured, &backend)?;
         let findings = Finding::of(self.plan, &measured, disturbance);
         keep_items(scratch.path(), &folder, &measured).map_err(io("the items file"))?;
         fs::copy(scratch.path().join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE))
@@ -174,7 +174,7 @@ impl Job<'_> {
     }
 
     /// Items in must equal items out plus failed items, each once.
-    fn check(&self, measured: &Measured) -> Result<(), RunError> {
+    fn check(&self, measured: &Measured, account: &Account) -> Result<(), RunError> {
         let mut wrongs = Vec::new();
         let mut count = |n: u64, what: &str| {
             if n > 0 {
@@ -189,6 +189,13 @@ impl Job<'_> {
                 u64::from(self.plan.num_tasks).saturating_sub(measured.emitted),
                 "queries were never read from the source",
             );
+        }
+        let answered = measured.completed + measured.failed;
+        if wrongs.is_empty() && account.items_processed != answered {
+            wrongs.push(format!(
+                "it counted {} results where the sink got {answered}",
+                account.items_processed
+            ));
         }
         if wrongs.is_empty() {
             return Ok(());

@@ -35,7 +35,7 @@ use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, Remark};
 pub use host::{Limits, Notice, Runner, Wish};
-pub use runner::{Channel, Handler, serve};
+pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 pub use warden::SCRATCH;
 

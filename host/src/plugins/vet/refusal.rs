@@ -109,7 +109,10 @@ impl Refusal {
                 }
                 Flaw::Damaged(_) => "copy or build it again".into(),
                 Flaw::Machine(_) => "build the plugin on, or for, this machine".into(),
-                Flaw::NoEntry => "export it with `bench_plugin_api::export_backend!`".into(),
+                Flaw::NoEntry => {
+                    "export it with `bench_plugin_api::export_backend!`, or in C `bench_backend_entry_v1`"
+                        .into()
+                }
             },
         }
     }
