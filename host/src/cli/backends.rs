@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::run::survey;
 use super::screen::{self, Spinner};
+use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, list};
 use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
@@ -48,6 +49,27 @@ pub enum BackendsCommand {
     },
     /// Check a plugin: does it do what every backend must?
     Check(super::check::CheckArgs),
+    /// Make a project for a backend of your own.
+    New(super::scaffold::NewArgs),
+    /// Put the file that a name leads to on the list of trusted files; see --only-trusted.
+    Trust {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Load a backend only from the very file that its name leads to now.
+    Pin {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Take back `trust` and `pin`.
+    Untrust {
+        /// Its name.
+        name: String,
+    },
     /// Remove what `install` made.
     Uninstall {
         /// Its name.
@@ -83,6 +105,10 @@ pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
             info(plugins, &limits.runner()?, name, *json)
         }
         BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
+        BackendsCommand::New(args) => super::scaffold::new(args),
+        BackendsCommand::Trust { name, plugins } => vow(plugins, name, Vow::Trust),
+        BackendsCommand::Pin { name, plugins } => vow(plugins, name, Vow::Pin),
+        BackendsCommand::Untrust { name } => untrust(name),
         BackendsCommand::Check(args) => super::check::check(args),
         BackendsCommand::Uninstall { name } => uninstall_for(name),
     }

@@ -96,8 +96,17 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
     }
 }
 
-/// Everything on the search path; what is odd about it goes to standard error.
+/// Everything on the search path, with what the user demands of each file.
 pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
+    let mut survey = survey_unfiltered(plugins)?;
+    let Some(data) = crate::plugins::install::data_dir() else { return Ok(survey) };
+    let trust = super::trust::load(&data)?;
+    trust.demand(&mut survey.candidates, plugins.only_trusted);
+    Ok(survey)
+}
+
+/// Everything on the search path; what is odd about it goes to standard error.
+pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
     let path = SearchPath::of_this_process(&plugins.plugins_dir, !plugins.no_user_plugins);
     let survey = path.survey().map_err(Stopped::usage)?;
     for (name, why) in &survey.misnamed {

@@ -1,5 +1,7 @@
 //! `bench backends trust`, `pin` and `untrust`.
 
+use std::path::Path;
+
 use super::run::survey_unfiltered;
 use super::{Exit, PluginArgs, Stopped};
 use crate::plugins::discover::BackendName;
@@ -22,7 +24,7 @@ pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> 
     let vetted = vet(candidate).map_err(|refusal| {
         Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
     })?;
-    let mut trust = load()?;
+    let mut trust = list()?;
     match vow {
         Vow::Trust => trust.trust(&vetted.name, &vetted.sha256),
         Vow::Pin => trust.pin(&vetted.name, &vetted.sha256),
@@ -35,9 +37,10 @@ pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> 
 }
 
 pub fn untrust(name: &str) -> Result<Exit, Stopped> {
-    let parsed = BackendName::parse(name)
-        .map_err(|why| Stopped::usage(format!("'{}' is not the name of a backend: {why}", name.escape_default())))?;
-    let mut trust = load()?;
+    let parsed = BackendName::parse(name).map_err(|why| {
+        Stopped::usage(format!("'{}' is not the name of a backend: {why}", name.escape_default()))
+    })?;
+    let mut trust = list()?;
     if trust.forget(&parsed) {
         trust.save().map_err(stopped)?;
         anstream::println!("'{name}' is no longer trusted or pinned");
@@ -47,15 +50,18 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     Ok(Exit::Ok)
 }
 
-/// The user's list.
+/// The user's list below `data`.
 ///
 /// # Errors
 /// When it cannot be read: then nothing is to be loaded.
-pub fn load() -> Result<Trust, Stopped> {
-    let data = data_dir().ok_or_else(|| {
-        Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder")
-    })?;
-    Trust::load(&data).map_err(stopped)
+pub fn load(data: &Path) -> Result<Trust, Stopped> {
+    Trust::load(data).map_err(stopped)
+}
+
+fn list() -> Result<Trust, Stopped> {
+    let missing =
+        || Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder");
+    load(&data_dir().ok_or_else(missing)?)
 }
 
 fn stopped(error: TrustError) -> Stopped {

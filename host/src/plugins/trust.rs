@@ -154,7 +154,10 @@ mod tests {
         trust.pin(&name, "bb");
         trust.save().unwrap();
         let again = Trust::load(data.path()).unwrap();
-        assert_eq!(again.entries[&name], Entry { trusted: vec!["aa".into(), "bb".into()], pinned: Some("bb".into()) });
+        assert_eq!(
+            again.entries[&name],
+            Entry { trusted: vec!["aa".into(), "bb".into()], pinned: Some("bb".into()) }
+        );
     }
 
     #[test]
@@ -175,7 +178,9 @@ mod tests {
         assert_eq!(all[0].demand, Some(Demand::Pinned("aa".into())));
         assert_eq!((&all[1].demand, &all[2].demand), (&None, &None));
         trust.demand(&mut all, true);
-        let met = |candidate: &Candidate, sha: &str| candidate.demand.as_ref().is_none_or(|demand| demand.met_by(sha));
+        let met = |candidate: &Candidate, sha: &str| {
+            candidate.demand.as_ref().is_none_or(|demand| demand.met_by(sha))
+        };
         assert!(met(&all[0], "aa") && !met(&all[0], "bb") && met(&all[1], "bb") && !met(&all[2], "aa"));
     }
 }
