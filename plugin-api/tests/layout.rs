@@ -2,10 +2,11 @@
 //! any difference fails. Every type that crosses the boundary is walked, with every method of every
 //! trait object, so that a method moved, renamed or given another parameter shows too.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use abi_stable::StableAbi;
+use abi_stable::std_types::utypeid::UTypeId;
 use abi_stable::type_layout::TypeLayout;
 use bench_plugin_api::v1;
 
@@ -13,7 +14,7 @@ const GOLDEN: &str = include_str!("v1.layout");
 
 #[derive(Default)]
 struct Walk {
-    seen: BTreeSet<String>,
+    seen: HashSet<UTypeId>,
     text: String,
 }
 
@@ -22,7 +23,7 @@ impl Walk {
         let name = layout.full_type().to_string();
         // A type of ours is told with its fields; one of a library by its size alone.
         let ours = &*layout.package() == "bench-plugin-api";
-        if !self.seen.insert(name.clone()) {
+        if !self.seen.insert(layout.get_utypeid()) {
             return;
         }
         let _ = writeln!(self.text, "{name}: size {}, alignment {}", layout.size(), layout.alignment());

@@ -251,28 +251,32 @@ const MATRIX: &[Row] = &[
 
 #[test]
 fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody() {
-    for Row(library, wish, test, status, message) in MATRIX {
-        let folder = folder(&[("healthy", "healthy"), (library, library)]);
-        let mark = mark();
-        let plugin = folder.path().join(format!("libbackend_{library}.so"));
-        let only = format!("^{test}$");
-        let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
-        // What hangs is given up soon; what does not gets time, because the machine may be busy.
-        let timeout = if *status == "timed_out" { "2" } else { "20" };
-        command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
-        let output = command.env("HOSTILE", wish).env("MARK", &mark).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{library} {wish}: {}", stderr(&output)));
-        let found = &tests(&report)[0];
-        assert_eq!(found["status"], *status, "{library} {wish}: {found:#}");
-        let said = found["message"].as_str().unwrap();
-        assert!(said.contains(message), "{library} {wish}: {found:#}");
-        assert!(!said.contains('\n') && !said.contains('\u{1b}'), "{library} {wish}: {said:?}");
-        let bad = ["failed", "crashed", "timed_out"].contains(status);
-        assert_eq!(output.status.code(), Some(if bad { 14 } else { 0 }), "{library} {wish}");
-        eventually("nothing is left", || marked(&mark).is_empty());
-        others_still_work(folder.path(), library, wish);
-    }
+    let wrongs: Vec<String> = MATRIX.iter().filter_map(|row| wrong(row).err()).collect();
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
+}
+
+/// What is not as the row says.
+fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> {
+    let folder = folder(&[("healthy", "healthy"), (library, library)]);
+    let mark = mark();
+    let plugin = folder.path().join(format!("libbackend_{library}.so"));
+    let only = format!("^{test}$");
+    let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
+    // What hangs is given up soon; what does not gets time, because the machine may be busy.
+    let timeout = if *status == "timed_out" { "2" } else { "20" };
+    command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
+    let output = command.env("HOSTILE", wish).env("MARK", &mark).output().unwrap();
+    let report = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| stderr(&output))?;
+    let found = &tests(&report)[0];
+    let said = found["message"].as_str().unwrap();
+    let bad = ["failed", "crashed", "timed_out"].contains(status);
+    let fine = found["status"] == *status
+        && said.contains(message)
+        && !said.contains(['\n', '\u{1b}'])
+        && output.status.code() == Some(if bad { 14 } else { 0 });
+    eventually("nothing is left", || marked(&mark).is_empty());
+    others_still_work(folder.path(), library, wish);
+    if fine { Ok(()) } else { Err(format!("{library} {wish}: wanted {status} `{message}`, got {found}")) }
 }
 
 /// Beside a hostile plugin every other one is still listed as ready.

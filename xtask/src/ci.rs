@@ -1,6 +1,6 @@
 //! What a change has to pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Done;
@@ -70,7 +70,10 @@ fn fixtures(staged: &Path) -> Done {
         let file = format!("libbackend_{name}.so");
         place(&built.join("debug").join(&file), &staged.join("fixtures").join(&file))?;
     }
-    COMPILED.iter().try_for_each(|(source, name)| compile(staged, source, name))
+    COMPILED.iter().try_for_each(|(source, name)| {
+        let built = compile(staged, source, name)?;
+        place(&built, &staged.join("fixtures").join(format!("libbackend_{name}.so")))
+    })
 }
 
 /// Plugins in C and C++, and the file each becomes.
@@ -82,7 +85,10 @@ const COMPILED: [(&str, &str); 4] = [
 ];
 
 /// Builds one of them as an author would, with every warning an error.
-fn compile(staged: &Path, source: &str, name: &str) -> Done {
+///
+/// # Errors
+/// When it does not compile, or compiles with a warning.
+pub fn compile(staged: &Path, source: &str, name: &str) -> Result<PathBuf, String> {
     let cpp = source.ends_with(".cpp");
     let named = std::env::var(if cpp { "CXX" } else { "CC" }).ok();
     let compiler = named.unwrap_or_else(|| if cpp { "c++".into() } else { "cc".into() });
@@ -92,5 +98,5 @@ fn compile(staged: &Path, source: &str, name: &str) -> Done {
     command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]);
     command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"]).arg(staged.join("include"));
     run(command.arg(root().join(source)).arg("-o").arg(&built))?;
-    place(&built, &staged.join("fixtures").join(format!("libbackend_{name}.so")))
+    Ok(built)
 }

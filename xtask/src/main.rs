@@ -38,6 +38,10 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-host.json.
     BenchHost(bench::host::Args),
+    /// List many plugins, all healthy and then one hanging, in a new process each time.
+    ///
+    /// Prints a table and writes target/bench-listing.json.
+    BenchListing(bench::listing::Args),
     /// Run the real runtimes side by side: items/s, CPU and memory on null and wl4, and Ray over the naive
     /// dispatch.
     ///
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Command::Quickstart { backends } => quickstart::quickstart(&backends),
         Command::BenchOperators(args) => bench::operators::run(&args),
         Command::BenchHost(args) => bench::host::run(&args),
+        Command::BenchListing(args) => bench::listing::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
         Command::Test { rest } => ci::test(&rest),
     };

@@ -57,7 +57,9 @@ impl Case {
         }
         self.channel.phase("run");
         let verdict = test(&*backend);
-        self.channel.phase("drop");
+        if verdict.is_ok() {
+            self.channel.phase("drop");
+        }
         self.channel.drop_after_answer(backend);
         verdict
     }

@@ -3,6 +3,7 @@
 
 pub mod backends;
 pub mod host;
+pub mod listing;
 pub mod operators;
 mod python;
 mod table;
