@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bench_plugin_api::sdk::{Host, InlinePipeline};
 use bench_plugin_api::v1;
 use bench_workloads::corpus::Corpus;
+use bench_workloads::schedule::QUERY_SOURCE;
 use bench_workloads::wl4::params::Params;
 
 use super::case::Case;
@@ -91,6 +92,21 @@ impl Trial {
     pub fn parallel(mut self, parallelism: u32) -> Self {
         self.plan.parallelism = parallelism;
         self
+    }
+
+    /// Nodes that a query passes. What others wrote (embeddings of documents) may ride along with any
+    /// query that it arrived in time for.
+    pub fn nodes_of_queries(&self) -> Vec<usize> {
+        let Ok(graph) = bench_workloads::workload::graph(&self.plan.workload, &self.plan.params) else {
+            return Vec::new();
+        };
+        let mut passed = vec![u32::from(QUERY_SOURCE)];
+        for node in &graph.nodes {
+            if graph.inputs(node.id).any(|edge| passed.contains(&edge.from)) {
+                passed.push(node.id);
+            }
+        }
+        passed.into_iter().map(|node| node as usize).collect()
     }
 
     /// Queries that say `texts`.
@@ -214,11 +230,11 @@ impl Ran {
         Some(format!("the answers differ from those of the reference engine, first at {which}"))
     }
 
-    /// The first stage that wrote something else than in the right run.
-    pub fn stage_that_differs(&self, oracle: &Self) -> Option<(String, usize)> {
+    /// The first of `nodes` that wrote something else for a query than in the right run.
+    pub fn stage_that_differs(&self, oracle: &Self, nodes: &[usize]) -> Option<(String, usize)> {
         self.items.iter().zip(&oracle.items).find_map(|(ours, right)| {
-            let stage = ours.stages.iter().zip(&right.stages).position(|(a, b)| a != b);
-            stage.map(|stage| (ours.query_id.clone(), stage))
+            let differs = |node: &&usize| ours.stages.get(**node) != right.stages.get(**node);
+            nodes.iter().find(differs).map(|node| (ours.query_id.clone(), *node))
         })
     }
 

@@ -165,7 +165,7 @@ fn stages(case: &Case) -> Tried {
     case.with_ready(|backend| {
         let trial = Trial::real(case, 60).parallel(4);
         let ran = all_right(case, backend, &trial)?;
-        let differs = ran.stage_that_differs(&trial.oracle(case)?);
+        let differs = ran.stage_that_differs(&trial.oracle(case)?, &trial.nodes_of_queries());
         require(differs.is_none(), || {
             let (query, node) = differs.unwrap_or_default();
             format!("node {node} wrote something else for {query} than it should")
