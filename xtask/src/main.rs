@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod fuzz;
 mod quickstart;
 mod stage;
 
@@ -47,6 +48,10 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-backends.json. Installs SAGE and Ray below target/.
     BenchBackends(bench::backends::Args),
+    /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
+    Fuzz(fuzz::Args),
+    /// Run the plugin API's own tests under Miri (nightly).
+    Miri,
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -66,6 +71,8 @@ fn main() -> ExitCode {
         Command::BenchHost(args) => bench::host::run(&args),
         Command::BenchListing(args) => bench::listing::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Miri => fuzz::miri(),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

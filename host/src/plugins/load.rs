@@ -67,3 +67,9 @@ fn cannot_open(error: &dyn std::error::Error) -> Error {
     let message = format!("the system cannot open it: {cause}");
     Error::new(ErrorKind::Incompatible, message, "install what it links to, or rebuild it here")
 }
+
+/// What the host makes of text that a C plugin writes in pieces; for fuzzing.
+#[doc(hidden)]
+pub fn text_of_a_c_plugin<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> String {
+    c_v1::text_of(pieces)
+}

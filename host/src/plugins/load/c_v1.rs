@@ -20,6 +20,7 @@ use super::{HostVersion, LoadedBackend, cannot_open, compatible};
 use crate::plugins::{Error, ErrorKind};
 use host::Table;
 use text::Text;
+pub(super) use text::text_of;
 
 pub(super) struct CV1 {
     name: String,

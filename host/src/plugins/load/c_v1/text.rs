@@ -42,6 +42,16 @@ impl Text {
     }
 }
 
+/// What becomes of text that is written in these pieces.
+pub(in crate::plugins::load) fn text_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> String {
+    let text = Text::default();
+    for piece in pieces {
+        // SAFETY: the text is ours and a slice is readable.
+        unsafe { append(text.out(), piece.as_ptr().cast(), piece.len()) }
+    }
+    text.take()
+}
+
 unsafe extern "C" fn append(text: *mut c::Text, data: *const c_char, len: usize) {
     if text.is_null() || data.is_null() {
         return;
