@@ -205,6 +205,7 @@ const MATRIX: &[Row] = &[
         "failed",
         "states elapsed_seconds = inf, which is not a time",
     ),
+    Row("hostile_c", "run:forgotten_thread", "one-item", "success", ""),
     Row("hostile_c", "drop:abort", "loads", "crashed", "its process ended badly after the answer: SIGABRT"),
     Row("hostile_c", "table:null", "loads", "failed", "bench_backend_entry_v1 returned no table"),
     Row("hostile_c", "table:magic", "loads", "failed", "and not with BENCH_BACKEND_MAGIC"),

@@ -80,11 +80,10 @@ impl Operation for Conform {
 
     fn execute(request: CaseRequest, channel: &Channel<RunEvent>) -> Result<Verdict, Error> {
         let test = super::all().find(|test| test.name == request.test);
-        let Some((test, Run::Child(run))) = test.map(|test| (test, &test.run)) else {
+        let Some(Run::Child(run)) = test.map(|test| &test.run) else {
             let message = format!("this binary has no test `{}` for a child process", request.test);
             return Err(Error::new(ErrorKind::Host, message, "do not replace bench while it runs"));
         };
-        let _ = test;
         run(&Case { request, channel: channel.clone() })
     }
 }

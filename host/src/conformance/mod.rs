@@ -55,7 +55,6 @@ pub struct Test {
     pub why: &'static str,
     /// How many time-outs it may take: as many as it starts the runtime.
     pub weight: u32,
-    /// Environment of the process; only [`HOME`] so far.
     surroundings: Surroundings,
     run: Run,
 }

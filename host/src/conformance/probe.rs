@@ -48,8 +48,9 @@ pub struct Seen {
     pub emits: u64,
     pub logs: Vec<(u8, String, String)>,
     pub phases: Vec<String>,
+    /// When the run was cancelled.
     pub cancelled: Option<Instant>,
-    /// Most queries under way when more were asked for.
+    /// Whether the twist came to bear.
     pub disturbed: bool,
 }
 

@@ -6,6 +6,7 @@
 #include "bench_backend.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +133,22 @@ static bench_status deliver(const bench_host *host, bench_host_router *router, b
     return status;
 }
 
+/* Calls the host long after run has returned. */
+static void *forgotten(void *host_of_a_run) {
+    const bench_host *host = host_of_a_run;
+    for (int i = 0; i < 200; i++) {
+        bench_owned events = {NULL, 0, NULL};
+        host->log(host, 3, "hostile", "still here");
+        host->is_cancelled(host);
+        if (i > 100) {
+            host->next_events(host, 1, &events);
+            host->release(host, &events);
+        }
+        usleep(1000);
+    }
+    return NULL;
+}
+
 static bench_status run(bench_self *self, const bench_spec *spec, const bench_host *host,
                         bench_result *result) {
     (void)self;
@@ -158,6 +175,11 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
         text[size] = 0;
         host->metric(host, "story", text);
         free(text);
+    }
+    if (wants("run", "forgotten_thread")) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, forgotten, (void *)host);
+        pthread_detach(thread);
     }
     bench_host_operator *operators[64] = {NULL};
     bench_host_router *router = host->router_create(host, 1);
@@ -238,6 +260,9 @@ static bench_status extension(bench_self *self, const char *id, const char *requ
 static void drop(bench_self *self) {
     (void)self;
     misbehave("drop");
+    if (wants("run", "forgotten_thread")) {
+        usleep(300000);
+    }
 }
 
 const bench_backend_v1 *bench_backend_entry_v1(void) {

@@ -3,6 +3,7 @@
 //! Nothing the plugin hands over is believed: the table's header is checked before any other member
 //! is read, members that must be there are, and text that is not UTF-8 is replaced or refused.
 
+mod handles;
 mod host;
 mod table;
 mod text;

@@ -3,13 +3,12 @@
 //! A table outlives its run: a thread that a plugin forgot to end may still call it, and then gets an
 //! error instead of freed memory. What it keeps for that is a few hundred bytes.
 
-use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use abi_stable::std_types::{ROption, RResult, RSlice, RVec};
+use abi_stable::std_types::{ROption, RVec};
 use bench_dataflow::frame::{Kind, frames};
 use bench_dataflow::graph::{Graph, Role};
 use bench_dataflow::route::{Delivery, Router};
@@ -17,11 +16,8 @@ use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::v1;
 
 use super::c_string;
+use super::handles::{boxed, bytes, fail, free, give, given, given_mut, invalid, last_message, plain, words};
 use crate::plugins::{Error, ErrorKind};
-
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
-}
 
 /// What the run left with the host.
 pub(super) struct Seen {
@@ -109,19 +105,6 @@ fn table(state: &'static State) -> c::Host {
     }
 }
 
-fn status_of(kind: u32) -> c::Status {
-    kind as c::Status + 1
-}
-
-fn fail(kind: u32, message: &str) -> c::Status {
-    LAST_ERROR.with(|last| *last.borrow_mut() = c_string(message));
-    status_of(kind)
-}
-
-fn invalid(message: &str) -> c::Status {
-    fail(v1::ERROR_INVALID, message)
-}
-
 /// # Safety
 /// `host` is the table that `run` got, or null.
 unsafe fn state(host: *const c::Host) -> Result<&'static State, c::Status> {
@@ -149,79 +132,15 @@ unsafe fn ask<T>(
     }
 }
 
-fn plain<T>(result: RResult<T, v1::BackendError>) -> Result<T, c::Status> {
-    result.into_result().map_err(|error| fail(error.kind, &error.message))
-}
-
 fn done(result: Result<(), c::Status>) -> c::Status {
     result.err().unwrap_or(c::OK)
-}
-
-/// # Safety
-/// `view` is what the header says: `len` readable bytes, or none.
-unsafe fn bytes<'a>(view: c::View) -> RSlice<'a, u8> {
-    let empty = view.len == 0 || view.data.is_null();
-    // SAFETY: as this function's contract.
-    RSlice::from_slice(if empty { &[] } else { unsafe { std::slice::from_raw_parts(view.data, view.len) } })
-}
-
-/// # Safety
-/// `text` is null or a C string.
-unsafe fn words(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: as this function's contract.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-}
-
-/// Hands bytes over.
-///
-/// # Safety
-/// `out` is null or writable.
-unsafe fn give(out: *mut c::Owned, bytes: RVec<u8>) -> Result<(), c::Status> {
-    if out.is_null() {
-        return Err(invalid("there is nowhere to put the bytes: the pointer is null"));
-    }
-    let bytes = Box::new(bytes);
-    let (data, len) = (bytes.as_ptr(), bytes.len());
-    // SAFETY: as this function's contract. A box keeps its content's address.
-    unsafe { out.write(c::Owned { data, len, token: Box::into_raw(bytes).cast::<c_void>() }) };
-    Ok(())
-}
-
-fn boxed<T, R>(value: Result<T, c::Status>) -> *mut R {
-    value.map_or(ptr::null_mut(), |value| Box::into_raw(Box::new(value)).cast::<R>())
-}
-
-/// # Safety
-/// `object` is null, or was made by [`boxed`] of the same type and is alive.
-unsafe fn given<'a, T, R>(object: *const R, what: &str) -> Result<&'a T, c::Status> {
-    // SAFETY: as this function's contract.
-    unsafe { object.cast::<T>().as_ref() }.ok_or_else(|| invalid(&format!("the {what} is null")))
-}
-
-/// # Safety
-/// As [`given`], and nobody else uses the object.
-unsafe fn given_mut<'a, T, R>(object: *mut R, what: &str) -> Result<&'a mut T, c::Status> {
-    // SAFETY: as this function's contract.
-    unsafe { object.cast::<T>().as_mut() }.ok_or_else(|| invalid(&format!("the {what} is null")))
-}
-
-/// # Safety
-/// As [`given_mut`], and the object is not used again.
-unsafe fn free<T, R>(object: *mut R) {
-    if !object.is_null() {
-        // SAFETY: as this function's contract.
-        drop(unsafe { Box::from_raw(object.cast::<T>()) });
-    }
 }
 
 // Every function below is called by the plugin under the contract of bench_backend.h: the host is the
 // one that `run` got, pointers are null or valid for the call, objects are alive.
 
 unsafe extern "C" fn last_error(_: *const c::Host) -> *const c_char {
-    LAST_ERROR.with(|last| last.borrow().as_ptr())
+    last_message()
 }
 
 unsafe extern "C" fn release(_: *const c::Host, bytes: *mut c::Owned) {
