@@ -104,6 +104,10 @@ impl Suite<'_> {
                 (Run::Child(_), Err(_)) => plain(Verdict::Skipped("the file was refused".into())),
                 (Run::Child(_), Ok(vetted)) => self.child(test, vetted, stop),
             };
+            if stop.level() > StopLevel::Go {
+                // What was cut short by the user says nothing about the plugin.
+                break;
+            }
             let seconds = started.elapsed().as_secs_f64();
             let (name, area, why) = (test.name, test.area, test.why);
             let outcome = Outcome { name, area, why, status, message, phase, seconds };

@@ -16,7 +16,7 @@ use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::v1;
 
 use super::c_string;
-use super::handles::{boxed, bytes, fail, free, give, given, given_mut, invalid, last_message, plain, words};
+use super::handles::{boxed, bytes, free, give, given, given_mut, invalid, last_message, plain, words};
 use crate::plugins::{Error, ErrorKind};
 
 /// What the run left with the host.
