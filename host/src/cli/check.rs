@@ -13,7 +13,7 @@ use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use crate::plugins::discover::Candidate;
 use crate::plugins::isolate::StopLevel;
-use crate::run::machine::Profile;
+use crate::run::machine::default_memory_limit;
 use crate::run::plan::default_cache_dir;
 
 #[derive(Debug, Args)]
@@ -131,12 +131,6 @@ fn candidate(args: &CheckArgs) -> Result<Candidate, Stopped> {
 fn seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     RandomState::new().build_hasher().finish() >> 32
-}
-
-/// So that a plugin that leaks ends by its own doing, and not by the system's choice among all processes.
-pub fn default_memory_limit() -> u64 {
-    let total = Profile::read().memory_bytes;
-    (total / 4 * 3).max(1 << 30)
 }
 
 fn print_json(value: &serde_json::Value) -> Result<(), Stopped> {

@@ -13,6 +13,7 @@ use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
 use crate::plugins::vet::{Vetted, vet};
 use crate::run::canonical_json::sha256_hex;
 use crate::run::guest::WorkloadLibrary;
+use crate::run::machine::default_memory_limit;
 use crate::run::plan::Plan;
 use crate::run::supervise::{Finished, Job, RunError};
 
@@ -38,7 +39,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             repeat_index,
             output_dir: &output_dir,
             library: workload_library(),
-            memory_limit: args.memory_limit.map(|mib| mib << 20),
+            memory_limit: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
             options: options.clone(),
             extra: Map::new(),
         };
