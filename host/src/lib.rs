@@ -3,7 +3,9 @@
 
 pub mod cli;
 pub mod compare;
+pub mod conformance;
 pub mod plugins;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod scaffold;

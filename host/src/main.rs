@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use bench::cli;
+use bench::conformance::Conform;
 use bench::plugins::describe::Describe;
 use bench::plugins::isolate::{Handler, SUBCOMMAND, serve};
 use bench::run::operation::Run;
@@ -8,7 +9,7 @@ use bench::run::operation::Run;
 fn main() -> ExitCode {
     // Before anything else: a runner process must not have started a thread.
     if std::env::args_os().nth(1).is_some_and(|first| first == SUBCOMMAND) {
-        serve(&[Handler::of::<Describe>(), Handler::of::<Run>()]);
+        serve(&[Handler::of::<Describe>(), Handler::of::<Run>(), Handler::of::<Conform>()]);
     }
     cli::main()
 }

@@ -3,6 +3,8 @@
 //! * [`v1`] is the ABI itself: `#[repr(C)]` types and trait objects on `abi_stable`. It is frozen:
 //!   nothing in it ever changes. Growth goes to named extensions (`bench.<what>/<version>`, JSON in
 //!   and out) or to a `v2` beside it.
+//! * [`c_v1`] is the same contract for C and every language that can export a C function; its header is
+//!   `include/bench_backend.h`.
 //! * [`sdk`] is the safe Rust layer that plugin authors use. It is ordinary Rust, compiled into
 //!   each plugin, and may change with the API version.
 //! * [`testkit`] is a host in memory, for a plugin's own unit tests.
@@ -11,6 +13,7 @@
 
 #![warn(missing_docs)]
 
+pub mod c_v1;
 pub mod sdk;
 pub mod testkit;
 pub mod v1;

@@ -1,11 +1,14 @@
 //! Listing plugins, good and bad, through the real binary.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::plugins::describe::{Listing, Status, list};
 use bench::plugins::isolate::{Limits, Remark, Runner, Stop};
-use bench_tests::{candidates, eventually, folder, mark, marked};
+use bench_tests::{bench, candidates, eventually, folder, library, mark, marked};
 
 fn runner(hostile: &str, mark: &str) -> Runner {
     Runner {
@@ -184,6 +187,97 @@ fn a_host_that_is_killed_leaves_nothing_behind() {
     host.kill().unwrap();
     host.wait().unwrap();
     eventually("nothing is left", || marked(&mark).is_empty());
+}
+
+/// Makes a file that looks like the plugin `bad`.
+type Make = fn(&Path);
+
+/// A copy of a good plugin, changed.
+fn changed(to: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = fs::read(library("healthy")).unwrap();
+    change(&mut bytes);
+    fs::write(to, bytes).unwrap();
+    fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Each file, and the reason and remedy that the list gives for it.
+const FILES: [(Make, &str, &str); 9] = [
+    (
+        |to| changed(to, |bytes| bytes.truncate(bytes.len() / 2)),
+        "damaged or cut short",
+        "copy or build it again",
+    ),
+    (|to| changed(to, |bytes| bytes[18] = 243), "built for Riscv64", "on, or for, this machine"),
+    (|to| changed(to, |bytes| bytes.fill(b'x')), "it is not an ELF file", "build the plugin as a `cdylib`"),
+    (|to| changed(to, |bytes| bytes.truncate(10)), "has 10 bytes", "build or copy it again"),
+    (|to| fs::create_dir(to).unwrap(), "is a directory", "put the plugin's library there, or remove it"),
+    (
+        |to| assert!(Command::new("mkfifo").arg(to).status().unwrap().success()),
+        "is a FIFO",
+        "put the plugin's library there, or remove it",
+    ),
+    (
+        |to| {
+            changed(to, |_| {});
+            fs::set_permissions(to, Permissions::from_mode(0o777)).unwrap();
+        },
+        "can be written by others (mode 0777)",
+        "run: chmod go-w",
+    ),
+    (
+        |to| {
+            let elsewhere = to.with_file_name("elsewhere");
+            fs::create_dir(&elsewhere).unwrap();
+            fs::set_permissions(&elsewhere, Permissions::from_mode(0o777)).unwrap();
+            changed(&elsewhere.join("x"), |_| {});
+            std::os::unix::fs::symlink(elsewhere.join("x"), to).unwrap();
+        },
+        "elsewhere can be written by others",
+        "run: chmod go-w",
+    ),
+    (|to| std::os::unix::fs::symlink("/nowhere/x", to).unwrap(), "cannot be read", "check that it exists"),
+];
+
+#[test]
+fn files_that_must_not_be_loaded_are_refused_with_reason_and_remedy_and_the_others_are_listed() {
+    for (make, reason, remedy) in FILES {
+        let folder = folder(&[("healthy", "healthy")]);
+        make(&folder.path().join("libbackend_bad.so"));
+        let listings = list(&candidates(folder.path()), &runner("", &mark()), &Stop::new());
+        let (cause, mends) = listings[0].trouble().unwrap();
+        assert!(cause.contains(reason), "{reason}: {cause}");
+        assert!(mends.contains(remedy), "{remedy}: {mends}");
+        assert!(!cause.contains('\n'), "{cause}");
+        assert!(matches!(listings[0].status, Status::Refused { .. }), "{reason}: nothing of it ran");
+        assert!(listings[1].is_available(), "{reason}");
+    }
+}
+
+#[test]
+fn names_that_could_fool_a_shell_or_a_terminal_are_left_out_with_a_warning() {
+    let folder = folder(&[("healthy", "healthy")]);
+    for name in ["libbackend_a b.so", "libbackend_\u{1b}[2J.so", "libbackend_..so", "libbackend_$(id).so"] {
+        fs::copy(library("healthy"), folder.path().join(name)).unwrap();
+    }
+    let plugins = folder.path().to_str().unwrap();
+    let output =
+        bench(&["backends", "list", "--no-user-plugins", "--plugins-dir", plugins]).output().unwrap();
+    let warned = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success());
+    assert_eq!(warned.matches("is left out: a name consists of a-z, 0-9 and _ only").count(), 4, "{warned}");
+    assert!(!warned.contains('\u{1b}'), "{warned:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("healthy"));
+}
+
+#[test]
+fn of_two_plugins_with_one_name_the_first_wins_and_the_other_is_named() {
+    let (first, second) = (folder(&[("healthy", "healthy")]), folder(&[("hostile", "healthy")]));
+    let (one, two) = (first.path().to_str().unwrap(), second.path().to_str().unwrap());
+    let args =
+        ["backends", "info", "healthy", "--no-user-plugins", "--plugins-dir", one, "--plugins-dir", two];
+    let output = bench(&args).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(one));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is hidden by"));
 }
 
 #[test]

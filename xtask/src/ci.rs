@@ -92,14 +92,47 @@ pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
 
 /// Builds the plugins of `tests/plugins/` into the staged folder.
 fn fixtures(staged: &Path) -> Done {
-    run(&mut cargo(["build", "--package", "backend-healthy", "--package", "backend-hostile"]))?;
-    // Not a member of the workspace: it claims the name of one that is.
-    let stranger = root().join("tests/plugins/stranger/Cargo.toml");
+    let crates = ["backend-healthy", "backend-hostile", "backend-example-rust"];
+    run(&mut cargo(["build"].into_iter().chain(crates.iter().flat_map(|name| ["--package", name]))))?;
+    // Not members of the workspace: they claim the name of one that is.
     let own = target().join("stranger");
-    run(cargo(["build", "--manifest-path"]).arg(stranger).arg("--target-dir").arg(&own))?;
-    for (name, built) in [("healthy", target()), ("hostile", target()), ("stranger", own)] {
+    for name in ["stranger", "old_api"] {
+        let manifest = root().join("tests/plugins").join(name).join("Cargo.toml");
+        run(cargo(["build", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&own))?;
+    }
+    let rust = [("healthy", target()), ("hostile", target()), ("example_rust", target())];
+    let apart = ["stranger", "old_api"].map(|name| (name, own.clone()));
+    for (name, built) in rust.into_iter().chain(apart) {
         let file = format!("libbackend_{name}.so");
         place(&built.join("debug").join(&file), &staged.join("fixtures").join(&file))?;
     }
-    Ok(())
+    COMPILED.iter().try_for_each(|(source, name)| {
+        let built = compile(staged, source, name)?;
+        place(&built, &staged.join("fixtures").join(format!("libbackend_{name}.so")))
+    })
+}
+
+/// Plugins in C and C++, and the file each becomes.
+const COMPILED: [(&str, &str); 4] = [
+    ("plugins/examples/c/backend_example_c.c", "example_c"),
+    ("plugins/examples/cpp/backend_example_cpp.cpp", "example_cpp"),
+    ("tests/plugins/hostile_c/hostile.c", "hostile_c"),
+    ("tests/plugins/hostile_cpp/hostile.cpp", "hostile_cpp"),
+];
+
+/// Builds one of them as an author would, with every warning an error.
+///
+/// # Errors
+/// When it does not compile, or compiles with a warning.
+pub fn compile(staged: &Path, source: &str, name: &str) -> Result<PathBuf, String> {
+    let cpp = source.ends_with(".cpp");
+    let named = std::env::var(if cpp { "CXX" } else { "CC" }).ok();
+    let compiler = named.unwrap_or_else(|| if cpp { "c++".into() } else { "cc".into() });
+    let built = target().join(format!("libbackend_{name}.so"));
+    let mut command = Command::new(compiler);
+    command.arg(if cpp { "-std=c++17" } else { "-std=c11" });
+    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1"]);
+    command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"]).arg(staged.join("include"));
+    run(command.arg(root().join(source)).arg("-o").arg(&built))?;
+    Ok(built)
 }

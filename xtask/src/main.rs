@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod fuzz;
 mod quickstart;
 mod stage;
 
@@ -38,6 +39,10 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-host.json.
     BenchHost(bench::host::Args),
+    /// List many plugins, all healthy and then one hanging, in a new process each time.
+    ///
+    /// Prints a table and writes target/bench-listing.json.
+    BenchListing(bench::listing::Args),
     /// Run the real runtimes side by side: items/s, CPU and memory on null and wl4, and Ray over the naive
     /// dispatch.
     ///
@@ -48,6 +53,10 @@ enum Command {
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
     /// into a virtual environment below target/.
     BenchCompare(bench::compare::Args),
+    /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
+    Fuzz(fuzz::Args),
+    /// Run the plugin API's own tests under Miri (nightly).
+    Miri,
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -65,8 +74,11 @@ fn main() -> ExitCode {
         Command::Quickstart { backends } => quickstart::quickstart(&backends),
         Command::BenchOperators(args) => bench::operators::run(&args),
         Command::BenchHost(args) => bench::host::run(&args),
+        Command::BenchListing(args) => bench::listing::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Miri => fuzz::miri(),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -47,8 +47,11 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
         let file = format!("lib{}.so", plugin.replace('-', "_"));
         place(&built.join(&file), &folder.join("plugins").join(&file))?;
     }
-    let header = "bench_workloads.h";
-    place(&root().join("workloads/include").join(header), &folder.join("include").join(header))?;
+    for header in ["workloads/include/bench_workloads.h", "plugin-api/include/bench_backend.h"] {
+        let from = root().join(header);
+        let name = from.file_name().unwrap_or_default();
+        place(&from, &folder.join("include").join(name))?;
+    }
     Ok(folder)
 }
 

@@ -1,10 +1,13 @@
 //! `bench backends`.
 
-use clap::Subcommand;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::run::survey;
 use super::screen::{self, Spinner};
+use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, list};
 use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
@@ -18,6 +21,8 @@ pub enum BackendsCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
+        limits: LimitArgs,
+        #[command(flatten)]
         plugins: PluginArgs,
     },
     /// Show everything about one backend.
@@ -27,6 +32,8 @@ pub enum BackendsCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        limits: LimitArgs,
         #[command(flatten)]
         plugins: PluginArgs,
     },
@@ -40,6 +47,29 @@ pub enum BackendsCommand {
         #[command(flatten)]
         plugins: PluginArgs,
     },
+    /// Check a plugin: does it do what every backend must?
+    Check(super::check::CheckArgs),
+    /// Make a project for a backend of your own.
+    New(super::scaffold::NewArgs),
+    /// Put the file that a name leads to on the list of trusted files; see --only-trusted.
+    Trust {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Load a backend only from the very file that its name leads to now.
+    Pin {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        plugins: PluginArgs,
+    },
+    /// Take back `trust` and `pin`.
+    Untrust {
+        /// Its name.
+        name: String,
+    },
     /// Remove what `install` made.
     Uninstall {
         /// Its name.
@@ -47,11 +77,39 @@ pub enum BackendsCommand {
     },
 }
 
+/// What a plugin may take to describe itself.
+#[derive(Debug, Clone, Args)]
+pub struct LimitArgs {
+    /// Seconds that each plugin may take to describe itself.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT.as_secs_f64(), help_heading = "Limits")]
+    timeout: f64,
+    /// Most private memory of each process, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, help_heading = "Limits")]
+    memory_limit: u64,
+}
+
+impl LimitArgs {
+    fn runner(&self) -> Result<Runner, Stopped> {
+        if !(self.timeout > 0.0 && self.timeout <= 1e6) {
+            return Err(Stopped::usage("--timeout must be above 0 seconds"));
+        }
+        let memory = Some(self.memory_limit << 20);
+        Ok(Runner::with(Limits { memory, ..Limits::within(Duration::from_secs_f64(self.timeout)) }))
+    }
+}
+
 pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
     match command {
-        BackendsCommand::List { json, plugins } => list_all(plugins, *json),
-        BackendsCommand::Info { name, json, plugins } => info(plugins, name, *json),
+        BackendsCommand::List { json, limits, plugins } => list_all(plugins, &limits.runner()?, *json),
+        BackendsCommand::Info { name, json, limits, plugins } => {
+            info(plugins, &limits.runner()?, name, *json)
+        }
         BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
+        BackendsCommand::New(args) => super::scaffold::new(args),
+        BackendsCommand::Trust { name, plugins } => vow(plugins, name, Vow::Trust),
+        BackendsCommand::Pin { name, plugins } => vow(plugins, name, Vow::Pin),
+        BackendsCommand::Untrust { name } => untrust(name),
+        BackendsCommand::Check(args) => super::check::check(args),
         BackendsCommand::Uninstall { name } => uninstall_for(name),
     }
 }
@@ -62,10 +120,9 @@ fn print_json(value: &serde_json::Value) -> Result<Exit, Stopped> {
     Ok(Exit::Ok)
 }
 
-fn list_all(plugins: &PluginArgs, as_json: bool) -> Result<Exit, Stopped> {
+fn list_all(plugins: &PluginArgs, runner: &Runner, as_json: bool) -> Result<Exit, Stopped> {
     let survey = survey(plugins)?;
-    let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
-    let listings = list(&survey.candidates, &runner, &STOP);
+    let listings = list(&survey.candidates, runner, &STOP);
     if as_json {
         return print_json(&json!(listings));
     }
@@ -90,16 +147,16 @@ fn list_all(plugins: &PluginArgs, as_json: bool) -> Result<Exit, Stopped> {
     Ok(Exit::Ok)
 }
 
-fn find(plugins: &PluginArgs, name: &str) -> Result<Listing, Stopped> {
+fn find(plugins: &PluginArgs, runner: &Runner, name: &str) -> Result<Listing, Stopped> {
     let survey = survey(plugins)?;
     let candidate = survey
         .find(name)
         .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
-    Ok(Listing::of(candidate, &Runner::with(Limits::within(DEFAULT_TIMEOUT)), &STOP))
+    Ok(Listing::of(candidate, runner, &STOP))
 }
 
-fn info(plugins: &PluginArgs, name: &str, as_json: bool) -> Result<Exit, Stopped> {
-    let listing = find(plugins, name)?;
+fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Result<Exit, Stopped> {
+    let listing = find(plugins, runner, name)?;
     if as_json {
         return print_json(&json!(listing));
     }
@@ -139,7 +196,8 @@ fn no_data_dir() -> Stopped {
 }
 
 fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, Stopped> {
-    let listing = find(plugins, name)?;
+    let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
+    let listing = find(plugins, &runner, name)?;
     let Some(description) = listing.description() else {
         let (cause, remedy) = listing.trouble().unwrap_or_default();
         return Err(Stopped::new(Exit::BadPlugin, cause, remedy));
@@ -157,7 +215,7 @@ fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, S
         Spinner::start(&format!("installing {} for '{name}'", requirements.requirements.join(", ")));
     let link = install(&venvs, name, python, &requirements, &mut |line| spinner.say(line)).map_err(failed)?;
     drop(spinner);
-    let listing = find(plugins, name)?;
+    let listing = find(plugins, &runner, name)?;
     match listing.trouble() {
         None => {
             let version = listing.description().map_or("", |d| d.availability.detail.as_str());

@@ -32,6 +32,8 @@ pub enum Exit {
     Invalid = 12,
     /// The gate: nothing was shown yet. Verify: not comparable, or without proof.
     Inconclusive = 13,
+    /// `backends check`: some test failed.
+    NotConformant = 14,
     /// Stopped by Ctrl-C.
     Interrupted = 130,
 }
@@ -46,7 +48,7 @@ impl From<Exit> for ExitCode {
 pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
 3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
 7 results could not be written; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
-13 inconclusive or not comparable; 130 interrupted.";
+13 inconclusive or not comparable; 14 a plugin does not conform; 130 interrupted.";
 
 /// An error on its way to the user.
 #[derive(Debug)]

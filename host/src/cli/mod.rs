@@ -1,13 +1,16 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
 mod backends;
+mod check;
 mod compare;
 mod exit;
 mod generate;
 mod pair;
 mod plan;
 mod run;
+mod scaffold;
 mod screen;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +77,10 @@ pub struct PluginArgs {
     /// Leave out the user's data directory.
     #[arg(long, help_heading = "Plugins")]
     pub no_user_plugins: bool,
+    /// Load only files that `bench backends trust` put on the list.
+    #[arg(long, env = crate::plugins::trust::ONLY_TRUSTED, help_heading = "Plugins",
+          value_parser = clap::builder::FalseyValueParser::new())]
+    pub only_trusted: bool,
 }
 
 /// The command line, without the flags of `run` that `pair` has others for.

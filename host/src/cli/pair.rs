@@ -60,7 +60,11 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         print_json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
         return Ok(Exit::Ok);
     }
-    let plugins = PluginArgs { plugins_dir: plan.plugins_dir.clone(), no_user_plugins: plan.no_user_plugins };
+    let plugins = PluginArgs {
+        plugins_dir: plan.plugins_dir.clone(),
+        no_user_plugins: plan.no_user_plugins,
+        only_trusted: args.run.plugins.only_trusted,
+    };
     let ready = |name: &String| -> Result<(String, (Vetted, Description)), Stopped> {
         Ok((name.clone(), ready_backend(&plugins, name)?))
     };

@@ -134,7 +134,7 @@ pub struct RunArgs {
     /// End the run after this many seconds
     #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
     pub timeout: Option<f64>,
-    /// Most private memory of each process of the run, in MiB
+    /// Most private memory of each process of the run, in MiB [default: three quarters of the machine's]
     #[arg(long, value_name = "MIB", help_heading = "Limits")]
     pub memory_limit: Option<u64>,
     /// How often a failing record of a stateless operator is tried again [default: 0]

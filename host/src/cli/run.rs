@@ -13,6 +13,7 @@ use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
 use crate::plugins::vet::{Vetted, vet};
 use crate::run::canonical_json::sha256_hex;
 use crate::run::guest::WorkloadLibrary;
+use crate::run::machine::default_memory_limit;
 use crate::run::plan::Plan;
 use crate::run::supervise::{Finished, Job, RunError};
 
@@ -38,7 +39,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             repeat_index,
             output_dir: &output_dir,
             library: workload_library(),
-            memory_limit: args.memory_limit.map(|mib| mib << 20),
+            memory_limit: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
             options: options.clone(),
             extra: Map::new(),
         };
@@ -96,8 +97,17 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
     }
 }
 
-/// Everything on the search path; what is odd about it goes to standard error.
+/// Everything on the search path, with what the user demands of each file.
 pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
+    let mut survey = survey_unfiltered(plugins)?;
+    let Some(data) = crate::plugins::install::data_dir() else { return Ok(survey) };
+    let trust = super::trust::load(&data)?;
+    trust.demand(&mut survey.candidates, plugins.only_trusted);
+    Ok(survey)
+}
+
+/// Everything on the search path; what is odd about it goes to standard error.
+pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
     let path = SearchPath::of_this_process(&plugins.plugins_dir, !plugins.no_user_plugins);
     let survey = path.survey().map_err(Stopped::usage)?;
     for (name, why) in &survey.misnamed {

@@ -18,6 +18,7 @@ use serde::Serialize;
 pub use name::{BackendName, UnknownBackend};
 
 use super::text::{one_line, shell_word};
+use super::trust::Demand;
 
 /// Directories besides the built-in ones, separated like `PATH`.
 pub const PATH_VARIABLE: &str = "BENCH_PLUGINS_PATH";
@@ -54,6 +55,24 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Why its directory was searched.
     pub origin: Origin,
+    /// What the user demands of the file.
+    pub demand: Option<Demand>,
+}
+
+impl Candidate {
+    /// The plugin in the file at `path`, wherever that is.
+    ///
+    /// # Errors
+    /// With what is wrong with the file's name.
+    pub fn at(path: &Path) -> Result<Self, &'static str> {
+        let stem = path.file_name().and_then(stem).ok_or("it is not libbackend_<name>.so")?;
+        Ok(Self {
+            name: BackendName::parse(&stem)?,
+            path: path.to_owned(),
+            origin: Origin::Flag,
+            demand: None,
+        })
+    }
 }
 
 /// What a search came to.
@@ -161,7 +180,7 @@ impl Survey {
         match BackendName::parse(&stem) {
             Err(reason) => self.misnamed.push((one_line(&path.to_string_lossy()), reason)),
             Ok(name) => {
-                let candidate = Candidate { name: name.clone(), path, origin };
+                let candidate = Candidate { name: name.clone(), path, origin, demand: None };
                 match winners.get(&name) {
                     Some(winner) => self.shadowed.push((candidate, winner.path.clone())),
                     None => drop(winners.insert(name, candidate)),

@@ -31,13 +31,21 @@ pub enum InstallError {
     Io { path: PathBuf, cause: io::Error },
 }
 
-/// `<data>/bench/venvs`, or below `BENCH_DATA_DIR`.
+/// Where bench keeps what it installs and whom the user trusts: `BENCH_DATA_DIR`, or the user's data
+/// directory.
+#[must_use]
+pub fn data_dir() -> Option<PathBuf> {
+    match std::env::var_os("BENCH_DATA_DIR").filter(|dir| !dir.is_empty()) {
+        // Drivers run in directories of their own.
+        Some(dir) => std::path::absolute(dir).ok(),
+        None => directories::ProjectDirs::from("", "", "bench").map(|dirs| dirs.data_dir().to_owned()),
+    }
+}
+
+/// `venvs` below [`data_dir`].
 #[must_use]
 pub fn venvs_dir() -> Option<PathBuf> {
-    let data = std::env::var_os("BENCH_DATA_DIR").and_then(|dir| std::path::absolute(dir).ok());
-    let data = data
-        .or_else(|| directories::ProjectDirs::from("", "", "bench").map(|dirs| dirs.data_dir().to_owned()));
-    data.map(|data| data.join("venvs"))
+    data_dir().map(|data| data.join("venvs"))
 }
 
 /// Installs `requirements` for `backend` with the interpreter `python`; `progress` hears what pip says.

@@ -4,6 +4,7 @@
 //! this trait and nothing of the ABI. A library is never closed: its threads and its thread-local
 //! destructors may outlive any object of ours, and the process is about to end anyway.
 
+mod c_v1;
 mod rust_v1;
 mod version;
 
@@ -22,7 +23,7 @@ pub trait LoadedBackend: Send + Sync {
     fn api_version(&self) -> &str;
     /// Its own version.
     fn plugin_version(&self) -> &str;
-    /// The ABI it speaks, for people: `rust/1`.
+    /// The ABI it speaks, for people: `rust/1` or `c/1`.
     fn abi(&self) -> &'static str;
     /// Whether it can run here and now.
     fn availability(&self) -> v1::Availability;
@@ -46,6 +47,7 @@ pub fn load(vetted: &Vetted, phase: &dyn Fn(&str)) -> Result<Box<dyn LoadedBacke
     vetted.still_the_same().map_err(changed)?;
     let backend: Box<dyn LoadedBackend> = match vetted.entry {
         Entry::RustV1 => Box::new(rust_v1::RustV1::load(&vetted.path, phase)?),
+        Entry::CV1 => Box::new(c_v1::CV1::load(&vetted.path, phase)?),
     };
     if backend.name() != vetted.name.as_str() {
         let message = format!("its file is named `{}` but it calls itself `{}`", vetted.name, backend.name());
@@ -54,4 +56,20 @@ pub fn load(vetted: &Vetted, phase: &dyn Fn(&str)) -> Result<Box<dyn LoadedBacke
         return Err(Error::new(ErrorKind::Invalid, message, remedy));
     }
     Ok(backend)
+}
+
+/// The system's loader refused; its innermost words are the useful ones.
+fn cannot_open(error: &dyn std::error::Error) -> Error {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let message = format!("the system cannot open it: {cause}");
+    Error::new(ErrorKind::Incompatible, message, "install what it links to, or rebuild it here")
+}
+
+/// What the host makes of text that a C plugin writes in pieces; for fuzzing.
+#[doc(hidden)]
+pub fn text_of_a_c_plugin<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> String {
+    c_v1::text_of(pieces)
 }

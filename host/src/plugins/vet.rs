@@ -29,6 +29,7 @@ pub use image::{Entry, Flaw, inspect};
 pub use refusal::Refusal;
 
 use super::discover::{BackendName, Candidate};
+use super::trust::Demand;
 
 /// Larger files are refused unread. Debug builds of real plugins stay below 100 MiB.
 pub const LARGEST: u64 = 512 << 20;
@@ -106,6 +107,10 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
     let bytes = read(&path, file, metadata.size())?;
     let entry = inspect(&bytes).map_err(|flaw| Refusal::Image { path: path.clone(), flaw })?;
     let sha256 = hex(&Sha256::digest(&bytes));
+    if let Some(demand) = candidate.demand.as_ref().filter(|demand| !demand.met_by(&sha256)) {
+        let (name, pinned) = (candidate.name.clone(), matches!(demand, Demand::Pinned(_)));
+        return Err(Refusal::Untrusted { path, name, sha256, pinned });
+    }
     Ok(Vetted { name: candidate.name.clone(), path, sha256, entry, identity: Identity::of(&metadata) })
 }
 

@@ -14,6 +14,13 @@ pub struct Profile {
     pub os: String,
 }
 
+/// Bytes that a process of a plugin may take unless the user says otherwise: so that one that leaks ends
+/// by its own doing, and not by the system's choice among everybody's processes.
+#[must_use]
+pub fn default_memory_limit() -> u64 {
+    (Profile::read().memory_bytes / 4 * 3).max(1 << 30)
+}
+
 impl Profile {
     /// Reads the profile of this machine.
     #[must_use]

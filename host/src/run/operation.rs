@@ -62,6 +62,44 @@ pub struct Account {
     pub metrics: Map<String, Value>,
 }
 
+/// Bytes of all metrics together: facts about a run, not its data.
+const METRICS: usize = 1 << 20;
+
+impl Account {
+    /// Reads what a backend returned.
+    ///
+    /// # Errors
+    /// When it is not an account: a time that is no time, metrics that are not JSON or have no end.
+    pub fn of(result: v1::RunResult) -> Result<Self, Error> {
+        let wrong = |what: String| {
+            Err(Error::new(
+                ErrorKind::Invalid,
+                format!("its result {what}"),
+                "report this to the plugin's author",
+            ))
+        };
+        let elapsed_seconds = result.elapsed_seconds;
+        if !elapsed_seconds.is_finite() || elapsed_seconds < 0.0 {
+            return wrong(format!("states elapsed_seconds = {elapsed_seconds}, which is not a time"));
+        }
+        let bytes: usize = result.metrics.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
+        if bytes > METRICS {
+            return wrong(format!("has {bytes} bytes of metrics, more than {METRICS}"));
+        }
+        let mut metrics = Map::new();
+        for pair in result.metrics {
+            match serde_json::from_str(&pair.value) {
+                Ok(value) => drop(metrics.insert(pair.key.into_string(), value)),
+                Err(_) => {
+                    let shown: String = pair.value.chars().take(40).collect();
+                    return wrong(format!("states the metric `{}` as {shown}, which is not JSON", pair.key));
+                }
+            }
+        }
+        Ok(Self { elapsed_seconds, items_processed: result.items_processed, metrics })
+    }
+}
+
 /// What the host measured. Times are monotonic nanoseconds or seconds as named.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
@@ -131,17 +169,7 @@ impl Operation for Run {
         let account = result?;
         channel.phase("measure");
         let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
-        let metrics = account.metrics.into_iter().map(|pair| {
-            let text = pair.value.into_string();
-            let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-            (pair.key.into_string(), value)
-        });
-        let backend = Account {
-            elapsed_seconds: account.elapsed_seconds,
-            items_processed: account.items_processed,
-            metrics: metrics.collect(),
-        };
-        Ok(RunReply { backend, measured })
+        Ok(RunReply { backend: Account::of(account)?, measured })
     }
 }
 
@@ -149,7 +177,10 @@ fn host_error(cause: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Host, cause.to_string(), "")
 }
 
-fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box<dyn std::error::Error>> {
+pub(crate) fn guest(
+    request: &RunRequest,
+    channel: &Channel<RunEvent>,
+) -> Result<Guest, Box<dyn std::error::Error>> {
     let plan = &request.plan;
     let workload = Workload::with_texts(plan.open_spec())?;
     let ledger = Arc::new(Ledger::default());
@@ -166,7 +197,7 @@ fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box
     })
 }
 
-fn spec(request: &RunRequest) -> v1::WorkloadSpec {
+pub(crate) fn spec(request: &RunRequest) -> v1::WorkloadSpec {
     let plan = &request.plan;
     let pair = |key: &str, value: String| v1::Pair { key: key.into(), value: value.into() };
     let mut extra = RVec::from(vec![

@@ -11,7 +11,7 @@ use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::{CpuTimes, Disturbance, Profile};
 use super::monitor::{TreeMonitor, Usage};
-use super::operation::{HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::operation::{Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
 use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
@@ -104,7 +104,7 @@ impl Job<'_> {
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = &answer.reply;
-        self.check(measured)?;
+        self.check(measured, backend)?;
         let findings = Finding::of(self.plan, measured, disturbance);
         keep_items(&scratch, &folder, measured).map_err(io("the items file"))?;
         let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
@@ -175,7 +175,7 @@ impl Job<'_> {
     }
 
     /// Items in must equal items out plus failed items, each once.
-    fn check(&self, measured: &Measured) -> Result<(), RunError> {
+    fn check(&self, measured: &Measured, account: &Account) -> Result<(), RunError> {
         let mut wrongs = Vec::new();
         let mut count = |n: u64, what: &str| {
             if n > 0 {
@@ -190,6 +190,13 @@ impl Job<'_> {
                 u64::from(self.plan.num_tasks).saturating_sub(measured.emitted),
                 "queries were never read from the source",
             );
+        }
+        let answered = measured.completed + measured.failed;
+        if wrongs.is_empty() && account.items_processed != answered {
+            wrongs.push(format!(
+                "it counted {} results where the sink got {answered}",
+                account.items_processed
+            ));
         }
         if wrongs.is_empty() {
             return Ok(());

@@ -4,6 +4,7 @@
 pub mod backends;
 pub mod compare;
 pub mod host;
+pub mod listing;
 pub mod operators;
 mod python;
 mod table;

@@ -45,6 +45,15 @@ pub enum Ending {
     Signal(i32),
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exit(code) => write!(f, "exit code {code}"),
+            Self::Signal(number) => f.write_str(&signal_name(*number)),
+        }
+    }
+}
+
 /// There is no answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {

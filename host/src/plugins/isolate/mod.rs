@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, Remark};
 pub use host::{Limits, Notice, Runner, Wish, scratch_path};
-pub use runner::{Channel, Handler, serve};
+pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 
 use super::Error;

@@ -1,5 +1,5 @@
-//! The Rust entry: `bench_plugin_api::v1` through `abi_stable`. Everything that knows `abi_stable`
-//! in the host is in this file.
+//! The Rust entry: `bench_plugin_api::v1` through `abi_stable`. What knows `abi_stable`'s
+//! layout checks is in this file.
 //!
 //! It uses `lib_header_from_path` and `init_root_module`, not the `load_from_*` functions: those
 //! remember the first library per type for the life of the process.
@@ -10,7 +10,7 @@ use abi_stable::library::{LibHeader, LibraryError, RootModuleError, lib_header_f
 use abi_stable::std_types::RString;
 use bench_plugin_api::v1;
 
-use super::{HostVersion, LoadedBackend, compatible};
+use super::{HostVersion, LoadedBackend, cannot_open, compatible};
 use crate::plugins::{Error, ErrorKind};
 
 pub(super) struct RustV1 {
@@ -86,10 +86,7 @@ fn explain(error: &LibraryError) -> Error {
     let same = "rebuild the plugin with the bench-plugin-api and Rust version that this host documents";
     let incompatible = |message: String, remedy: &str| Error::new(ErrorKind::Incompatible, message, remedy);
     match error {
-        LibraryError::OpenError { err, .. } => incompatible(
-            format!("the system cannot open it: {}", innermost(err)),
-            "install what it links to, or rebuild it here",
-        ),
+        LibraryError::OpenError { err, .. } => cannot_open(err),
         LibraryError::GetSymbolError { .. } => incompatible(
             "it exports no root module".into(),
             "export it with `bench_plugin_api::export_backend!`",
@@ -109,14 +106,6 @@ fn explain(error: &LibraryError) -> Error {
         ),
         other => incompatible(last_cause(&other.to_string()), same),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 /// The last complaint of an `abi_stable` layout report, which goes from the outermost type to the

@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 pub enum Entry {
     /// The root module of `bench_plugin_api::v1`, through `abi_stable`.
     RustV1,
+    /// The table of `bench_backend.h`.
+    CV1,
 }
 
 /// Symbols that make a library a plugin, best first. Another entry is another row.
-const ENTRIES: [(Entry, &str); 1] = [(Entry::RustV1, abi_stable::library::ROOT_MODULE_LOADER_NAME)];
+const ENTRIES: [(Entry, &str); 2] = [
+    (Entry::RustV1, abi_stable::library::ROOT_MODULE_LOADER_NAME),
+    (Entry::CV1, bench_plugin_api::c_v1::ENTRY),
+];
 
 /// Why the bytes are not a plugin for this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]

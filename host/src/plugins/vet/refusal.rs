@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::image::Flaw;
 use super::{LARGEST, SMALLEST};
+use crate::plugins::discover::BackendName;
 use crate::plugins::text::{one_line, shell_word};
 
 /// Why a file was not loaded.
@@ -64,6 +65,17 @@ pub enum Refusal {
         /// What is wrong with it.
         flaw: Flaw,
     },
+    /// The user did not vouch for this content.
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// What it is called.
+        name: BackendName,
+        /// Its SHA-256.
+        sha256: String,
+        /// Whether another content is pinned, or this one is just not on the list.
+        pinned: bool,
+    },
 }
 
 impl Refusal {
@@ -84,6 +96,12 @@ impl Refusal {
             }
             Self::Size { path, bytes } => format!("{} has {bytes} bytes", shell_word(path)),
             Self::Changed { path } => format!("{} changed while it was being checked", shell_word(path)),
+            Self::Untrusted { path, sha256, pinned: true, .. } => {
+                format!("{} is not the file that was pinned (its sha256 is {sha256})", shell_word(path))
+            }
+            Self::Untrusted { path, sha256, .. } => {
+                format!("{} is not on the list of trusted files (its sha256 is {sha256})", shell_word(path))
+            }
             Self::Image { path, flaw } => format!("{}: {}", shell_word(path), one_line(&flaw.to_string())),
         }
     }
@@ -103,13 +121,20 @@ impl Refusal {
                 format!("a plugin has {SMALLEST} bytes to {} MiB: build or copy it again", LARGEST >> 20)
             }
             Self::Changed { .. } => "wait until it is fully written, then try again".into(),
+            Self::Untrusted { name, pinned: true, .. } => {
+                format!("if you replaced it yourself, run: bench backends pin {name}")
+            }
+            Self::Untrusted { name, .. } => format!("if you trust it, run: bench backends trust {name}"),
             Self::Image { flaw, .. } => match flaw {
                 Flaw::Format | Flaw::NotShared(_) => {
                     "build the plugin as a `cdylib` and copy that file".into()
                 }
                 Flaw::Damaged(_) => "copy or build it again".into(),
                 Flaw::Machine(_) => "build the plugin on, or for, this machine".into(),
-                Flaw::NoEntry => "export it with `bench_plugin_api::export_backend!`".into(),
+                Flaw::NoEntry => {
+                    "export it with `bench_plugin_api::export_backend!`, or in C `bench_backend_entry_v1`"
+                        .into()
+                }
             },
         }
     }

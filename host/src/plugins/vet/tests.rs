@@ -33,7 +33,7 @@ impl Case {
 
     fn refusal(&self) -> Refusal {
         let name = BackendName::parse("x").unwrap();
-        vet(&Candidate { name, path: self.path(), origin: Origin::Flag }).unwrap_err()
+        vet(&Candidate { name, path: self.path(), origin: Origin::Flag, demand: None }).unwrap_err()
     }
 
     fn flaw(&self) -> Flaw {

@@ -1,0 +1,199 @@
+//! `bench backends check`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use clap::Args;
+use regex_lite::Regex;
+use serde_json::json;
+
+use super::run::{prepare, survey, workload_library};
+use super::{Exit, PluginArgs, STOP, Stopped};
+use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
+use crate::plugins::discover::Candidate;
+use crate::plugins::isolate::StopLevel;
+use crate::run::machine::default_memory_limit;
+use crate::run::plan::default_cache_dir;
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The plugin's file, libbackend_NAME.so; or the name of one that `bench backends list` shows
+    #[arg(required_unless_present = "list")]
+    path: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only tests whose name matches this regular expression
+    #[arg(long, value_name = "RE")]
+    only: Option<String>,
+    /// List the tests and what each is for; run nothing
+    #[arg(long)]
+    list: bool,
+    /// Run the tests in this very process, for a debugger: the first crash ends everything
+    #[arg(long)]
+    in_process: bool,
+    /// Seed of the random tests; it is printed, and repeats them [default: random]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Seconds that a test may take that starts the runtime once; others may take a multiple [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+    /// Most private memory of each process, in MiB [default: three quarters of the machine's]
+    #[arg(long, value_name = "MIB")]
+    memory_limit: Option<u64>,
+    #[command(flatten)]
+    plugins: PluginArgs,
+}
+
+/// Runs the suite and says how it went.
+pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
+    let only = args.only.as_deref().map(Regex::new).transpose();
+    let only = only.map_err(|cause| Stopped::usage(format!("--only: {cause}")))?;
+    let wanted = |test: &&Test| only.as_ref().is_none_or(|only| only.is_match(test.name));
+    let tests: Vec<&Test> = all().filter(wanted).collect();
+    if tests.is_empty() {
+        let only = args.only.as_deref().unwrap_or_default();
+        return Err(Stopped::new(
+            Exit::Usage,
+            format!("no test matches --only {only}"),
+            "bench backends check --list",
+        ));
+    }
+    if args.list {
+        return list(&tests, args.json);
+    }
+    let candidate = candidate(args)?;
+    let cache_dir = std::env::var_os("BENCH_CACHE_DIR").map_or_else(default_cache_dir, PathBuf::from);
+    prepare(&reference_plan(&cache_dir))?;
+    let suite = Suite {
+        candidate: &candidate,
+        seed: args.seed.unwrap_or_else(seed),
+        timeout: args.timeout()?,
+        memory: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
+        in_process: args.in_process,
+        cache_dir,
+        library: workload_library(),
+    };
+    if !args.json {
+        anstream::println!("checking {} with seed {}", candidate.path.display(), suite.seed);
+    }
+    let mut show = |outcome: &Outcome| {
+        if !args.json {
+            line(outcome);
+        }
+    };
+    let report = suite.run(tests.into_iter(), &mut show, &STOP);
+    if args.json {
+        print_json(&json!({"report": report, "conforms": report.conforms()}))?;
+    } else {
+        summary(&report);
+    }
+    Ok(if STOP.level() > StopLevel::Go {
+        Exit::Interrupted
+    } else if !report.conforms() {
+        Exit::NotConformant
+    } else if report.unavailable().is_some() {
+        Exit::Unavailable
+    } else {
+        Exit::Ok
+    })
+}
+
+impl CheckArgs {
+    fn timeout(&self) -> Result<Duration, Stopped> {
+        match self.timeout {
+            None => Ok(DEFAULT_TIMEOUT),
+            Some(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(Duration::from_secs_f64(seconds)),
+            Some(_) => Err(Stopped::usage("--timeout must be above 0 seconds")),
+        }
+    }
+}
+
+/// A file where there is one; otherwise a name on the search path.
+fn candidate(args: &CheckArgs) -> Result<Candidate, Stopped> {
+    let path = args.path.as_deref().unwrap_or(Path::new(""));
+    if path.symlink_metadata().is_ok() {
+        return Candidate::at(path).map_err(|why| {
+            let message = format!("{} is not named like a plugin: {why}", path.display());
+            Stopped::new(Exit::Usage, message, "name the file libbackend_<name>.so")
+        });
+    }
+    let name = path.to_string_lossy();
+    let survey = survey(&args.plugins)?;
+    survey.find(&name).cloned().map_err(|unknown| {
+        let message = format!("there is no file {}, and {unknown}", path.display());
+        Stopped::new(Exit::UnknownBackend, message, "bench backends list")
+    })
+}
+
+/// From the keys that the standard library draws for each hash map.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+fn print_json(value: &serde_json::Value) -> Result<(), Stopped> {
+    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+    anstream::println!("{text}");
+    Ok(())
+}
+
+fn list(tests: &[&Test], as_json: bool) -> Result<Exit, Stopped> {
+    if as_json {
+        let row = |test: &&Test| json!({"name": test.name, "area": test.area, "why": test.why});
+        print_json(&tests.iter().map(row).collect())?;
+        return Ok(Exit::Ok);
+    }
+    for test in tests {
+        anstream::println!("{}\n    {}", test.name, test.why);
+    }
+    anstream::println!("{} tests", tests.len());
+    Ok(Exit::Ok)
+}
+
+fn style(status: Status) -> (Style, &'static str) {
+    let colour = |colour: AnsiColor| colour.on_default();
+    match status {
+        Status::Success => (colour(AnsiColor::Green), "ok"),
+        Status::Warning => (colour(AnsiColor::Yellow), "warning"),
+        Status::Failed => (colour(AnsiColor::Red), "FAILED"),
+        Status::Crashed => (colour(AnsiColor::Red), "CRASHED"),
+        Status::TimedOut => (colour(AnsiColor::Red), "TIMED OUT"),
+        Status::Skipped => (Style::new().dimmed(), "skipped"),
+    }
+}
+
+fn line(outcome: &Outcome) {
+    let (style, word) = style(outcome.status);
+    anstream::println!("{style}{word:>9}{style:#}  {} ({:.1} s)", outcome.name, outcome.seconds);
+    if !outcome.message.is_empty() {
+        anstream::println!("           {}", outcome.message);
+    }
+    if outcome.status.is_bad() {
+        anstream::println!("           why it matters: {}", outcome.why);
+    }
+}
+
+fn summary(report: &Report) {
+    let parts: Vec<String> = [
+        Status::Success,
+        Status::Warning,
+        Status::Failed,
+        Status::Crashed,
+        Status::TimedOut,
+        Status::Skipped,
+    ]
+    .into_iter()
+    .map(|status| (report.count(status), style(status).1.to_lowercase()))
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, word)| format!("{count} {word}"))
+    .collect();
+    let verdict = if report.conforms() { "conforms" } else { "does not conform" };
+    let verdict = if report.unavailable().is_some() && report.conforms() {
+        "could not be checked whole: it is not available here"
+    } else {
+        verdict
+    };
+    anstream::println!("backend '{}' {verdict}: {}", report.backend, parts.join(", "));
+}

@@ -1,0 +1,65 @@
+//! `bench backends new`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Exit, Stopped};
+use crate::plugins::discover::BackendName;
+use crate::scaffold::{Language, ScaffoldError, project, source_of_the_api};
+
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// What users will type after --backend: a-z, 0-9 and _
+    name: String,
+    /// Language
+    #[arg(long, value_enum, value_name = "LANG", default_value = "rust")]
+    lang: Language,
+    /// Folder of the project, which must not exist yet [default: NAME]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Folder of bench-plugin-api, which is not published, for Rust [default: that of the source tree this
+    /// bench was built from]
+    #[arg(long, value_name = "DIR")]
+    plugin_api_path: Option<PathBuf>,
+}
+
+pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
+    let name = BackendName::parse(&args.name).map_err(|why| {
+        let shown = args.name.escape_default();
+        Stopped::new(
+            Exit::Usage,
+            format!("'{shown}' cannot name a backend: {why}"),
+            "bench backends new my_engine",
+        )
+    })?;
+    let api = api(args)?;
+    let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));
+    project(&name, args.lang, api.as_deref()).write(&folder).map_err(|error| match error {
+        ScaffoldError::Exists(_) => Stopped::new(Exit::Usage, error, "choose another folder with --dir"),
+        ScaffoldError::Io { .. } => Stopped::new(Exit::Output, error, "check that you may write there"),
+    })?;
+    let built = match args.lang {
+        Language::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
+        Language::C | Language::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
+    };
+    anstream::println!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
+    Ok(Exit::Ok)
+}
+
+/// Where the API crate lies, for Rust.
+fn api(args: &NewArgs) -> Result<Option<PathBuf>, Stopped> {
+    if args.lang != Language::Rust {
+        return Ok(None);
+    }
+    let given = args.plugin_api_path.clone().or_else(source_of_the_api).ok_or_else(|| {
+        Stopped::new(
+            Exit::Usage,
+            "bench-plugin-api is not published, and the source tree that this bench was built from is gone",
+            "name the folder plugin-api of a copy of bench's source with --plugin-api-path",
+        )
+    })?;
+    let real = given.canonicalize().ok().filter(|real| real.join("Cargo.toml").is_file());
+    let missing = || Stopped::usage(format!("--plugin-api-path {}: there is no crate", given.display()));
+    real.map(Some).ok_or_else(missing)
+}

@@ -1,0 +1,70 @@
+//! `bench backends trust`, `pin` and `untrust`.
+
+use std::path::Path;
+
+use super::run::survey_unfiltered;
+use super::{Exit, PluginArgs, Stopped};
+use crate::plugins::discover::BackendName;
+use crate::plugins::install::data_dir;
+use crate::plugins::trust::{Trust, TrustError};
+use crate::plugins::vet::vet;
+
+/// What to do with the file that a name leads to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vow {
+    Trust,
+    Pin,
+}
+
+pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> {
+    let survey = survey_unfiltered(plugins)?;
+    let candidate = survey
+        .find(name)
+        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    let vetted = vet(candidate).map_err(|refusal| {
+        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
+    })?;
+    let mut trust = list()?;
+    match vow {
+        Vow::Trust => trust.trust(&vetted.name, &vetted.sha256),
+        Vow::Pin => trust.pin(&vetted.name, &vetted.sha256),
+    }
+    let file = trust.save().map_err(stopped)?;
+    let word = if vow == Vow::Pin { "pinned" } else { "trusted" };
+    anstream::println!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
+    anstream::println!("  noted in {}", file.display());
+    Ok(Exit::Ok)
+}
+
+pub fn untrust(name: &str) -> Result<Exit, Stopped> {
+    let parsed = BackendName::parse(name).map_err(|why| {
+        Stopped::usage(format!("'{}' is not the name of a backend: {why}", name.escape_default()))
+    })?;
+    let mut trust = list()?;
+    if trust.forget(&parsed) {
+        trust.save().map_err(stopped)?;
+        anstream::println!("'{name}' is no longer trusted or pinned");
+    } else {
+        anstream::println!("'{name}' was neither trusted nor pinned");
+    }
+    Ok(Exit::Ok)
+}
+
+/// The user's list below `data`.
+///
+/// # Errors
+/// When it cannot be read: then nothing is to be loaded.
+pub fn load(data: &Path) -> Result<Trust, Stopped> {
+    Trust::load(data).map_err(stopped)
+}
+
+fn list() -> Result<Trust, Stopped> {
+    let missing =
+        || Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder");
+    load(&data_dir().ok_or_else(missing)?)
+}
+
+fn stopped(error: TrustError) -> Stopped {
+    let remedy = format!("mend or remove {}", error.path.display());
+    Stopped::new(Exit::BadPlugin, error, remedy)
+}

@@ -1,0 +1,34 @@
+//! The tests, a table a file.
+
+mod availability;
+mod behaviour;
+mod descriptor;
+mod file;
+mod fuzz;
+mod results;
+
+pub(super) use behaviour::PRINTS_NOTHING;
+
+use super::case::Case;
+use super::{Area, Run, Surroundings, Test, Tried};
+
+/// Every table, in the order in which tests run.
+pub(super) const TABLES: [&[Test]; 6] = [
+    &file::TESTS,
+    &descriptor::TESTS,
+    &availability::TESTS,
+    &results::TESTS,
+    &behaviour::TESTS,
+    &fuzz::TESTS,
+];
+
+/// A test in a process of its own that may take `weight` time-outs.
+const fn child(
+    area: Area,
+    name: &'static str,
+    weight: u32,
+    why: &'static str,
+    run: fn(&Case) -> Tried,
+) -> Test {
+    Test { name, area, why, weight, surroundings: Surroundings::Usual, run: Run::Child(run) }
+}

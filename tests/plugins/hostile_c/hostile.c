@@ -1,0 +1,299 @@
+/*
+ * A plugin in C that misbehaves as HOSTILE says: <phase>:<what>. Without the variable it behaves: it
+ * runs the whole graph in one thread.
+ */
+#define _GNU_SOURCE
+#include "bench_backend.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char *wish(const char *phase) {
+    const char *wish = getenv("HOSTILE");
+    size_t len = strlen(phase);
+    return wish != NULL && strncmp(wish, phase, len) == 0 && wish[len] == ':' ? wish + len + 1 : "";
+}
+
+static int wants(const char *phase, const char *what) {
+    return strcmp(wish(phase), what) == 0;
+}
+
+static void misbehave(const char *phase) {
+    const char *what = wish(phase);
+    if (strcmp(what, "abort") == 0) {
+        abort();
+    } else if (strcmp(what, "segfault") == 0) {
+        raise(SIGSEGV);
+    } else if (strcmp(what, "exit0") == 0) {
+        _exit(0);
+    } else if (strcmp(what, "hang") == 0) {
+        for (;;) {
+            pause();
+        }
+    } else if (strcmp(what, "sigkill") == 0) {
+        raise(SIGKILL);
+    } else if (strcmp(what, "handlers") == 0) {
+        for (int number = 1; number < 32; number++) {
+            signal(number, SIG_IGN);
+        }
+    }
+}
+
+__attribute__((constructor)) static void constructor(void) {
+    misbehave("load");
+}
+
+/* What the lies below need to know of frames: length, kind, and how far it is to the next. */
+static size_t frame_size(const uint8_t *frame) {
+    uint32_t body;
+    uint16_t spans;
+    memcpy(&body, frame, 4);
+    memcpy(&spans, frame + 6, 2);
+    return 40 + (size_t)body + 32 * (size_t)spans;
+}
+
+static uint64_t results = 0;
+
+/* Emits a batch of results, after doing to it what the wish says. */
+static bench_status emit(const bench_host *host, bench_view batch) {
+    bench_status status = BENCH_OK;
+    for (size_t at = 0; at < batch.len && status == BENCH_OK;) {
+        const uint8_t *frame = batch.data + at;
+        size_t size = frame_size(frame);
+        bench_view one = {frame, size};
+        at += size;
+        results += frame[5] != 2;
+        if (wants("run", "drop") && results == 5) {
+            results++;
+            continue;
+        }
+        if (wants("run", "duplicate") && results == 5) {
+            status = host->emit(host, one);
+        }
+        if (wants("run", "invent") && results == 5) {
+            uint8_t *other = malloc(size);
+            memcpy(other, frame, size);
+            memset(other + 8, 0x7f, 8);
+            bench_view made_up = {other, size};
+            status = host->emit(host, made_up);
+            free(other);
+        }
+        if (wants("run", "digest") && size > 48) {
+            /* The answer's id stays; a letter of what it says does not. */
+            uint8_t *other = malloc(size);
+            uint32_t body;
+            memcpy(&body, frame, 4);
+            memcpy(other, frame, size);
+            for (size_t i = 40 + 12; i < 40 + body; i++) {
+                if (other[i] >= 'a' && other[i] < 'z') {
+                    other[i]++;
+                    break;
+                }
+            }
+            bench_view changed = {other, size};
+            status = host->emit(host, changed);
+            free(other);
+            continue;
+        }
+        if (wants("run", "garbage") && results == 5) {
+            bench_view noise = {(const uint8_t *)"noise", 5};
+            return host->emit(host, noise);
+        }
+        if (status == BENCH_OK) {
+            status = host->emit(host, one);
+        }
+    }
+    return status;
+}
+
+static bench_status deliver(const bench_host *host, bench_host_router *router, bench_host_operator **operators,
+                            uint32_t node, bench_view batch) {
+    bench_deliveries *out = host->route(host, router, node, batch, 0);
+    bench_status status = out == NULL ? BENCH_ERROR_INVALID : BENCH_OK;
+    for (size_t i = 0; status == BENCH_OK && i < host->deliveries_count(host, out); i++) {
+        uint32_t to, instance;
+        bench_owned input = {NULL, 0, NULL}, output = {NULL, 0, NULL};
+        status = host->deliveries_take(host, out, i, &to, &instance, &input);
+        if (status == BENCH_OK && operators[to] == NULL) {
+            status = emit(host, bench_view_of(&input));
+        } else if (status == BENCH_OK) {
+            status = host->operator_process(host, operators[to], bench_view_of(&input), &output);
+            if (status == BENCH_OK) {
+                status = deliver(host, router, operators, to, bench_view_of(&output));
+            }
+        }
+        host->release(host, &input);
+        host->release(host, &output);
+    }
+    host->deliveries_drop(host, out);
+    return status;
+}
+
+/* Calls the host long after run has returned. */
+static void *forgotten(void *host_of_a_run) {
+    const bench_host *host = host_of_a_run;
+    for (int i = 0; i < 200; i++) {
+        bench_owned events = {NULL, 0, NULL};
+        host->log(host, 3, "hostile", "still here");
+        host->is_cancelled(host);
+        if (i > 100) {
+            host->next_events(host, 1, &events);
+            host->release(host, &events);
+        }
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static bench_status run(bench_self *self, const bench_spec *spec, const bench_host *host,
+                        bench_result *result) {
+    (void)self;
+    misbehave("run");
+    host->log(host, 3, "hostile", wants("run", "invalid_utf8") ? "caf\xe9 \xff\xfe" : "café");
+    if (wants("run", "invalid_utf8")) {
+        bench_say(result->error, "broken \xff text");
+        return BENCH_ERROR_RUNTIME;
+    }
+    if (wants("run", "status")) {
+        return 4711;
+    }
+    if (wants("run", "nan_metric")) {
+        host->metric(host, "speed", "NaN");
+    }
+    if (wants("run", "infinite_metric")) {
+        host->metric(host, "speed", "Infinity");
+    }
+    if (wants("run", "huge_metric")) {
+        size_t size = (size_t)100 << 20;
+        char *text = malloc(size + 1);
+        memset(text, 'x', size);
+        text[0] = text[size - 1] = '"';
+        text[size] = 0;
+        host->metric(host, "story", text);
+        free(text);
+    }
+    if (wants("run", "forgotten_thread")) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, forgotten, (void *)host);
+        pthread_detach(thread);
+    }
+    bench_host_operator *operators[64] = {NULL};
+    bench_host_router *router = host->router_create(host, 1);
+    uint32_t nodes = host->node_count(host);
+    bench_status status = router == NULL || nodes > 64 ? BENCH_ERROR_INVALID : BENCH_OK;
+    for (uint32_t id = 0; status == BENCH_OK && id < nodes; id++) {
+        bench_node node;
+        status = host->node(host, id, &node);
+        if (status == BENCH_OK && node.role == BENCH_ROLE_OPERATOR) {
+            operators[id] = host->operator_create(host, id, 0, 1);
+            status = operators[id] == NULL ? BENCH_ERROR_INVALID : BENCH_OK;
+        }
+    }
+    results = 0;
+    while (status == BENCH_OK) {
+        bench_owned events = {NULL, 0, NULL};
+        status = host->next_events(host, spec->batch_size, &events);
+        if (status == BENCH_OK) {
+            status = deliver(host, router, operators, BENCH_FROM_SOURCES, bench_view_of(&events));
+        }
+        host->release(host, &events);
+    }
+    status = status == BENCH_END ? BENCH_OK : status;
+    for (uint32_t id = 0; status == BENCH_OK && id < nodes; id++) {
+        if (operators[id] != NULL) {
+            bench_owned output = {NULL, 0, NULL};
+            status = host->operator_finish(host, operators[id], &output);
+            if (status == BENCH_OK) {
+                status = deliver(host, router, operators, id, bench_view_of(&output));
+            }
+            host->release(host, &output);
+        }
+    }
+    if (status != BENCH_OK) {
+        bench_say(result->error, host->last_error(host));
+    }
+    for (uint32_t id = 0; id < 64; id++) {
+        host->operator_drop(host, operators[id]);
+    }
+    host->router_drop(host, router);
+    if (wants("run", "count")) {
+        result->items_processed = 7;
+    }
+    if (wants("run", "infinite_time")) {
+        result->elapsed_seconds = INFINITY;
+    }
+    return status;
+}
+
+static bench_status create(bench_self **self, bench_text *error) {
+    (void)self;
+    misbehave("create");
+    if (wants("create", "refuse")) {
+        bench_say(error, "no licence found");
+        return BENCH_ERROR_UNAVAILABLE;
+    }
+    return BENCH_OK;
+}
+
+static bench_status is_available(bench_self *self, bench_text *detail, bench_text *remedy) {
+    (void)self;
+    (void)remedy;
+    misbehave("is_available");
+    bench_say(detail, wants("is_available", "invalid_utf8") ? "caf\xe9" : "hostile C 1.0");
+    return BENCH_OK;
+}
+
+static bench_status extension(bench_self *self, const char *id, const char *request, bench_text *answer) {
+    (void)self;
+    (void)request;
+    if (wants("extension", "invalid_utf8") && strcmp(id, "bench.requirements/1") == 0) {
+        bench_say(answer, "{\"caf\xe9");
+        return BENCH_OK;
+    }
+    return BENCH_END;
+}
+
+static void drop(bench_self *self) {
+    (void)self;
+    misbehave("drop");
+    if (wants("run", "forgotten_thread")) {
+        usleep(300000);
+    }
+}
+
+const bench_backend_v1 *bench_backend_entry_v1(void) {
+    /* Each lie about the table is a table of its own. */
+    static bench_backend_v1 table = {
+        BENCH_BACKEND_HEADER, "hostile_c", "1.0.0", create, is_available, run, extension, drop,
+    };
+    if (wants("table", "null")) {
+        return NULL;
+    }
+    table.magic ^= wants("table", "magic");
+    table.abi += wants("table", "abi");
+    table.pointer_bits /= wants("table", "bits") ? 2 : 1;
+    table.size /= wants("table", "short") ? 2 : 1;
+    if (wants("table", "older")) {
+        table.api_version = "0.0.9";
+    }
+    if (wants("table", "newer")) {
+        table.api_version = "0.2.0";
+    }
+    if (wants("table", "no_run")) {
+        table.run = NULL;
+    }
+    if (wants("table", "no_name")) {
+        table.name = NULL;
+    }
+    if (wants("table", "invalid_utf8")) {
+        table.name = "caf\xe9";
+    }
+    if (wants("table", "control")) {
+        table.name = "../\x1b[2Jevil";
+    }
+    return &table;
+}

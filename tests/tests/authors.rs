@@ -1,0 +1,137 @@
+//! What an author of a plugin does first: make a project, build it, check it. And what a careful user
+//! does last: trust and pin.
+
+use std::path::Path;
+use std::process::Command;
+
+use bench_tests::{bench, bench_path, folder, stderr, stdout, succeed};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Makes a project, and returns the folder it lies in.
+fn new(language: &str) -> TempDir {
+    let place = TempDir::new().unwrap();
+    succeed(bench(&["backends", "new", "my_engine", "--lang", language]).current_dir(place.path()));
+    place
+}
+
+/// Quick tests of each area; the whole suite runs on the examples, which are the same sources.
+const SOME: &str = "image|loads|name|explains|every-item|answers-are-right$|zero";
+
+fn check(plugin: &Path) {
+    let plugin = plugin.to_str().unwrap();
+    succeed(&mut bench(&["backends", "check", plugin, "--only", SOME]));
+}
+
+#[test]
+fn a_new_project_in_c_builds_and_conforms_with_its_own_make() {
+    for language in ["c", "cpp"] {
+        let place = new(language);
+        let project = place.path().join("my_engine");
+        let mut make = Command::new("make");
+        make.current_dir(&project).arg(format!("BENCH={}", bench_path().display()));
+        let output = succeed(&mut make);
+        assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
+        check(&project.join("build/libbackend_my_engine.so"));
+    }
+}
+
+#[test]
+fn a_new_project_in_rust_builds_offline_and_conforms() {
+    let place = new("rust");
+    let project = place.path().join("my_engine");
+    // The fixtures' own target folder: what they share is built already.
+    let target = bench_tests::staged().join("../new-rust");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.current_dir(&project).args(["build", "--offline", "--target-dir"]).arg(&target);
+    let output = succeed(&mut build);
+    assert!(!stderr(&output).contains("warning:"), "{}", stderr(&output));
+    check(&target.canonicalize().unwrap().join("debug/libbackend_my_engine.so"));
+}
+
+#[test]
+fn a_project_is_never_written_over_another_and_its_name_must_be_one() {
+    let place = new("c");
+    let again = bench(&["backends", "new", "my_engine"]).current_dir(place.path()).output().unwrap();
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("my_engine exists already"), "{}", stderr(&again));
+    let misnamed = bench(&["backends", "new", "../My Engine"]).current_dir(place.path()).output().unwrap();
+    assert_eq!(misnamed.status.code(), Some(2));
+    assert!(stderr(&misnamed).contains("a name consists of a-z, 0-9 and _ only"), "{}", stderr(&misnamed));
+}
+
+/// `bench backends …` on a folder of plugins, with a data directory of the test's own.
+struct User {
+    data: TempDir,
+    plugins: TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        Self {
+            data: TempDir::new().unwrap(),
+            plugins: folder(&[("healthy", "healthy"), ("example_c", "example_c")]),
+        }
+    }
+
+    fn call(&self, args: &[&str]) -> Command {
+        let mut command = bench(&["backends"]);
+        command.args(args).env("BENCH_DATA_DIR", self.data.path());
+        command
+    }
+
+    fn with_plugins(&self, args: &[&str]) -> Command {
+        let mut command = self.call(args);
+        command.arg("--no-user-plugins").arg("--plugins-dir").arg(self.plugins.path());
+        command
+    }
+
+    /// Whether a backend is listed as ready, or why it was refused.
+    fn state(&self, name: &str, more: &[&str]) -> String {
+        let output = succeed(self.with_plugins(&["info", name, "--json"]).args(more));
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+        match listing["status"].as_str().unwrap() {
+            "described" => "ready".to_owned(),
+            _ => listing["refusal"]["reason"].as_str().unwrap_or("?").to_owned(),
+        }
+    }
+}
+
+#[test]
+fn only_trusted_files_load_when_the_user_says_so() {
+    let user = User::new();
+    assert_eq!(user.state("healthy", &[]), "ready");
+    assert_eq!(user.state("healthy", &["--only-trusted"]), "untrusted");
+    succeed(&mut user.with_plugins(&["trust", "healthy"]));
+    assert_eq!(user.state("healthy", &["--only-trusted"]), "ready");
+    assert_eq!(user.state("example_c", &["--only-trusted"]), "untrusted");
+    succeed(&mut user.call(&["untrust", "healthy"]));
+    assert_eq!(user.state("healthy", &["--only-trusted"]), "untrusted");
+}
+
+#[test]
+fn a_pinned_name_is_loaded_from_that_content_or_not_at_all() {
+    let user = User::new();
+    succeed(&mut user.with_plugins(&["pin", "healthy"]));
+    assert_eq!(user.state("healthy", &[]), "ready");
+    std::fs::copy(bench_tests::library("hostile"), user.plugins.path().join("libbackend_healthy.so"))
+        .unwrap();
+    assert_eq!(user.state("healthy", &[]), "untrusted");
+    let mut run = bench(&["run", "--backend", "healthy", "--no-user-plugins", "--plugins-dir"]);
+    let output = run.arg(user.plugins.path()).env("BENCH_DATA_DIR", user.data.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(8), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("is not the file that was pinned") && said.contains("bench backends pin healthy"),
+        "{said}"
+    );
+}
+
+#[test]
+fn with_a_damaged_list_nothing_is_loaded() {
+    let user = User::new();
+    std::fs::write(user.data.path().join("trust.json"), "{").unwrap();
+    let output = user.with_plugins(&["list"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(8));
+    assert!(stderr(&output).contains("mend or remove"), "{}", stderr(&output));
+}

@@ -1,0 +1,383 @@
+//! `bench backends check`: passes on what is right, and fails what is wrong for the right reason.
+
+use std::path::Path;
+use std::process::Command;
+
+use bench_tests::{bench, eventually, folder, mark, marked, staged, stderr, stdout};
+use serde_json::Value;
+
+/// Runs `check` on a file, and returns its exit code and report.
+fn check(plugin: &Path, wish: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
+    let data = std::env::var_os("BENCH_DATA_DIR").unwrap_or_default();
+    let output = command.args(more).env("HOSTILE", wish).env("BENCH_DATA_DIR", data).output().unwrap();
+    let report = serde_json::from_slice(&output.stdout);
+    (output.status.code(), report.unwrap_or_else(|_| panic!("{}{}", stdout(&output), stderr(&output))))
+}
+
+fn tests(report: &Value) -> &[Value] {
+    report["report"]["tests"].as_array().unwrap()
+}
+
+/// A plugin that is right: nothing is bad, and nothing warns but what depends on how busy the machine is.
+fn conforms(plugin: &Path, more: &[&str], warnings: &[&str]) {
+    let (code, report) = check(plugin, "", more);
+    let known = |name: &str| warnings.contains(&name) || TIMED.contains(&name);
+    let fine = |test: &&Value| match test["status"].as_str().unwrap() {
+        "success" | "skipped" => true,
+        "warning" => known(test["name"].as_str().unwrap()),
+        _ => false,
+    };
+    let wrong: Vec<_> = tests(&report).iter().filter(|test| !fine(test)).collect();
+    assert!(wrong.is_empty(), "{}: {wrong:#?}", plugin.display());
+    assert_eq!(code, Some(0), "{}", plugin.display());
+}
+
+const TIMED: [&str; 2] = ["availability-is-quick", "cancellation-is-prompt"];
+
+#[test]
+fn local_conforms() {
+    conforms(&staged().join("plugins/libbackend_local.so"), &[], &[]);
+}
+
+#[test]
+fn the_examples_conform() {
+    let names = ["example_c", "example_cpp", "example_rust"];
+    let folder = folder(&names.map(|name| (name, name)));
+    for name in names {
+        conforms(&folder.path().join(format!("libbackend_{name}.so")), &[], &[]);
+    }
+}
+
+/// What is wrong with `wish`, as one test of the suite finds it.
+struct Row(&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// Library, wish, test, status, and how the message begins or what it holds.
+const MATRIX: &[Row] = &[
+    // A Rust plugin: panics are contained by the SDK, everything else by the process.
+    Row("hostile", "load:segfault", "loads", "crashed", "crashed with SIGSEGV in `load`"),
+    Row(
+        "hostile",
+        "load:exit0",
+        "loads",
+        "crashed",
+        "ended its process in `load` (exit code 0) without an answer",
+    ),
+    Row("hostile", "load:hang", "loads", "timed_out", "did not finish `load` within 2 s"),
+    Row("hostile", "create:panic", "loads", "failed", "panicked in `create`: hostile on purpose"),
+    Row("hostile", "create:abort", "loads", "crashed", "crashed with SIGABRT in `create`"),
+    Row("hostile", "create:hang", "loads", "timed_out", "did not finish `create` within 2 s"),
+    Row(
+        "hostile",
+        "is_available:abort",
+        "availability-is-quick",
+        "crashed",
+        "crashed with SIGABRT in `is_available`",
+    ),
+    Row(
+        "hostile",
+        "is_available:overflow",
+        "availability-is-quick",
+        "crashed",
+        "crashed with SIGABRT in `is_available`",
+    ),
+    Row(
+        "hostile",
+        "is_available:hang",
+        "availability-is-quick",
+        "timed_out",
+        "did not finish `is_available` within 2 s",
+    ),
+    Row("hostile", "is_available:children", "availability-starts-nothing", "failed", "processes"),
+    Row(
+        "hostile",
+        "is_available:outlive",
+        "availability-is-quick",
+        "failed",
+        "it left processes running: sleep",
+    ),
+    Row(
+        "hostile",
+        "is_available:closefds",
+        "availability-is-quick",
+        "crashed",
+        "it closed the descriptor on which its answer was due",
+    ),
+    Row(
+        "hostile",
+        "is_available:garbage",
+        "availability-is-quick",
+        "crashed",
+        "it sent a line that is not a message",
+    ),
+    Row("hostile", "is_available:sigterm", "availability-is-quick", "crashed", "crashed with SIGTERM"),
+    Row("hostile", "extension:notjson", "requirements-are-readable", "failed", "is not of that form: EOF"),
+    Row("hostile", "extension:panic", "loads", "success", ""),
+    Row("hostile", "run:panic", "every-item-once", "failed", "panicked in `run`: hostile on purpose"),
+    Row("hostile", "run:segfault", "every-item-once", "crashed", "crashed with SIGSEGV in `run`"),
+    Row("hostile", "run:overflow", "every-item-once", "crashed", "crashed with SIGABRT in `run`"),
+    Row("hostile", "run:exit0", "every-item-once", "crashed", "ended its process in `run` (exit code 0)"),
+    Row("hostile", "run:hang", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
+    Row("hostile", "run:spin", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
+    Row(
+        "hostile",
+        "run:memory",
+        "every-item-once",
+        "crashed",
+        "ran out of memory in `run` under a limit of 256 MiB",
+    ),
+    Row(
+        "hostile",
+        "run:nothing",
+        "every-item-once",
+        "failed",
+        "of 200 queries, 200 queries were never read from the source",
+    ),
+    Row("hostile", "run:flood", "prints-nothing", "warning", "it printed"),
+    Row("hostile", "drop:hang", "loads", "timed_out", "its destructors did not end"),
+    Row("hostile", "drop:segfault", "loads", "crashed", "its process ended badly after the answer: SIGSEGV"),
+    // A C plugin: nothing is contained but by the process.
+    Row("hostile_c", "load:abort", "loads", "crashed", "crashed with SIGABRT in `load`"),
+    Row("hostile_c", "load:sigkill", "loads", "crashed", "crashed with SIGKILL in `load`"),
+    Row("hostile_c", "create:refuse", "loads", "failed", "no licence found"),
+    Row("hostile_c", "create:exit0", "loads", "crashed", "ended its process in `create` (exit code 0)"),
+    Row("hostile_c", "is_available:invalid_utf8", "availability-explains-itself", "success", ""),
+    Row(
+        "hostile_c",
+        "is_available:hang",
+        "availability-is-quick",
+        "timed_out",
+        "did not finish `is_available`",
+    ),
+    Row("hostile_c", "is_available:handlers", "availability-is-quick", "success", ""),
+    Row("hostile_c", "extension:invalid_utf8", "requirements-are-readable", "failed", "is not of that form"),
+    Row("hostile_c", "run:invalid_utf8", "every-item-once", "failed", "broken \u{fffd} text"),
+    Row("hostile_c", "run:status", "every-item-once", "failed", "it returned the status 4711 and no message"),
+    Row("hostile_c", "run:count", "counts-are-true", "failed", "it counted 7 results where the sink got 77"),
+    Row(
+        "hostile_c",
+        "run:drop",
+        "every-item-once",
+        "failed",
+        "of 200 queries, 1 queries were never answered",
+    ),
+    Row("hostile_c", "run:duplicate", "every-item-once", "failed", "answers were duplicates"),
+    Row(
+        "hostile_c",
+        "run:invent",
+        "every-item-once",
+        "failed",
+        "answers were to queries that were never asked",
+    ),
+    Row(
+        "hostile_c",
+        "run:digest",
+        "answers-are-right",
+        "failed",
+        "the answers differ from those of the reference engine, first at",
+    ),
+    Row("hostile_c", "run:garbage", "every-item-once", "failed", "malformed batch at byte 0"),
+    Row(
+        "hostile_c",
+        "run:nan_metric",
+        "account-is-readable",
+        "failed",
+        "states the metric `speed` as NaN, which is not JSON",
+    ),
+    Row(
+        "hostile_c",
+        "run:infinite_metric",
+        "account-is-readable",
+        "failed",
+        "states the metric `speed` as Infinity",
+    ),
+    Row(
+        "hostile_c",
+        "run:huge_metric",
+        "account-is-readable",
+        "failed",
+        "has 104857605 bytes of metrics, more than 1048576",
+    ),
+    Row(
+        "hostile_c",
+        "run:infinite_time",
+        "account-is-readable",
+        "failed",
+        "states elapsed_seconds = inf, which is not a time",
+    ),
+    Row("hostile_c", "run:forgotten_thread", "one-item", "success", ""),
+    Row("hostile_c", "drop:abort", "loads", "crashed", "its process ended badly after the answer: SIGABRT"),
+    Row("hostile_c", "table:null", "loads", "failed", "bench_backend_entry_v1 returned no table"),
+    Row("hostile_c", "table:magic", "loads", "failed", "and not with BENCH_BACKEND_MAGIC"),
+    Row("hostile_c", "table:abi", "loads", "failed", "it speaks C ABI 2, this host 1"),
+    Row("hostile_c", "table:bits", "loads", "failed", "its pointers have 32 bits, this host's 64"),
+    Row("hostile_c", "table:short", "loads", "failed", "its table has"),
+    Row(
+        "hostile_c",
+        "table:older",
+        "loads",
+        "failed",
+        "it is built against plugin API 0.0.9, this host speaks",
+    ),
+    Row(
+        "hostile_c",
+        "table:newer",
+        "loads",
+        "failed",
+        "it is built against plugin API 0.2.0, this host speaks",
+    ),
+    Row("hostile_c", "table:no_run", "loads", "failed", "its table lacks `run`"),
+    Row("hostile_c", "table:no_name", "loads", "failed", "its table lacks `name`"),
+    Row("hostile_c", "table:invalid_utf8", "loads", "failed", "`name` in its table is not UTF-8"),
+    Row("hostile_c", "table:control", "loads", "failed", "it calls itself `../\\u{1b}[2Jevil`"),
+    // A C++ plugin that lets exceptions out.
+    Row("hostile_cpp", "create:throw", "loads", "crashed", "crashed with SIGABRT in `create`"),
+    Row(
+        "hostile_cpp",
+        "is_available:throw",
+        "availability-is-quick",
+        "crashed",
+        "crashed with SIGABRT in `is_available`",
+    ),
+    Row("hostile_cpp", "run:throw", "every-item-once", "crashed", "crashed with SIGABRT in `run`"),
+    // An ABI laid out differently.
+    Row(
+        "stranger",
+        "",
+        "loads",
+        "failed",
+        "its types are laid out differently: mismatched type, expected RResult",
+    ),
+];
+
+#[test]
+fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody() {
+    let wrongs: Vec<String> = MATRIX.iter().filter_map(|row| wrong(row).err()).collect();
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
+}
+
+/// What is not as the row says.
+fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> {
+    let folder = folder(&[("healthy", "healthy"), (library, library)]);
+    let mark = mark();
+    let plugin = folder.path().join(format!("libbackend_{library}.so"));
+    let only = format!("^{test}$");
+    let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
+    // What hangs is given up soon; what does not gets time, because the machine may be busy.
+    let timeout = if *status == "timed_out" { "2" } else { "20" };
+    command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
+    let output = command.env("HOSTILE", wish).env("MARK", &mark).output().unwrap();
+    let report = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| stderr(&output))?;
+    let found = &tests(&report)[0];
+    let said = found["message"].as_str().unwrap();
+    let bad = ["failed", "crashed", "timed_out"].contains(status);
+    let fine = found["status"] == *status
+        && said.contains(message)
+        && !said.contains(['\n', '\u{1b}'])
+        && output.status.code() == Some(if bad { 14 } else { 0 });
+    eventually("nothing is left", || marked(&mark).is_empty());
+    others_still_work(folder.path(), library, wish);
+    if fine { Ok(()) } else { Err(format!("{library} {wish}: wanted {status} `{message}`, got {found}")) }
+}
+
+/// Beside a hostile plugin every other one is still listed as ready.
+fn others_still_work(folder: &Path, hostile: &str, wish: &str) {
+    let plugins = folder.to_str().unwrap();
+    let list =
+        ["backends", "list", "--json", "--no-user-plugins", "--timeout", "3", "--plugins-dir", plugins];
+    let output = bench(&list).env("HOSTILE", wish).output().unwrap();
+    assert!(output.status.success(), "{hostile} {wish}: {}", stderr(&output));
+    let listings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let healthy = listings.as_array().unwrap().iter().find(|listing| listing["name"] == "healthy").unwrap();
+    assert_eq!(healthy["description"]["availability"]["available"], true, "{hostile} {wish}");
+}
+
+#[test]
+fn a_file_that_is_no_plugin_fails_the_tests_of_the_file_and_the_rest_is_skipped() {
+    let folder = folder(&[]);
+    let plugin = folder.path().join("libbackend_text.so");
+    std::fs::write(&plugin, [b'x'; 100]).unwrap();
+    let (code, report) = check(&plugin, "", &[]);
+    assert_eq!(code, Some(14));
+    let by_name = |name: &str| tests(&report).iter().find(|test| test["name"] == name).unwrap().clone();
+    assert_eq!(by_name("image-fits")["status"], "failed");
+    assert_eq!(by_name("loads")["status"], "skipped");
+    let not_run = tests(&report).iter().filter(|test| test["status"] == "skipped").count();
+    assert!(not_run > 30, "{not_run}");
+}
+
+#[test]
+fn a_backend_that_is_not_available_is_not_called_conformant() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let plugin = folder.path().join("libbackend_hostile.so");
+    let (code, report) = check(&plugin, "", &["--only", "every-item|loads"]);
+    assert_eq!(code, Some(4));
+    let skipped = tests(&report).iter().find(|test| test["status"] == "skipped").unwrap();
+    assert_eq!(skipped["message"], "not available: it is hostile; rm libbackend_hostile.so");
+}
+
+#[test]
+fn what_was_compiled_against_the_first_v1_still_loads_and_finds_every_method() {
+    let folder = folder(&[("old_api", "old_api")]);
+    let plugin = folder.path().join("libbackend_old_api.so");
+    let (code, report) = check(&plugin, "", &["--only", "loads|name|version|availab|extension|zero-items"]);
+    assert_eq!(code, Some(14), "it counts one result where there is none, so zero-items fails");
+    for test in tests(&report) {
+        let expected = if test["name"] == "zero-items" { "failed" } else { "success" };
+        let fine = test["status"] == expected || TIMED.contains(&test["name"].as_str().unwrap());
+        assert!(fine, "{test:#}");
+    }
+    let zero = tests(&report).iter().find(|test| test["name"] == "zero-items").unwrap();
+    assert_eq!(zero["message"], "failed in `run`: it counted 1 results where the sink got 0");
+}
+
+#[test]
+fn the_tests_are_listed_with_what_each_is_for() {
+    let output = bench_tests::succeed(&mut bench(&["backends", "check", "--list"]));
+    let text = stdout(&output);
+    assert!(text.contains("every-item-once\n    Each query is read, and answered exactly once"));
+    let none = bench(&["backends", "check", "--list", "--only", "no such test"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(2));
+}
+
+#[test]
+fn in_process_the_same_tests_pass() {
+    let plugin = staged().join("plugins/libbackend_local.so");
+    conforms(&plugin, &["--in-process", "--only", "loads|every-item-once|one-item"], &[]);
+}
+
+#[test]
+fn a_seed_repeats_the_random_tests() {
+    let plugin = staged().join("plugins/libbackend_local.so");
+    let (_, report) = check(&plugin, "", &["--only", "random", "--seed", "7"]);
+    assert_eq!(report["report"]["seed"], 7);
+}
+
+/// Checks a real runtime, if it is installed.
+fn real(name: &str, more: &[&str]) {
+    let plugin = staged().join(format!("plugins/libbackend_{name}.so"));
+    let mut ready = Command::new(bench_tests::bench_path());
+    ready.args(["run", "--dry-run", "--no-user-plugins", "--backend", name]);
+    if !ready.output().unwrap().status.success() {
+        assert!(std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_none(), "{name} is not installed");
+        eprintln!("skipped: {name} is not installed");
+        return;
+    }
+    conforms(&plugin, more, &[]);
+}
+
+#[test]
+fn sage_conforms() {
+    real("sage", &["--timeout", "90"]);
+}
+
+/// Ray takes seconds to start: every test that does not start it, and of the others one for each thing
+/// that only a distributed runtime can get wrong. `bench backends check ray` runs them all.
+#[test]
+fn ray_conforms() {
+    let without_a_run =
+        "file|image|entry|stack|paths|exports|loads|name|version|twice|extension|requirements|availab";
+    let with_a_run =
+        "in-parallel|stage|backpressure|zero-items|huge|non-ascii|failed-|cancellation|draining|temp-dir";
+    real("ray", &["--timeout", "120", "--only", &format!("{without_a_run}|{with_a_run}")]);
+}

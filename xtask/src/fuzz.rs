@@ -1,0 +1,85 @@
+//! `cargo xtask fuzz` and `cargo xtask miri`: what needs a nightly compiler.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::Done;
+use crate::cargo::{root, run, target};
+
+/// Flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long each target runs.
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Only this one: a file of fuzz/fuzz_targets.
+    #[arg(long)]
+    target: Option<String>,
+}
+
+/// Runs every fuzz target for a while, from the seeds in fuzz/seeds and what earlier runs found.
+///
+/// # Errors
+/// When a tool is missing, or an input was found that breaks a target; it is then in fuzz/artifacts.
+pub fn fuzz(args: &Args) -> Done {
+    needs(&["+nightly", "fuzz", "--version"], "rustup toolchain install nightly; cargo install cargo-fuzz")?;
+    for name in targets()? {
+        if args.target.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        let corpus = target().join("fuzz-corpus").join(&name);
+        fs::create_dir_all(&corpus).map_err(|cause| format!("{}: {cause}", corpus.display()))?;
+        let seeds = root().join("fuzz/seeds").join(&name);
+        let mut command = nightly();
+        command.args(["fuzz", "run", "--fuzz-dir", "fuzz", "--target-dir"]).arg(target().join("fuzz"));
+        command.arg(&name).args([&corpus, &seeds]).arg("--");
+        command.arg(format!("-max_total_time={}", args.seconds)).arg("-print_final_stats=1");
+        run(command.args(["-max_len=8192", "-rss_limit_mb=4096", "-timeout=10"]))?;
+    }
+    Ok(())
+}
+
+/// Runs plugin-api's own tests, unsafe code and all, under Miri.
+///
+/// # Errors
+/// When Miri is missing or finds something.
+pub fn miri() -> Done {
+    needs(&["+nightly", "miri", "--version"], "rustup +nightly component add miri rust-src")?;
+    let mut command = nightly();
+    // abi_stable reads static layouts through pointers that Stacked Borrows refuses; Tree Borrows is the
+    // model that replaces it. Files are needed by nothing but the golden layout, which is compiled in.
+    command.env("MIRIFLAGS", "-Zmiri-tree-borrows -Zmiri-disable-isolation -Zmiri-ignore-leaks");
+    run(command
+        .args(["miri", "test", "--package", "bench-plugin-api", "--lib", "--target-dir"])
+        .arg(target().join("miri")))
+}
+
+/// The nightly cargo. `cargo xtask` runs under another toolchain, whose variables would win.
+fn nightly() -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("+nightly").current_dir(root());
+    for variable in ["RUSTUP_TOOLCHAIN", "CARGO", "RUSTC", "RUSTDOC"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn needs(args: &[&str], install: &str) -> Done {
+    let mut command = nightly();
+    // The first argument is nightly's own.
+    command.args(&args[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(format!("`cargo {}` does not work; {install}", args.join(" "))),
+    }
+}
+
+/// Names of the targets, from the files there are.
+fn targets() -> Result<Vec<String>, String> {
+    let folder = root().join("fuzz/fuzz_targets");
+    let entries = fs::read_dir(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.path().file_stem()?.to_str().map(str::to_owned));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    Ok(names)
+}
