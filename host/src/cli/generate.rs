@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 
 use super::{Exit, Stopped};
-use crate::results::schema::{manifest_schema, record_schema};
+use crate::results::schema::{manifest_schema, record_schema, schema_of};
+use crate::run::capacity::Report;
 
 /// Artefacts that have a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -14,6 +15,8 @@ pub enum SchemaOf {
     Record,
     /// repro_manifest.json.
     Manifest,
+    /// capacity.json.
+    Capacity,
 }
 
 fn output(error: io::Error) -> Stopped {
@@ -24,6 +27,7 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
     let schema = match of {
         SchemaOf::Record => record_schema(),
         SchemaOf::Manifest => manifest_schema(),
+        SchemaOf::Capacity => schema_of::<Report>(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|cause| output(cause.into()))?;
     writeln!(io::stdout(), "{text}").map_err(output)?;

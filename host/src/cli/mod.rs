@@ -1,6 +1,7 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
 mod backends;
+mod capacity;
 mod compare;
 mod exit;
 mod generate;
@@ -8,6 +9,7 @@ mod pair;
 mod plan;
 mod run;
 mod screen;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Run several backends on the same work, in turns, and compare them.
     Pair(Box<pair::PairArgs>),
+    /// Find the highest rate that a backend sustains within a latency goal.
+    Capacity(Box<capacity::CapacityArgs>),
     /// Compare results and write a report.
     Compare(compare::CompareArgs),
     /// Say whether two results are comparable and equal.
@@ -49,6 +53,9 @@ enum Command {
     /// List, inspect and install backends.
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
+    /// List the workloads and draw their graphs.
+    #[command(subcommand)]
+    Workloads(workloads::WorkloadsCommand),
     /// Print JSON Schemas of the artefacts.
     Schema {
         /// Which one.
@@ -95,10 +102,12 @@ pub fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Pair(args)) => pair::pair(&args),
+        Some(Command::Capacity(args)) => capacity::capacity(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
         Some(Command::Gate(args)) => compare::gate(&args),
         Some(Command::Backends(command)) => backends::backends(&command),
+        Some(Command::Workloads(command)) => workloads::workloads(&command),
         Some(Command::Schema { of }) => generate::schema(of),
         Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
         Some(Command::Man) => generate::man(command()),

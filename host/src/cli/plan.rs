@@ -49,7 +49,8 @@ pub struct RunArgs {
     /// Backend to run on; see `bench backends list` [default: sage]
     #[arg(short, long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// Workload: wl4 (a distributed RAG pipeline) or null (the same graph without the work) [default: wl4]
+    /// Workload: wl1 to wl4 (RAG pipelines, each harder to run than the one before) or null (wl4 without the
+    /// work); see `bench workloads list` [default: wl4]
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Number of queries, warm-up included [default: 100; with --quick 20; with --corpus all its queries]
@@ -321,11 +322,17 @@ impl RunArgs {
         Ok(plan)
     }
 
-    fn load_model(&self, params: &Params) -> Result<Load, Stopped> {
-        let arrivals = match self.arrivals {
+    /// Gaps between the arrivals of an open load.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        match self.arrivals {
             Some(ArrivalKind::Poisson) => Arrivals::Poisson,
             _ => Arrivals::Fixed,
-        };
+        }
+    }
+
+    fn load_model(&self, params: &Params) -> Result<Load, Stopped> {
+        let arrivals = self.arrivals();
         match (self.load, self.rate) {
             (None | Some(LoadModel::Closed), None) => Ok(Load::Closed),
             (Some(LoadModel::Closed), Some(_)) => {

@@ -6,6 +6,7 @@
 //! several backends in turns.
 
 pub mod canonical_json;
+pub mod capacity;
 pub mod emitter;
 pub mod guest;
 pub mod input_plan;
@@ -15,6 +16,7 @@ pub mod monitor;
 pub mod operation;
 pub mod pair;
 pub mod plan;
+pub mod series;
 pub mod sink;
 pub mod supervise;
 pub mod validity;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use abi_stable::std_types::RVec;
 use bench_plugin_api::v1;
 use bench_workloads::instance::monotonic_ns;
-use bench_workloads::schedule::{DOC_SOURCE, prefill};
+use bench_workloads::schedule::prefill;
 use bench_workloads::workload::{Scores, Workload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::emitter::{Emitted, Emitter};
+use super::emitter::{Emitted, Emitter, Generator};
 use super::guest::{Guest, RunEvent, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
@@ -89,6 +89,8 @@ pub struct Measured {
     pub between_seconds: f64,
     pub late: u64,
     pub worst_lateness_seconds: f64,
+    /// How well an open load kept to its schedule.
+    pub generator: Option<Generator>,
     pub reasons: Vec<String>,
     pub scores: Option<Scores>,
     /// The stream was cut short by the user.
@@ -211,7 +213,7 @@ fn measure(
         timed_completed: sunk.timed_completed,
         duplicates: sunk.duplicates,
         unexpected: sunk.unexpected,
-        join_empty: sunk.join_empty,
+        join_empty: if guest.workload.graph().node("join").is_some() { sunk.join_empty } else { 0 },
         throughput: throughput(&emitted, &sunk),
         latency_p50: sunk.response.quantile(0.50),
         latency_p95: sunk.response.quantile(0.95),
@@ -224,6 +226,7 @@ fn measure(
         operator_seconds: sunk.busy_ns as f64 / 1e9,
         between_seconds: sunk.between_ns as f64 / 1e9,
         late: emitted.late,
+        generator: guest.emitter.generator(),
         worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
         reasons: sunk.reasons,
         scores: sunk.scores,
@@ -264,7 +267,7 @@ fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, O
         .operators()
         .map(|node| {
             let mut usage = sunk.operators[node.id as usize];
-            if graph.inputs(node.id).all(|edge| edge.from == u32::from(DOC_SOURCE)) {
+            if graph.inputs(node.id).all(|edge| graph.nodes[edge.from as usize].name == "doc_source") {
                 usage.records = documents;
             }
             (node.name.clone(), usage)
@@ -285,13 +288,14 @@ impl Reporting {
         let thread = std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 std::thread::park_timeout(Duration::from_millis(100));
-                let (finished, failed) = guest.sink.progress();
+                let (finished, failed, response_ns) = guest.sink.progress();
                 let in_flight = guest.ledger.in_flight() as u64;
                 guest.channel.event(RunEvent::Progress {
                     emitted: finished + in_flight,
                     finished,
                     failed,
                     in_flight,
+                    response_ns,
                 });
                 if guest.channel.is_draining() {
                     guest.ledger.drain();

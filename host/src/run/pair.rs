@@ -196,7 +196,7 @@ impl Tree {
         for folder in [self.backends(), self.logs()] {
             fs::create_dir_all(&folder).map_err(results::Error::io("create", &folder))?;
         }
-        write_json(&self.plan_file(), plan)
+        atomic::write_json(&self.plan_file(), plan)
     }
 
     /// The plan that was kept.
@@ -301,7 +301,7 @@ impl Tree {
             "config": plan.config(),
             "paths": paths,
         });
-        write_json(&self.manifest(), &manifest)?;
+        atomic::write_json(&self.manifest(), &manifest)?;
         remove(&self.failure_report())?;
         Ok(manifest)
     }
@@ -324,7 +324,7 @@ impl Tree {
             "logs_dir": self.logs(),
         });
         remove(&self.manifest())?;
-        write_json(&self.failure_report(), &report)?;
+        atomic::write_json(&self.failure_report(), &report)?;
         Ok(report)
     }
 }
@@ -336,15 +336,6 @@ fn remove(path: &Path) -> results::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> results::Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    atomic::write_with(path, |file| {
-        file.write_all(text.as_bytes()).map_err(results::Error::io("write", path))
-    })?;
-    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
