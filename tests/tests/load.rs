@@ -18,9 +18,11 @@ fn above(latencies: &LatencyHistogram, limit: Duration) -> u64 {
 #[test]
 fn a_stall_shows_in_the_latency_of_everyone_who_waited() {
     let (output, plugins) = (TempDir::new().unwrap(), folder(&[("healthy", "healthy")]));
-    let more = ["--load", "open", "--rate", "100", "--num-tasks", "300", "--workload", "null"];
-    let plugin = ["--plugins-dir", plugins.path().to_str().unwrap(), "--backend-option", "stall_ms=1000"];
-    succeed(&mut small_run("healthy", output.path(), &[&more[..], &plugin].concat()));
+    let [dir, plugins] = [output.path(), plugins.path()].map(|path| path.to_str().unwrap());
+    let load = ["run", "--load", "open", "--rate", "100", "--num-tasks", "300", "--workload", "null"];
+    let plugin = ["--backend", "healthy", "--plugins-dir", plugins, "--backend-option", "stall_ms=1000"];
+    let rest = ["--no-user-plugins", "--output-dir", dir];
+    succeed(&mut bench(&[&load[..], &plugin, &rest].concat()));
     let record = records(output.path()).remove(0);
     let file = output.path().join(record["extra"]["latency_histogram"].as_str().unwrap());
     let intervals = histogram::load(&file).unwrap();
@@ -68,13 +70,30 @@ fn capacity_is_searched_kept_and_explained() {
     let output = TempDir::new().unwrap();
     let dir = output.path().to_str().unwrap();
     let mut args = vec!["capacity", "--slo", "p90=30s", "--trial", "1", "--precision", "0.4"];
-    args.extend(["--backend", "local", "--workload", "wl1", "--quick", "--no-user-plugins", "--output-dir", dir]);
+    args.extend([
+        "--backend",
+        "local",
+        "--workload",
+        "wl1",
+        "--quick",
+        "--no-user-plugins",
+        "--output-dir",
+        dir,
+    ]);
     let said = succeed(&mut bench(&args));
-    assert!(stdout(&said).contains("capacity of local") && stdout(&said).contains("stopped: "), "{}", stdout(&said));
-    let report: Value = serde_json::from_slice(&fs::read(output.path().join("capacity.json")).unwrap()).unwrap();
+    assert!(
+        stdout(&said).contains("capacity of local") && stdout(&said).contains("stopped: "),
+        "{}",
+        stdout(&said)
+    );
+    let report: Value =
+        serde_json::from_slice(&fs::read(output.path().join("capacity.json")).unwrap()).unwrap();
     let steps = report["steps"].as_array().unwrap();
     assert_eq!(steps.last().unwrap()["phase"], "confirm");
-    assert!(report["capacity"].as_f64().unwrap() > 0.0 && report["closed_loop_throughput"].as_f64().unwrap() > 0.0);
+    assert!(
+        report["capacity"].as_f64().unwrap() > 0.0
+            && report["closed_loop_throughput"].as_f64().unwrap() > 0.0
+    );
     // Each trial is a record of its own, the two closed ones included.
     let records = records(output.path());
     assert_eq!(records.len(), steps.len() + 2);

@@ -9,6 +9,7 @@ mod pair;
 mod plan;
 mod run;
 mod screen;
+mod sweep;
 mod workloads;
 
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ enum Command {
     Pair(Box<pair::PairArgs>),
     /// Find the highest rate that a backend sustains within a latency goal.
     Capacity(Box<capacity::CapacityArgs>),
+    /// Run at several parallelisms, nodes and rates; speed-up, efficiency and curves.
+    Sweep(Box<sweep::SweepArgs>),
     /// Compare results and write a report.
     Compare(compare::CompareArgs),
     /// Say whether two results are comparable and equal.
@@ -83,11 +86,12 @@ pub struct PluginArgs {
     pub no_user_plugins: bool,
 }
 
-/// The command line, without the flags of `run` that `pair` has others for.
+/// The command line, without the flags of `run` that `pair` and `sweep` have others for.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("pair", |pair| {
-        pair.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
-    })
+    let without = |command: clap::Command| {
+        command.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
+    };
+    Cli::command().mut_subcommand("pair", without).mut_subcommand("sweep", without)
 }
 
 /// Parses, runs, prints, and says how it went.
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Pair(args)) => pair::pair(&args),
         Some(Command::Capacity(args)) => capacity::capacity(&args),
+        Some(Command::Sweep(args)) => sweep::sweep(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
         Some(Command::Gate(args)) => compare::gate(&args),

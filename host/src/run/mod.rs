@@ -19,4 +19,5 @@ pub mod plan;
 pub mod series;
 pub mod sink;
 pub mod supervise;
+pub mod sweep;
 pub mod validity;

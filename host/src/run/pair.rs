@@ -192,7 +192,7 @@ impl Tree {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn begin(&self, plan: &PairPlan) -> results::Result<()> {
+    pub fn begin(&self, plan: &impl Serialize) -> results::Result<()> {
         for folder in [self.backends(), self.logs()] {
             fs::create_dir_all(&folder).map_err(results::Error::io("create", &folder))?;
         }
@@ -203,7 +203,7 @@ impl Tree {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn plan(&self) -> results::Result<PairPlan> {
+    pub fn plan<P: DeserializeOwned>(&self) -> results::Result<P> {
         read_json(&self.plan_file())
     }
 
@@ -218,13 +218,16 @@ impl Tree {
     /// Whether a step's record is there. One that was cut short does not count.
     #[must_use]
     pub fn is_finished(&self, step: &Step) -> bool {
-        let text = fs::read(self.backend(&step.backend).join(jsonl::FILE_NAME)).unwrap_or_default();
         let expected = step.extra();
-        let is_it = |record: Value| {
-            let extra = &record["extra"];
-            let same = ["pair_index", "arm"].iter().all(|key| extra.get(key) == expected.get(*key));
-            same && extra["partial"] != true
-        };
+        self.has_record(&step.backend, |extra| {
+            ["pair_index", "arm"].iter().all(|key| extra.get(key) == expected.get(*key))
+        })
+    }
+
+    /// Whether a backend has a whole record whose `extra` is as wanted.
+    pub fn has_record(&self, backend: &str, wanted: impl Fn(&Value) -> bool) -> bool {
+        let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
+        let is_it = |record: Value| wanted(&record["extra"]) && record["extra"]["partial"] != true;
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).any(is_it)
     }
 
@@ -388,7 +391,10 @@ mod tests {
         let (tree, pair) = (Tree::new(dir.path(), "r", "0123456789abcdef"), pair(&["sage"], true, 1));
         tree.begin(&pair).unwrap();
         let found = Tree::find(dir.path(), "r").unwrap().unwrap();
-        assert_eq!(found.plan().unwrap().plan.config_hash().unwrap(), pair.plan.config_hash().unwrap());
+        assert_eq!(
+            found.plan::<PairPlan>().unwrap().plan.config_hash().unwrap(),
+            pair.plan.config_hash().unwrap()
+        );
         fs::create_dir_all(tree.backend("sage")).unwrap();
         let lines = concat!(
             "{\"extra\":{\"pair_index\":0,\"arm\":\"a\",\"partial\":true}}\n",
