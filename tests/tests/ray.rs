@@ -78,6 +78,14 @@ fn the_answers_are_those_of_local() {
 }
 
 #[test]
+fn the_simpler_workloads_too() {
+    let Some(_alone) = ray() else { return };
+    for workload in ["wl1", "wl2", "wl3"] {
+        agrees_with_local(&["--workload", workload, "--parallelism", "2", "--parity-batch-size", "4"]);
+    }
+}
+
+#[test]
 fn other_ways_to_use_ray_give_the_same_answers_and_are_labelled() {
     let Some(_alone) = ray() else { return };
     let local = record("local", &[]);

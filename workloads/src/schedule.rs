@@ -42,6 +42,8 @@ pub struct Event {
 pub struct ScheduleConfig {
     pub seed: u64,
     pub queries: u32,
+    /// Whether there is a stream of documents beside the queries.
+    pub documents: bool,
     pub params: Params,
     /// Real text; synthetic without.
     pub corpus: Option<Arc<Corpus>>,
@@ -51,6 +53,7 @@ pub struct ScheduleConfig {
 pub struct Schedule {
     texts: Texts,
     order: Vec<u32>,
+    documents: bool,
     query_qps: f64,
     doc_qps: f64,
     prefill: u64,
@@ -78,10 +81,11 @@ impl Schedule {
     /// The schedule for `config`.
     #[must_use]
     pub fn new(config: ScheduleConfig) -> Self {
-        let ScheduleConfig { seed, queries, params, corpus } = config;
+        let ScheduleConfig { seed, queries, documents, params, corpus } = config;
         let prefill = prefill(&params);
         Self {
             order: deterministic_shuffle_v1(queries, seed),
+            documents,
             query_qps: params.query_qps,
             doc_qps: params.doc_qps,
             prefill,
@@ -130,7 +134,7 @@ impl Schedule {
         let position = self.next_position;
         self.next_position += 1;
         let mut query = self.texts.query(self.order[position as usize]);
-        query.docs_before = self.docs_before(event_time_ns);
+        query.docs_before = if self.documents { self.docs_before(event_time_ns) } else { 0 };
         let header = self.in_query_sequence(Kind::Data, xxh3_64(query.id.as_bytes()), event_time_ns);
         let body = postcard::to_stdvec(&query).expect("a query is plain data");
         Event { header, body, position: Some(position) }
@@ -154,7 +158,7 @@ impl Iterator for Schedule {
         let query_ns = self.query_time_ns(self.next_position);
         let beat_ns = self.last_ns.map(|last| last + self.heartbeat_ns).filter(|beat| *beat < query_ns);
         let due_ns = beat_ns.unwrap_or(query_ns);
-        if doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= due_ns {
+        if self.documents && doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= due_ns {
             return Some(self.doc_event());
         }
         Some(match beat_ns {
@@ -229,7 +233,7 @@ mod tests {
     use super::*;
 
     fn schedule(queries: u32, seed: u64, params: Params) -> Vec<Event> {
-        Schedule::new(ScheduleConfig { seed, queries, params, corpus: None }).collect()
+        Schedule::new(ScheduleConfig { seed, queries, documents: true, params, corpus: None }).collect()
     }
 
     fn query(event: &Event) -> Query {

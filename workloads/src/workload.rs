@@ -22,7 +22,20 @@ use crate::wl4::params::Params;
 use crate::wl4::shared::{Recipe, Shared};
 
 /// Names of the workloads.
-pub const WORKLOADS: [&str; 2] = ["wl4", "null"];
+pub const WORKLOADS: [&str; 5] = ["wl4", "wl1", "wl2", "wl3", "null"];
+
+/// One line about a workload.
+#[must_use]
+pub fn summary(workload: &str) -> &'static str {
+    match workload {
+        "wl1" => "single-stream RAG: one line of operators, no state",
+        "wl2" => "multi-stage RAG: three searches at once and a three-way join",
+        "wl3" => "dual-stream RAG: a window join with a document stream, and two searches",
+        "wl4" => "distributed RAG: window join, graph memory, two searches, keyed and global batches",
+        "null" => "the graph of wl4 without the work: what the runtime itself costs",
+        _ => "",
+    }
+}
 
 /// Everything a process needs to open a workload; travels to worker processes as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,16 +84,15 @@ pub struct Workload {
 /// # Errors
 /// When there is no such workload.
 pub fn graph(workload: &str, params: &Params) -> Result<Graph, WorkloadError> {
-    let mut graph = wl4::graph(workload, params);
-    match workload {
-        "wl4" => {}
-        // Nothing holds back records that only pass through.
-        "null" => {
-            graph.min_in_flight = 1;
-            graph.nodes.iter_mut().for_each(|node| node.blocking = false);
-        }
-        other => return Err(WorkloadError::UnknownWorkload { name: other.to_owned() }),
+    let unknown = || WorkloadError::UnknownWorkload { name: workload.to_owned() };
+    if workload != "null" {
+        return wl4::graph(workload, params).ok_or_else(unknown);
     }
+    let mut graph = wl4::graph("wl4", params).ok_or_else(unknown)?;
+    graph.workload = workload.to_owned();
+    // Nothing holds back records that only pass through.
+    graph.min_in_flight = 1;
+    graph.nodes.iter_mut().for_each(|node| node.blocking = false);
     Ok(graph)
 }
 
@@ -154,7 +166,7 @@ impl Workload {
         let known = known.filter(|_| instance < of).ok_or_else(wrong)?;
         let judged = self.spec.corpus_digest.is_some();
         let operator: Box<dyn Operator> = match &self.shared {
-            Some(shared) => wl4::create(shared, &known.name, instance, judged).ok_or_else(wrong)?,
+            Some(shared) => wl4::create(shared, &self.graph, known, instance, judged).ok_or_else(wrong)?,
             None => match known.name.as_str() {
                 "join" => Box::new(null::PassQueries),
                 "merge" => Box::new(null::PassPairs::default()),
@@ -187,6 +199,7 @@ impl Workload {
         Schedule::new(ScheduleConfig {
             seed: self.spec.seed,
             queries: self.spec.num_tasks,
+            documents: self.graph.node("doc_source").is_some(),
             params: self.spec.params.clone(),
             corpus: self.corpus.clone(),
         })

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::{Exit, Stopped};
 use crate::results::schema;
+use crate::run::capacity::Report;
 
 /// Artefacts that have a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -18,6 +19,8 @@ pub enum SchemaOf {
     PairManifest,
     /// failure_report.json of a pair.
     FailureReport,
+    /// capacity.json.
+    Capacity,
 }
 
 fn output(error: io::Error) -> Stopped {
@@ -30,6 +33,7 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
         SchemaOf::Manifest => schema::manifest_schema(),
         SchemaOf::PairManifest => schema::pair_manifest_schema(),
         SchemaOf::FailureReport => schema::failure_report_schema(),
+        SchemaOf::Capacity => schema::schema_of::<Report>(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|cause| output(cause.into()))?;
     writeln!(io::stdout(), "{text}").map_err(output)?;

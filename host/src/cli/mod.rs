@@ -1,6 +1,7 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
 mod backends;
+mod capacity;
 mod check;
 mod compare;
 mod exit;
@@ -10,7 +11,9 @@ mod plan;
 mod run;
 mod scaffold;
 mod screen;
+mod sweep;
 mod trust;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +46,10 @@ enum Command {
     Run(Box<RunArgs>),
     /// Run several backends on the same work, in turns, and compare them.
     Pair(Box<pair::PairArgs>),
+    /// Find the highest rate that a backend sustains within a latency goal.
+    Capacity(Box<capacity::CapacityArgs>),
+    /// Run at several parallelisms, nodes and rates; speed-up, efficiency and curves.
+    Sweep(Box<sweep::SweepArgs>),
     /// Compare results and write a report.
     Compare(compare::CompareArgs),
     /// Say whether two results are comparable and equal.
@@ -52,6 +59,9 @@ enum Command {
     /// List, inspect and install backends.
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
+    /// List the workloads and draw their graphs.
+    #[command(subcommand)]
+    Workloads(workloads::WorkloadsCommand),
     /// Print JSON Schemas of the artefacts.
     Schema {
         /// Which one.
@@ -83,11 +93,12 @@ pub struct PluginArgs {
     pub only_trusted: bool,
 }
 
-/// The command line, without the flags of `run` that `pair` has others for.
+/// The command line, without the flags of `run` that `pair` and `sweep` have others for.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("pair", |pair| {
-        pair.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
-    })
+    let without = |command: clap::Command| {
+        command.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
+    };
+    Cli::command().mut_subcommand("pair", without).mut_subcommand("sweep", without)
 }
 
 /// Parses, runs, prints, and says how it went.
@@ -102,10 +113,13 @@ pub fn main() -> ExitCode {
         None => run::run(&cli.run),
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Pair(args)) => pair::pair(&args),
+        Some(Command::Capacity(args)) => capacity::capacity(&args),
+        Some(Command::Sweep(args)) => sweep::sweep(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
         Some(Command::Gate(args)) => compare::gate(&args),
         Some(Command::Backends(command)) => backends::backends(&command),
+        Some(Command::Workloads(command)) => workloads::workloads(&command),
         Some(Command::Schema { of }) => generate::schema(of),
         Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
         Some(Command::Man) => generate::man(command()),

@@ -152,7 +152,7 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
 }
 
 /// How this process was called, for a log.
-fn command_line() -> String {
+pub fn command_line() -> String {
     let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
     std::iter::once("bench".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
@@ -174,7 +174,7 @@ fn find(args: &PairArgs, id: &str) -> Result<(Tree, PairPlan), Stopped> {
         Stopped::new(Exit::Usage, text, "name the folder of the pair with --output-root")
     };
     let tree = Tree::find(&args.output_root, id)?.ok_or_else(missing)?;
-    let plan = tree.plan()?;
+    let plan: PairPlan = tree.plan()?;
     if plan.run_id != id || plan.plan.config_hash()? != plan.config_hash {
         let text = "plan.json does not match its own config_hash: it was changed, or another version of bench wrote it";
         return Err(Stopped::new(Exit::Usage, text, "start a new pair"));
@@ -236,7 +236,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
 }
 
 /// The first Ctrl-C lets a run end, because one that is cut short is worth nothing here; the second ends it.
-fn while_not_killed<T>(run: impl FnOnce(&Stop) -> T) -> T {
+pub fn while_not_killed<T>(run: impl FnOnce(&Stop) -> T) -> T {
     const PERIOD: Duration = Duration::from_millis(50);
     let (stop, over) = (Stop::new(), AtomicBool::new(false));
     std::thread::scope(|scope| {

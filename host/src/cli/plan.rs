@@ -2,12 +2,14 @@
 //! beating the one before.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bench_workloads::corpus::Corpus;
 use bench_workloads::wl4::params::{EmbedderKind, Params, preset_tasks};
 use bench_workloads::workload::WORKLOADS;
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped};
@@ -43,13 +45,54 @@ pub enum ArrivalKind {
     Poisson,
 }
 
+/// A number, or several separated by commas for `bench sweep`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written<T>")]
+pub struct OneOrMore<T>(pub Vec<T>);
+
+/// As it stands in a configuration file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> From<Written<T>> for OneOrMore<T> {
+    fn from(written: Written<T>) -> Self {
+        match written {
+            Written::One(value) => Self(vec![value]),
+            Written::More(values) => Self(values),
+        }
+    }
+}
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for OneOrMore<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let values = text.split(',').map(|part| part.trim().parse::<T>());
+        values.collect::<Result<_, _>>().map(Self).map_err(|cause| cause.to_string())
+    }
+}
+
+/// The only value of a flag.
+fn one<T: Copy>(flag: &str, values: Option<&OneOrMore<T>>) -> Result<Option<T>, Stopped> {
+    match values.map(|values| &values.0[..]) {
+        None => Ok(None),
+        Some([value]) => Ok(Some(*value)),
+        Some(_) => Err(Stopped::usage(format!("{flag} takes one value here; `bench sweep` takes several"))),
+    }
+}
+
 /// Flags of `bench run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Backend to run on; see `bench backends list` [default: sage]
     #[arg(short, long, value_name = "NAME")]
     pub backend: Option<String>,
-    /// Workload: wl4 (a distributed RAG pipeline) or null (the same graph without the work) [default: wl4]
+    /// Workload: wl1 to wl4 (RAG pipelines, each harder to run than the one before) or null (wl4 without the
+    /// work); see `bench workloads list` [default: wl4]
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Number of queries, warm-up included [default: 100; with --quick 20; with --corpus all its queries]
@@ -57,10 +100,10 @@ pub struct RunArgs {
     pub num_tasks: Option<u32>,
     /// Operator-level parallelism [default: 2]
     #[arg(long, value_name = "P")]
-    pub parallelism: Option<u32>,
+    pub parallelism: Option<OneOrMore<u32>>,
     /// Worker nodes [default: 1]
     #[arg(long, value_name = "N")]
-    pub nodes: Option<u32>,
+    pub nodes: Option<OneOrMore<u32>>,
     /// Independent repetitions, one record each [default: 1]
     #[arg(long, value_name = "R")]
     pub repeat: Option<u32>,
@@ -123,7 +166,7 @@ pub struct RunArgs {
     pub load: Option<LoadModel>,
     /// Arrivals per second of an open load
     #[arg(long, value_name = "R", help_heading = "Load")]
-    pub rate: Option<f64>,
+    pub rate: Option<OneOrMore<f64>>,
     /// Gaps between arrivals of an open load [default: fixed]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Load")]
     pub arrivals: Option<ArrivalKind>,
@@ -302,8 +345,8 @@ impl RunArgs {
         let plan = Plan {
             workload,
             seed: args.seed.unwrap_or(42),
-            nodes: args.nodes.unwrap_or(1),
-            parallelism: args.parallelism.unwrap_or(2),
+            nodes: one("--nodes", args.nodes.as_ref())?.unwrap_or(1),
+            parallelism: one("--parallelism", args.parallelism.as_ref())?.unwrap_or(2),
             num_tasks: num_tasks.unwrap_or(defaults.num_tasks),
             warmup_items: args.warmup_items.unwrap_or(0),
             parity_batch_size: args.parity_batch_size.unwrap_or(16),
@@ -323,12 +366,18 @@ impl RunArgs {
         Ok(plan)
     }
 
-    fn load_model(&self, params: &Params) -> Result<Load, Stopped> {
-        let arrivals = match self.arrivals {
+    /// Gaps between the arrivals of an open load.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        match self.arrivals {
             Some(ArrivalKind::Poisson) => Arrivals::Poisson,
             _ => Arrivals::Fixed,
-        };
-        match (self.load, self.rate) {
+        }
+    }
+
+    fn load_model(&self, params: &Params) -> Result<Load, Stopped> {
+        let arrivals = self.arrivals();
+        match (self.load, one("--rate", self.rate.as_ref())?) {
             (None | Some(LoadModel::Closed), None) => Ok(Load::Closed),
             (Some(LoadModel::Closed), Some(_)) => {
                 Err(Stopped::usage("--rate belongs to an open load: add --load open, or leave --rate out"))

@@ -84,6 +84,10 @@ impl Operation for Conform {
             let message = format!("this binary has no test `{}` for a child process", request.test);
             return Err(Error::new(ErrorKind::Host, message, "do not replace bench while it runs"));
         };
+        // The home of a plugin with private surroundings.
+        let home = request.scratch.join("home");
+        std::fs::create_dir_all(&home)
+            .map_err(|cause| Error::new(ErrorKind::Host, format!("{}: {cause}", home.display()), ""))?;
         run(&Case { request, channel: channel.clone() })
     }
 }

@@ -10,7 +10,7 @@ use super::tests::PRINTS_NOTHING;
 use super::{Area, Run, Status, Surroundings, Test, Verdict};
 use crate::plugins::discover::Candidate;
 use crate::plugins::isolate::{
-    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, Wish,
+    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, Wish, scratch_path,
 };
 use crate::plugins::vet::{Vetted, vet};
 use crate::run::guest::WorkloadLibrary;
@@ -118,22 +118,22 @@ impl Suite<'_> {
     }
 
     fn child(&self, test: &Test, vetted: &Vetted, stop: &Stop) -> Ended {
-        let scratch = match tempfile::Builder::new().prefix("bench-check-").tempdir() {
-            Ok(scratch) => scratch,
-            Err(cause) => return plain(Verdict::Skipped(format!("a temporary folder: {cause}"))),
-        };
+        let scratch = scratch_path();
         let time = self.timeout * test.weight;
         let request = CaseRequest {
             test: test.name.to_owned(),
             plugin: vetted.clone(),
             seed: self.seed,
-            scratch: scratch.path().to_owned(),
+            scratch: scratch.clone(),
             cache_dir: self.cache_dir.clone(),
             library: self.library.clone(),
             time,
         };
         if self.in_process {
-            return match crate::plugins::isolate::in_process::<Conform>(request) {
+            let answer = crate::plugins::isolate::in_process::<Conform>(request);
+            // Nothing may have been written there.
+            let _ = std::fs::remove_dir_all(&scratch);
+            return match answer {
                 Ok(verdict) => plain(verdict),
                 Err(error) => (Status::Failed, error.to_string(), None),
             };
@@ -141,9 +141,9 @@ impl Suite<'_> {
         let limits =
             Limits { memory: self.memory, close_grace: Duration::from_secs(5), ..Limits::within(time) };
         let mut runner = Runner::with(limits);
-        runner.variables = vec![(crate::plugins::isolate::SCRATCH.into(), scratch.path().into())];
+        runner.scratch = Some(scratch.clone());
         if test.surroundings == Surroundings::Private {
-            runner.variables.extend(private(scratch.path()));
+            runner.variables.extend(private(&scratch));
         }
         match runner.call::<Conform>(request, &mut |_: Notice<_>| Wish::Continue, stop) {
             Ok(answer) => lived(test, answer),
@@ -164,11 +164,9 @@ fn plain(verdict: Verdict) -> Ended {
     }
 }
 
-/// Home folders of their own. What `bench backends install` made is still found.
+/// Home folders of their own, which the child makes. What `bench backends install` made is still found.
 fn private(scratch: &std::path::Path) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let home = scratch.join("home");
-    // Without it the test fails by itself, and says what it could not write.
-    let _ = std::fs::create_dir_all(&home);
     let names = ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
     let mut variables: Vec<_> = names.iter().map(|name| ((*name).into(), home.clone().into())).collect();
     if let Some(data) = crate::plugins::install::data_dir() {

@@ -7,6 +7,7 @@
 
 pub mod charts;
 pub(crate) mod csv;
+pub mod drawing;
 pub mod html;
 pub mod markdown;
 pub mod terminal;

@@ -83,6 +83,17 @@ fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io("sync", directory))
 }
 
+/// Writes `value` as indented JSON, whole or not at all.
+///
+/// # Errors
+/// When it cannot be encoded or written.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    write_with(path, |file| file.write_all(text.as_bytes()).map_err(Error::io("write", path)))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -214,7 +214,8 @@ pub fn failure_report_schema() -> Value {
 }
 
 /// `for_serialize`, because a nullable field is always written, so it is required.
-fn schema_of<T: JsonSchema>() -> Value {
+#[must_use]
+pub fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut schema: Value = settings.into_generator().into_root_schema_for::<T>().into();
     // A reader wants to know first what this is.

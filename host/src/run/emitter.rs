@@ -13,8 +13,11 @@ use bench_workloads::instance::monotonic_ns;
 use bench_workloads::random;
 use bench_workloads::schedule::{Event, Schedule};
 
+use serde::{Deserialize, Serialize};
+
 use super::ledger::{Ledger, Pending};
 use super::plan::{Arrivals, Load, Plan};
+use crate::results::histogram::LatencyHistogram;
 
 /// A query emitted later than this after its intended time was late.
 const LATE_NS: u64 = 5_000_000;
@@ -33,9 +36,25 @@ pub struct Emitted {
     pub cut_short: bool,
 }
 
+/// How well the generator of an open load kept to its schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// Arrivals a second that the schedule asked for, over its whole length.
+    pub offered_rate: f64,
+    /// Arrivals a second that there were.
+    pub achieved_rate: f64,
+    /// How long after its intended time a query was emitted, in milliseconds.
+    pub lateness_p50_ms: f64,
+    pub lateness_p99_ms: f64,
+    pub lateness_max_ms: f64,
+}
+
 struct State {
     schedule: Peekable<Schedule>,
     emitted: Emitted,
+    /// First and last: intended, and real.
+    spans: Option<[(u64, u64); 2]>,
+    lateness: LatencyHistogram,
     /// Monotonic time of position 0 of an open load.
     start_ns: Option<u64>,
     /// Intended time of the next query, relative to `start_ns`.
@@ -60,6 +79,8 @@ impl Emitter {
         let state = State {
             schedule: schedule.peekable(),
             emitted: Emitted::default(),
+            spans: None,
+            lateness: LatencyHistogram::new(),
             start_ns: None,
             next_offset_ns: 0,
             gaps: random::stream(plan.seed, "arrivals", 0),
@@ -82,6 +103,23 @@ impl Emitter {
     #[must_use]
     pub fn emitted(&self) -> Emitted {
         self.state().emitted
+    }
+
+    /// How well an open load kept to its schedule; `None` for a closed one, or below two arrivals.
+    #[must_use]
+    pub fn generator(&self) -> Option<Generator> {
+        let state = self.state();
+        let [first, last] = state.spans?;
+        let gaps = state.emitted.queries.saturating_sub(1) as f64 * 1e9;
+        let rate = |first: u64, last: u64| (last > first).then(|| gaps / (last - first) as f64);
+        let ms = |quantile| state.lateness.quantile(quantile).map_or(0.0, |ms| ms.get());
+        Some(Generator {
+            offered_rate: rate(first.0, last.0)?,
+            achieved_rate: rate(first.1, last.1)?,
+            lateness_p50_ms: ms(0.50),
+            lateness_p99_ms: ms(0.99),
+            lateness_max_ms: state.emitted.worst_lateness_ns as f64 / 1e6,
+        })
     }
 
     /// The next batch: up to `max_queries` queries with the documents and heartbeats that precede
@@ -157,6 +195,11 @@ impl Emitter {
         state.emitted.late += u64::from(lateness > LATE_NS);
         state.emitted.worst_lateness_ns = state.emitted.worst_lateness_ns.max(lateness);
         state.emitted.queries += 1;
+        if state.start_ns.is_some() {
+            let now = (intended_ns, emitted_ns);
+            state.spans.get_or_insert([now, now])[1] = now;
+            state.lateness.record(Duration::from_nanos(lateness));
+        }
         let timed = position >= self.warmup;
         if timed {
             state.emitted.first_timed_ns.get_or_insert(emitted_ns);
@@ -190,6 +233,7 @@ mod tests {
         let schedule = Schedule::new(ScheduleConfig {
             seed: plan.seed,
             queries: plan.num_tasks,
+            documents: true,
             params: plan.params.clone(),
             corpus: None,
         });

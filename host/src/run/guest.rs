@@ -20,8 +20,8 @@ use crate::plugins::isolate::Channel;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEvent {
-    /// How far the run is.
-    Progress { emitted: u64, finished: u64, failed: u64, in_flight: u64 },
+    /// How far the run is; `response_ns` is the sum over all finished items.
+    Progress { emitted: u64, finished: u64, failed: u64, in_flight: u64, response_ns: u64 },
     /// A phase began, by the backend's account, at this monotonic time.
     Phase { name: String, detail: String, at_ns: u64 },
     /// A log line of the plugin.

@@ -7,6 +7,7 @@
 
 pub mod attribution;
 pub mod canonical_json;
+pub mod capacity;
 pub mod emitter;
 pub mod guest;
 pub mod input_plan;
@@ -16,6 +17,8 @@ pub mod monitor;
 pub mod operation;
 pub mod pair;
 pub mod plan;
+pub mod series;
 pub mod sink;
 pub mod supervise;
+pub mod sweep;
 pub mod validity;

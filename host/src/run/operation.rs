@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use abi_stable::std_types::RVec;
-use bench_dataflow::graph::{Graph, Node};
+use bench_dataflow::graph::{Graph, Node, Role};
 use bench_plugin_api::v1;
 use bench_workloads::instance::monotonic_ns;
-use bench_workloads::schedule::{DOC_SOURCE, prefill};
+use bench_workloads::schedule::prefill;
 use bench_workloads::workload::{Scores, Workload};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attribution::Parts;
-use super::emitter::{Emitted, Emitter};
+use super::emitter::{Emitted, Emitter, Generator};
 use super::guest::{Guest, RunEvent, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
@@ -124,10 +124,12 @@ pub struct Measured {
     pub output_digest: String,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<(u32, u64)>,
-    /// Where the time of timed queries went, by node id.
-    pub attribution: Vec<Parts>,
+    /// Where the time of timed queries went, by operator, and the sink.
+    pub attribution: Vec<(String, Parts)>,
     pub late: u64,
     pub worst_lateness_seconds: f64,
+    /// How well an open load kept to its schedule.
+    pub generator: Option<Generator>,
     pub reasons: Vec<String>,
     pub scores: Option<Scores>,
     /// The stream was cut short by the user.
@@ -245,7 +247,7 @@ fn measure(
         timed_completed: sunk.timed_completed,
         duplicates: sunk.duplicates,
         unexpected: sunk.unexpected,
-        join_empty: sunk.join_empty,
+        join_empty: if guest.workload.graph().node("join").is_some() { sunk.join_empty } else { 0 },
         throughput: throughput(&emitted, &sunk),
         latency_p50: sunk.response.quantile(0.50),
         latency_p95: sunk.response.quantile(0.95),
@@ -255,8 +257,9 @@ fn measure(
         output_digest: output_digest(pairs),
         operators: operators(request, guest, &sunk),
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
-        attribution: sunk.attribution.parts(),
+        attribution: attribution(guest, &sunk),
         late: emitted.late,
+        generator: guest.emitter.generator(),
         worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
         reasons: sunk.reasons,
         scores: sunk.scores,
@@ -290,7 +293,13 @@ fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> crate
 
 /// Whether queries pass a node: some only see documents, which end in the join.
 fn on_path(graph: &Graph, node: &Node) -> bool {
-    graph.inputs(node.id).any(|edge| edge.from != u32::from(DOC_SOURCE))
+    graph.inputs(node.id).any(|edge| graph.nodes[edge.from as usize].name != "doc_source")
+}
+
+fn attribution(guest: &Guest, sunk: &Sunk) -> Vec<(String, Parts)> {
+    let nodes = guest.workload.graph().nodes.iter().zip(sunk.attribution.parts());
+    let places = nodes.filter(|(node, _)| node.role != Role::Source);
+    places.map(|(node, parts)| (node.name.clone(), parts)).collect()
 }
 
 /// Records and time per operator. Documents end in the join, so their spans ride on whichever query
@@ -323,13 +332,14 @@ impl Reporting {
         let thread = std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 std::thread::park_timeout(Duration::from_millis(100));
-                let (finished, failed) = guest.sink.progress();
+                let (finished, failed, response_ns) = guest.sink.progress();
                 let in_flight = guest.ledger.in_flight() as u64;
                 guest.channel.event(RunEvent::Progress {
                     emitted: finished + in_flight,
                     finished,
                     failed,
                     in_flight,
+                    response_ns,
                 });
                 if guest.channel.is_draining() {
                     guest.ledger.drain();

@@ -193,18 +193,18 @@ impl Tree {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn begin(&self, plan: &PairPlan) -> results::Result<()> {
+    pub fn begin(&self, plan: &impl Serialize) -> results::Result<()> {
         for folder in [self.backends(), self.logs()] {
             fs::create_dir_all(&folder).map_err(results::Error::io("create", &folder))?;
         }
-        write_json(&self.plan_file(), plan)
+        atomic::write_json(&self.plan_file(), plan)
     }
 
     /// The plan that was kept.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn plan(&self) -> results::Result<PairPlan> {
+    pub fn plan<P: DeserializeOwned>(&self) -> results::Result<P> {
         read_json(&self.plan_file())
     }
 
@@ -224,13 +224,16 @@ impl Tree {
     /// Whether a step's record is there. One that was cut short does not count.
     #[must_use]
     pub fn is_finished(&self, step: &Step) -> bool {
-        let text = fs::read(self.backend(&step.backend).join(jsonl::FILE_NAME)).unwrap_or_default();
         let expected = step.extra();
-        let is_it = |record: Value| {
-            let extra = &record["extra"];
-            let same = ["pair_index", "arm"].iter().all(|key| extra.get(key) == expected.get(*key));
-            same && extra["partial"] != true
-        };
+        self.has_record(&step.backend, |extra| {
+            ["pair_index", "arm"].iter().all(|key| extra.get(key) == expected.get(*key))
+        })
+    }
+
+    /// Whether a backend has a whole record whose `extra` is as wanted.
+    pub fn has_record(&self, backend: &str, wanted: impl Fn(&Value) -> bool) -> bool {
+        let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
+        let is_it = |record: Value| wanted(&record["extra"]) && record["extra"]["partial"] != true;
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).any(is_it)
     }
 
@@ -308,7 +311,7 @@ impl Tree {
             config: plan.config(),
             paths,
         };
-        write_json(&self.manifest(), &manifest)?;
+        atomic::write_json(&self.manifest(), &manifest)?;
         remove(&self.failure_report())?;
         Ok(serde_json::to_value(manifest)?)
     }
@@ -344,7 +347,7 @@ impl Tree {
             resume,
         };
         remove(&self.manifest())?;
-        write_json(&self.failure_report(), &report)
+        atomic::write_json(&self.failure_report(), &report)
     }
 }
 
@@ -355,15 +358,6 @@ fn remove(path: &Path) -> results::Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> results::Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    atomic::write_with(path, |file| {
-        file.write_all(text.as_bytes()).map_err(results::Error::io("write", path))
-    })?;
-    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
@@ -418,7 +412,10 @@ mod tests {
         let (tree, pair) = (Tree::new(dir.path(), "r", "0123456789abcdef"), pair(&["sage"], true, 1));
         tree.begin(&pair).unwrap();
         let found = Tree::find(dir.path(), "r").unwrap().unwrap();
-        assert_eq!(found.plan().unwrap().plan.config_hash().unwrap(), pair.plan.config_hash().unwrap());
+        assert_eq!(
+            found.plan::<PairPlan>().unwrap().plan.config_hash().unwrap(),
+            pair.plan.config_hash().unwrap()
+        );
         fs::create_dir_all(tree.backend("sage")).unwrap();
         let lines = concat!(
             "{\"extra\":{\"pair_index\":0,\"arm\":\"a\",\"partial\":true}}\n",

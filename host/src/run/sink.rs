@@ -60,6 +60,8 @@ pub struct Sunk {
     pub join_empty: u64,
     pub docs_seen: u64,
     pub last_ns: Option<u64>,
+    /// Sum of the response times of all items, warm-up included.
+    pub response_ns: u64,
     /// By node id.
     pub operators: Vec<OperatorUse>,
     /// Records per worker process.
@@ -153,6 +155,7 @@ impl Sink {
             }
             *sunk.workers.entry(sunk.attribution.process_of(span.worker)).or_default() += 1;
         }
+        sunk.response_ns += item.response_ns;
         match &answer {
             Ok(answer) => {
                 sunk.completed += 1;
@@ -189,11 +192,11 @@ impl Sink {
         }
     }
 
-    /// How many items are finished, and how many of them failed.
+    /// How many items are finished, how many of them failed, and the sum of their response times.
     #[must_use]
-    pub fn progress(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.sunk.completed + state.sunk.failed, state.sunk.failed)
+    pub fn progress(&self) -> (u64, u64, u64) {
+        let sunk = &self.state().sunk;
+        (sunk.completed + sunk.failed, sunk.failed, sunk.response_ns)
     }
 
     /// The end: what was seen. The items are on disk afterwards.

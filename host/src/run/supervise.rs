@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bench_dataflow::graph::Graph;
 use serde_json::{Map, Value, json};
 
 use super::attribution::Parts;
@@ -106,7 +107,9 @@ impl Job<'_> {
         let RunReply { backend, measured } = &answer.reply;
         self.check(measured, backend)?;
         let findings = Finding::of(self.plan, measured, disturbance);
-        keep_items(&scratch, &folder, measured).map_err(io("the items file"))?;
+        let graph = bench_workloads::workload::graph(&self.plan.workload, &self.plan.params);
+        let graph = graph.map_err(|cause| io("the graph")(io::Error::other(cause)))?;
+        keep_items(&scratch, &folder, &graph).map_err(io("the items file"))?;
         let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
         atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
         let mut extra = self.extra(measured, usage, disturbance, &findings, &folder);
@@ -273,6 +276,9 @@ impl Job<'_> {
         put("service_latency", json!({"p50": measured.service_p50, "p99": measured.service_p99}));
         put("load", json!(self.plan.load));
         put("late_arrivals", measured.late.into());
+        if let Some(generator) = measured.generator {
+            put("generator", json!(generator));
+        }
         put("memory_peak_bytes", usage.peak_bytes.max(measured.peak_rss_bytes).into());
         put("cpu_seconds", usage.cpu_seconds.max(measured.cpu_seconds).into());
         put("processes_peak", usage.processes.into());
@@ -352,21 +358,18 @@ fn attribution(measured: &Measured) -> Value {
             "overhead_seconds": seconds(parts.overhead_ns),
         })
     };
-    let names = measured.operators.iter().map(|(name, _)| name.as_str()).chain(["sink"]);
-    let stages: Map<String, Value> = names
-        .zip(measured.attribution.iter().skip(FIRST_OPERATOR))
-        .map(|(name, parts)| (name.to_owned(), written(parts)))
-        .collect();
-    let mut all = written(&measured.attribution.iter().copied().sum());
+    let stages: Map<String, Value> =
+        measured.attribution.iter().map(|(name, parts)| (name.clone(), written(parts))).collect();
+    let mut all = written(&measured.attribution.iter().map(|(_, parts)| *parts).sum());
     all["stages"] = stages.into();
     all
 }
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<()> {
+fn keep_items(scratch: &Path, folder: &Path, graph: &Graph) -> io::Result<()> {
     let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
     let nodes: Vec<(usize, &str)> =
-        measured.operators.iter().enumerate().map(|(i, (name, _))| (i, name.as_str())).collect();
+        graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
     let write = |file: &mut File| -> io::Result<()> {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
         let fixed = ["query_id", "ok", "digest", "latency_ms"];
@@ -378,7 +381,7 @@ fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<
             let latency_ms =
                 if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
             let fixed = [item.query_id.clone(), item.ok.to_string(), digest, latency_ms];
-            let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, node + FIRST_OPERATOR));
+            let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, *node));
             writer.write_record(fixed.into_iter().chain(stages))?;
         }
         writer.flush()
@@ -392,9 +395,6 @@ fn keep_items(scratch: &Path, folder: &Path, measured: &Measured) -> io::Result<
     })
     .map_err(io::Error::other)
 }
-
-/// Operators follow the two sources in every graph.
-const FIRST_OPERATOR: usize = 2;
 
 fn stage_digest(stages: &[u64], node: usize) -> String {
     match stages.get(node) {

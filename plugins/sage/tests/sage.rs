@@ -66,6 +66,13 @@ fn wl4_on_the_flow_engine() {
 }
 
 #[test]
+fn the_simpler_workloads() {
+    for workload in ["wl1", "wl2", "wl3"] {
+        answers_are_those_of_the_oracle(workload, 60, "environment");
+    }
+}
+
+#[test]
 fn null_on_the_environment() {
     answers_are_those_of_the_oracle("null", 300, "environment");
 }

@@ -1,4 +1,4 @@
-//! Generation: from a batch of ranked queries to one answer each.
+//! Generation: from ranked queries, one by one or in batches, to one answer each.
 //!
 //! The stand-in for a language model is extractive: it picks sentences of the context by BM25
 //! against the question until the token limit, so its answer is deterministic and its cost grows
@@ -99,6 +99,8 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
 pub struct Generate<T> {
     generator: Arc<dyn Generator>,
     texts: T,
+    /// Whether its input are batches.
+    batched: bool,
     /// Service time added to each batch, as a timer and not as work.
     latency: Duration,
     /// Whether answers carry the ranking of the retrieval stage, for scoring against judgements.
@@ -107,7 +109,13 @@ pub struct Generate<T> {
 
 impl<T: Texts> Generate<T> {
     pub fn new(generator: Arc<dyn Generator>, texts: T, latency: Duration, with_retrieved: bool) -> Self {
-        Self { generator, texts, latency, with_retrieved }
+        Self { generator, texts, batched: true, latency, with_retrieved }
+    }
+
+    /// Takes ranked queries one by one instead of batches.
+    #[must_use]
+    pub fn one_by_one(self) -> Self {
+        Self { batched: false, ..self }
     }
 
     fn answer(&self, item: Ranked) -> Result<Answer, OperatorError> {
@@ -153,11 +161,15 @@ fn quality(question: &str, response: &str) -> f64 {
 impl<T: Texts> Operator for Generate<T> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            let batch: Batch = decode(input)?;
-            let share = share_of_spans(input, &batch);
             if !self.latency.is_zero() {
                 std::thread::sleep(self.latency);
             }
+            if !self.batched {
+                output.emit(*input, 0, &self.answer(decode(input)?)?)?;
+                continue;
+            }
+            let batch: Batch = decode(input)?;
+            let share = share_of_spans(input, &batch);
             for item in frame::frames(&batch.items) {
                 let item = item.map_err(OperatorError::new)?;
                 let spans = [item.spans, &share].concat();

@@ -1,93 +1,151 @@
+//! The graphs of the family: four workloads from one catalogue of operators.
+//!
+//! ```text
+//! wl1   query_source ─ embed_q ─ context ─ vdb1 ─ collect ─ dedup ─ rerank ─ generate ─ sink
+//!
+//!                                          ┌─ vdb1 ─────────┐
+//! wl2   query_source ─ embed_q ─ context ──┼─ vdb2 ─────────┼─ merge ─ dedup ─ rerank ─ mmr ─ generate ─ sink
+//!                                          └─ graph_memory ─┘
+//!
+//! wl3   query_source ─ embed_q ─┬─ join ─ fork ─┬─ vdb1 ─┬─ merge ─ dedup ─ rerank ─ generate ─ sink
+//!       doc_source ─── embed_d ─┘               └─ vdb2 ─┘
+//! ```
+//!
+//! `wl4` is in the module's own documentation. What an operator needs of a runtime is the same in each.
+
 use bench_dataflow::graph::{Edge, Graph, Node, Ordering, Partition, Role, State};
 
 use super::params::Params;
 use super::{join, merge};
 use crate::text::vocabulary::Category;
 
-/// The graph of Workload4, called `workload`.
-#[must_use]
-pub fn graph(workload: &str, params: &Params) -> Graph {
-    use Ordering::{EventTime, Sequence};
-    let mut nodes: Vec<Node> = Vec::new();
-    let mut add = |name: &str, role, summary: &str| {
-        nodes.push(Node {
-            id: nodes.len() as u32,
-            name: name.to_owned(),
-            role,
-            state: State::None,
-            key: None,
-            max_parallelism: None,
-            ordering: Ordering::None,
-            blocking: false,
-            summary: summary.to_owned(),
-        });
-    };
-    add("query_source", Role::Source, "questions in event-time order");
-    add("doc_source", Role::Source, "documents in event-time order");
-    add("embed_q", Role::Operator, "question text to vector");
-    add("embed_d", Role::Operator, "document text to vector");
-    add("join", Role::Operator, "questions with the similar documents of their event-time window");
-    add("graph_memory", Role::Operator, "beam walk through the graph memory");
-    add("fork", Role::Operator, "one copy for each vector database");
-    add("vdb1", Role::Operator, "four-stage search of the first vector database");
-    add("vdb2", Role::Operator, "four-stage search of the second vector database");
-    add("merge", Role::Operator, "both halves of a question, united by document");
-    add("dedup", Role::Operator, "DBSCAN over everything found");
-    add("rerank", Role::Operator, "five-dimensional score");
-    add("mmr", Role::Operator, "relevance against redundancy");
-    add("category_batch", Role::Operator, "batches per category, by count or event time");
-    add("global_batch", Role::Operator, "batches over all categories");
-    add("generate", Role::Operator, "one answer for each question of a batch");
-    add("sink", Role::Sink, "answers");
+/// Every node there is, in an order that is topological for all graphs, with one line for people.
+const CATALOGUE: [(&str, &str); 19] = [
+    ("query_source", "questions in event-time order"),
+    ("doc_source", "documents in event-time order"),
+    ("embed_q", "question text to vector"),
+    ("embed_d", "document text to vector"),
+    ("join", "questions with the similar documents of their event-time window"),
+    ("context", "an empty context for what the searches find"),
+    ("graph_memory", "beam walk through the graph memory"),
+    ("fork", "one copy for each vector database"),
+    ("vdb1", "four-stage search of the first vector database"),
+    ("vdb2", "four-stage search of the second vector database"),
+    ("collect", "what the search found, as candidates"),
+    ("merge", "all parts of a question, united by document"),
+    ("dedup", "DBSCAN over everything found"),
+    ("rerank", "five-dimensional score"),
+    ("mmr", "relevance against redundancy"),
+    ("category_batch", "batches per category, by count or event time"),
+    ("global_batch", "batches over all categories"),
+    ("generate", "one answer for each question"),
+    ("sink", "answers"),
+];
 
-    let blocking = [params.embedding_url.is_some(), params.llm_url.is_some()];
-    for node in &mut nodes {
-        match node.name.as_str() {
-            "embed_q" | "embed_d" => node.blocking = blocking[0],
-            "join" => (node.state, node.ordering) = (State::Broadcast, EventTime),
-            "merge" => (node.state, node.key) = (State::Keyed, Some("query_id".into())),
-            "category_batch" => {
-                (node.state, node.ordering) = (State::Global, Sequence);
-                (node.key, node.max_parallelism) = (Some("category".into()), Some(1));
-            }
-            "global_batch" => {
-                (node.state, node.ordering, node.max_parallelism) = (State::Global, Sequence, Some(1));
-            }
-            "generate" => node.blocking = blocking[1] || params.llm_latency_ms > 0,
-            _ => {}
-        }
-    }
+/// The paths of each workload from a source to where they meet another.
+const PATHS: [(&str, &[&str]); 4] = [
+    ("wl1", &["query_source embed_q context vdb1 collect dedup rerank generate sink"]),
+    (
+        "wl2",
+        &[
+            "query_source embed_q context vdb1 merge dedup rerank mmr generate sink",
+            "context vdb2 merge",
+            "context graph_memory merge",
+        ],
+    ),
+    (
+        "wl3",
+        &[
+            "query_source embed_q join fork vdb1 merge dedup rerank generate sink",
+            "doc_source embed_d join",
+            "fork vdb2 merge",
+        ],
+    ),
+    (
+        "wl4",
+        &[
+            "query_source embed_q join graph_memory fork vdb1 merge dedup rerank mmr category_batch global_batch generate sink",
+            "doc_source embed_d join",
+            "fork vdb2 merge",
+        ],
+    ),
+];
+
+/// The graph of one of the four workloads, called `workload`; `None` when it is none of them.
+#[must_use]
+pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
+    let (_, paths) = PATHS.iter().find(|(name, _)| *name == workload)?;
+    let hops: Vec<(&str, &str)> =
+        paths.iter().flat_map(|path| path.split(' ').zip(path.split(' ').skip(1))).collect();
+    let present = |name: &str| hops.iter().any(|(from, to)| *from == name || *to == name);
+    let nodes: Vec<Node> = CATALOGUE
+        .iter()
+        .filter(|(name, _)| present(name))
+        .zip(0..)
+        .map(|((name, summary), id)| node(id, name, summary, params))
+        .collect();
     let id = |name: &str| nodes.iter().find(|node| node.name == name).map_or(0, |node| node.id);
-    let edge = |from: &str, from_port, to: &str, to_port, partition| Edge {
+    let edges = hops.iter().map(|&(from, to)| Edge {
         from: id(from),
-        from_port,
+        from_port: if matches!(from, "fork" | "context") { part(to) } else { 0 },
         to: id(to),
-        to_port,
-        partition,
+        to_port: match (from, to) {
+            ("embed_d", "join") => join::DOCS,
+            (_, "join") => join::QUERIES,
+            (_, "merge") => part(from),
+            _ => 0,
+        },
+        partition: match (from, to) {
+            ("embed_d", "join") => Partition::Broadcast,
+            (_, "merge") => Partition::Key,
+            _ => Partition::Any,
+        },
+    });
+    let min_in_flight = if present("category_batch") { held_back(params) } else { 1 };
+    Some(Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes })
+}
+
+/// The port on which a search leaves the fork and enters the merge.
+fn part(search: &str) -> u8 {
+    match search {
+        "vdb2" => merge::VDB2,
+        "graph_memory" => merge::GRAPH,
+        _ => merge::VDB1,
+    }
+}
+
+fn node(id: u32, name: &str, summary: &str, params: &Params) -> Node {
+    let role = match name {
+        "query_source" | "doc_source" => Role::Source,
+        "sink" => Role::Sink,
+        _ => Role::Operator,
     };
-    let mut edges = vec![
-        edge("query_source", 0, "embed_q", 0, Partition::Any),
-        edge("doc_source", 0, "embed_d", 0, Partition::Any),
-        edge("embed_q", 0, "join", join::QUERIES, Partition::Any),
-        edge("embed_d", 0, "join", join::DOCS, Partition::Broadcast),
-        edge("fork", 0, "vdb1", 0, Partition::Any),
-        edge("fork", 1, "vdb2", 0, Partition::Any),
-        edge("vdb1", 0, "merge", merge::VDB1, Partition::Key),
-        edge("vdb2", 0, "merge", merge::VDB2, Partition::Key),
-    ];
-    let line = [
-        ["join", "graph_memory"],
-        ["graph_memory", "fork"],
-        ["merge", "dedup"],
-        ["dedup", "rerank"],
-        ["rerank", "mmr"],
-        ["mmr", "category_batch"],
-        ["category_batch", "global_batch"],
-        ["global_batch", "generate"],
-        ["generate", "sink"],
-    ];
-    edges.extend(line.map(|[from, to]| edge(from, 0, to, 0, Partition::Any)));
-    Graph { workload: workload.to_owned(), edges, min_in_flight: held_back(params), nodes }
+    let mut node = Node {
+        id,
+        name: name.to_owned(),
+        role,
+        state: State::None,
+        key: None,
+        max_parallelism: None,
+        ordering: Ordering::None,
+        blocking: false,
+        summary: summary.to_owned(),
+    };
+    match name {
+        "embed_q" | "embed_d" => node.blocking = params.embedding_url.is_some(),
+        "join" => (node.state, node.ordering) = (State::Broadcast, Ordering::EventTime),
+        "merge" => (node.state, node.key) = (State::Keyed, Some("query_id".into())),
+        "category_batch" => {
+            (node.state, node.ordering) = (State::Global, Ordering::Sequence);
+            (node.key, node.max_parallelism) = (Some("category".into()), Some(1));
+        }
+        "global_batch" => {
+            (node.state, node.ordering, node.max_parallelism) = (State::Global, Ordering::Sequence, Some(1));
+        }
+        "generate" => node.blocking = params.llm_url.is_some() || params.llm_latency_ms > 0,
+        _ => {}
+    }
+    node
 }
 
 /// Most queries that open batches hold: bounded by their sizes, and by the event time they may stay
@@ -106,17 +164,28 @@ mod tests {
 
     #[test]
     fn nodes_are_in_topological_order_and_edges_meet_declared_ports() {
-        let graph = graph("wl4", &Params::default());
-        for edge in &graph.edges {
-            assert!(edge.from < edge.to, "{edge:?}");
+        for (workload, operators) in [("wl1", 7), ("wl2", 10), ("wl3", 10), ("wl4", 14)] {
+            let graph = graph(workload, &Params::default()).unwrap();
+            for edge in &graph.edges {
+                assert!(edge.from < edge.to, "{edge:?}");
+            }
+            assert!(graph.nodes.iter().enumerate().all(|(i, node)| node.id == i as u32));
+            assert_eq!(graph.operators().count(), operators, "{workload}");
         }
-        assert!(graph.nodes.iter().enumerate().all(|(i, node)| node.id == i as u32));
-        assert_eq!(graph.operators().count(), 14);
+    }
+
+    #[test]
+    fn the_parts_of_a_question_leave_and_meet_on_ports_of_their_own() {
+        let graph = graph("wl2", &Params::default()).unwrap();
+        let id = |name: &str| graph.node(name).unwrap().id;
+        assert_eq!(graph.output_ports(id("context")), [merge::VDB1, merge::VDB2, merge::GRAPH]);
+        let entering: Vec<u8> = graph.inputs(id("merge")).map(|edge| edge.to_port).collect();
+        assert_eq!(entering, [merge::VDB1, merge::VDB2, merge::GRAPH]);
     }
 
     #[test]
     fn chains_fuse_what_may_run_together() {
-        let graph = graph("wl4", &Params::default());
+        let graph = graph("wl4", &Params::default()).unwrap();
         let names: Vec<Vec<&str>> = graph
             .chains()
             .into_iter()
@@ -138,8 +207,8 @@ mod tests {
     #[test]
     fn open_batches_bound_what_must_be_in_flight() {
         // 4 categories x 4 waiting + 11 waiting globally.
-        assert_eq!(graph("wl4", &Params::default()).min_in_flight, 27);
+        assert_eq!(graph("wl4", &Params::default()).unwrap().min_in_flight, 27);
         let slow = Params { query_qps: 2.0, ..Params::default() };
-        assert_eq!(graph("wl4", &slow).min_in_flight, 4);
+        assert_eq!(graph("wl4", &slow).unwrap().min_in_flight, 4);
     }
 }

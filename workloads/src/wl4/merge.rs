@@ -1,58 +1,62 @@
-//! Brings the two halves of a query together again: an inner join by query id.
+//! Brings the parts of a query together again: an inner join by query id, of one search to three.
 
 use std::collections::HashMap;
 
 use bench_dataflow::frame::{Frame, Kind, own_spans};
 
 use crate::operator::{Kept, Operator, OperatorError, Output, decode};
-use crate::wl4::records::{Candidates, Counts, VdbHit, VdbResults};
+use crate::wl4::records::{Candidates, Counts, Enriched, VdbHit, VdbResults};
 
-/// Input port of `vdb1`'s results.
+/// Input port of `vdb1`'s results, which carry the query.
 pub const VDB1: u8 = 0;
 /// Input port of `vdb2`'s results.
 pub const VDB2: u8 = 1;
+/// Input port of the graph memory's results, where that is a search of its own.
+pub const GRAPH: u8 = 2;
 
 /// How two hits of the same document are recognised: their document ids.
 pub type SameDocument = Box<dyn Fn(&VdbHit) -> String + Send>;
 
 /// The merge operator.
 pub struct Merge {
+    /// Parts of a query.
+    parts: usize,
     top_k: usize,
     id: SameDocument,
-    halves: HashMap<u64, Kept>,
+    waiting: HashMap<u64, Vec<Kept>>,
 }
 
 impl Merge {
-    pub fn new(top_k: usize, id: SameDocument) -> Self {
-        Self { top_k, id, halves: HashMap::new() }
+    /// A merge of `parts` searches, `vdb1` among them.
+    pub fn new(parts: usize, top_k: usize, id: SameDocument) -> Self {
+        Self { parts, top_k, id, waiting: HashMap::new() }
     }
 
-    fn pair(
-        &mut self,
-        first: Frame<'_>,
-        second: Frame<'_>,
-        output: &mut Output<'_>,
-    ) -> Result<(), OperatorError> {
-        // Failed or a heartbeat: one of the two stands for both.
-        for half in [first, second] {
-            if half.header.kind != Kind::Data {
-                output.forward(half);
-                return Ok(());
-            }
+    /// `parts` are complete and in the order of their ports.
+    fn unite(&self, parts: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        // Failed or a heartbeat: one of them stands for all.
+        if let Some(part) = parts.iter().find(|part| part.header.kind != Kind::Data) {
+            output.forward(*part);
+            return Ok(());
         }
-        let mut one: VdbResults = decode(&first)?;
-        let two: VdbResults = decode(&second)?;
-        let enriched = one.source.take().ok_or(OperatorError("the first half lacks its query".into()))?;
-        let counts = Counts {
-            join_matched_docs: enriched.joined.matches.len() as u32,
-            graph_nodes_visited: enriched.graph.len() as u32,
-            vdb1_results: one.hits.len() as u32,
-            vdb2_results: two.hits.len() as u32,
-            ..Counts::default()
-        };
-        let mut hits = union([one.hits, two.hits].concat(), &self.id);
+        let first = parts[0];
+        let VdbResults { source, mut hits } = decode(&first)?;
+        let mut enriched = source.ok_or(OperatorError("the first part lacks its query".into()))?;
+        let mut counts = Counts { vdb1_results: hits.len() as u32, ..Counts::default() };
+        for part in &parts[1..] {
+            if part.header.port == GRAPH {
+                enriched.graph = decode::<Enriched>(part)?.graph;
+            } else {
+                let found: VdbResults = decode(part)?;
+                counts.vdb2_results = found.hits.len() as u32;
+                hits.extend(found.hits);
+            }
+            output.adopt(own_spans(first.spans, part.spans));
+        }
+        counts.join_matched_docs = enriched.joined.matches.len() as u32;
+        counts.graph_nodes_visited = enriched.graph.len() as u32;
+        let mut hits = union(hits, &self.id);
         hits.truncate(self.top_k);
-        output.adopt(own_spans(first.spans, second.spans));
         output.emit(first, 0, &Candidates { enriched, hits, counts })
     }
 }
@@ -69,31 +73,39 @@ fn union(mut hits: Vec<VdbHit>, id: &dyn Fn(&VdbHit) -> String) -> Vec<VdbHit> {
 impl Operator for Merge {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            let seq = input.header.seq;
-            match self.halves.remove(&seq) {
-                None => {
-                    self.halves.insert(seq, Kept::from(*input));
-                }
-                // The same half again, after a retry.
-                Some(half) if half.header.port == input.header.port => {
-                    self.halves.insert(seq, half);
-                }
-                Some(half) if input.header.port == VDB2 => self.pair(half.frame(), *input, output)?,
-                Some(half) => self.pair(*input, half.frame(), output)?,
+            if self.parts == 1 {
+                self.unite(std::slice::from_ref(input), output)?;
+                continue;
             }
+            let seq = input.header.seq;
+            let parts = self.waiting.entry(seq).or_default();
+            // The same part again, after a retry, changes nothing.
+            if parts.iter().any(|part| part.header.port == input.header.port) {
+                continue;
+            }
+            if parts.len() + 1 < self.parts {
+                parts.push(Kept::from(*input));
+                continue;
+            }
+            let kept = self.waiting.remove(&seq).unwrap_or_default();
+            let mut all: Vec<Frame<'_>> = kept.iter().map(Kept::frame).chain([*input]).collect();
+            all.sort_by_key(|part| part.header.port);
+            self.unite(&all, output)?;
         }
         Ok(())
     }
 
     fn finish(&mut self, output: &mut Output<'_>) -> Result<(), OperatorError> {
-        for (_, half) in self.halves.drain() {
-            output.fail(half.frame(), "the other half never arrived");
+        for (_, parts) in self.waiting.drain() {
+            if let Some(part) = parts.first() {
+                output.fail(part.frame(), "the other parts never arrived");
+            }
         }
         Ok(())
     }
 
     fn sees_every_frame(&self) -> bool {
-        true
+        self.parts > 1
     }
 }
 
@@ -104,7 +116,7 @@ mod tests {
     use super::*;
     use crate::testing::{Harness, header};
     use crate::text::vocabulary::{Category, QueryType};
-    use crate::wl4::records::{DocRef, Enriched, Joined, Query};
+    use crate::wl4::records::{DocRef, GraphHit, Joined, Query};
 
     fn source() -> Enriched {
         let query = Query {
@@ -124,7 +136,7 @@ mod tests {
 
     /// A merge where document ids are row numbers, so that both databases can hold one document.
     fn merge() -> Harness {
-        Harness::new(Merge::new(3, Box::new(|hit| hit.doc.row.to_string())))
+        Harness::new(Merge::new(2, 3, Box::new(|hit| hit.doc.row.to_string())))
     }
 
     fn halves() -> [(Header, VdbResults); 2] {
@@ -170,6 +182,27 @@ mod tests {
         merge.send::<Candidates>(one.0, &one.1);
         let out = merge.send_bytes(Header { kind: Kind::Failed, ..header(VDB2, 0) }, b"");
         assert_eq!(out.iter().map(|frame| frame.header.kind).collect::<Vec<_>>(), [Kind::Failed]);
+    }
+
+    #[test]
+    fn three_parts_meet_in_whatever_order_they_come() {
+        let [one, two] = halves();
+        let hits = vec![GraphHit { node: 7, depth: 0, relevance: 0.5, path: vec![7] }];
+        let graph = (header(GRAPH, 0), Enriched { graph: hits.clone(), ..source() });
+        let send = |merge: &mut Harness, part: usize| match part {
+            0 => merge.send::<Candidates>(one.0, &one.1),
+            1 => merge.send::<Candidates>(two.0, &two.1),
+            _ => merge.send::<Candidates>(graph.0, &graph.1),
+        };
+        let mut seen = Vec::new();
+        for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+            let mut merge = Harness::new(Merge::new(3, 3, Box::new(|hit| hit.doc.row.to_string())));
+            assert!(send(&mut merge, order[0]).is_empty() && send(&mut merge, order[1]).is_empty());
+            seen.extend(send(&mut merge, order[2]));
+        }
+        assert_eq!(seen.len(), 3);
+        assert!(seen.iter().all(|merged| *merged == seen[0]));
+        assert_eq!((&seen[0].enriched.graph, seen[0].counts.graph_nodes_visited), (&hits, 1));
     }
 
     #[test]

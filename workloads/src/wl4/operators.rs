@@ -2,11 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bench_dataflow::frame::Frame;
+use bench_dataflow::graph::{Graph, Node};
 
 use super::batch::{CategoryBatch, GlobalBatch, Trigger};
 use super::dedup::Dedup;
 use super::embed::{Embed, What};
-use super::fork::Fork;
+use super::fork::{Arriving, Fork};
 use super::generate::{Generate, Texts};
 use super::graph_memory::{GraphMemory, WalkConfig};
 use super::join::{JoinConfig, SemanticJoin};
@@ -23,12 +24,20 @@ use crate::schedule::{doc_time_ns, prefill};
 /// Texts per call of an embedder that runs here.
 const EMBED_BATCH: usize = 16;
 
-/// Creates instance `instance` of the operator called `name`; `None` when there is no such operator.
+/// Creates instance `instance` of the operator at `node`; `None` when there is no such operator. What
+/// feeds it in the graph decides what it takes.
 #[must_use]
-pub fn create(shared: &Shared, name: &str, instance: u32, judged: bool) -> Option<Box<dyn Operator>> {
+pub fn create(
+    shared: &Shared,
+    graph: &Graph,
+    node: &Node,
+    instance: u32,
+    judged: bool,
+) -> Option<Box<dyn Operator>> {
     let p = &shared.params;
+    let fed_by = |name: &str| graph.inputs(node.id).any(|edge| graph.nodes[edge.from as usize].name == name);
     let lookup = || Lookup(shared.prepared.clone());
-    Some(match name {
+    Some(match node.name.as_str() {
         "embed_q" => Box::new(embed(shared, What::Queries)),
         "embed_d" => Box::new(embed(shared, What::Docs)),
         "join" => Box::new(join(shared, instance == 0)),
@@ -42,13 +51,22 @@ pub fn create(shared: &Shared, name: &str, instance: u32, judged: bool) -> Optio
             let (graph, nodes) = (Arc::clone(&shared.graph), Arc::clone(&shared.prepared.nodes));
             Box::new(GraphMemory::new(graph, nodes, config))
         }
-        "fork" => Box::new(Fork),
+        "fork" | "context" => {
+            let arriving = if fed_by("graph_memory") {
+                Arriving::Enriched
+            } else if fed_by("join") {
+                Arriving::Joined
+            } else {
+                Arriving::Query
+            };
+            Box::new(Fork::new(arriving, graph.output_ports(node.id)))
+        }
         "vdb1" => Box::new(vdb(shared, 0)),
         "vdb2" => Box::new(vdb(shared, 1)),
-        "merge" => {
+        "merge" | "collect" => {
             let lookup = lookup();
             let id = move |hit: &super::records::VdbHit| lookup.doc_id(hit.doc).to_owned();
-            Box::new(Merge::new(p.merge_top_k as usize, Box::new(id)))
+            Box::new(Merge::new(graph.inputs(node.id).count(), p.merge_top_k as usize, Box::new(id)))
         }
         "dedup" => Box::new(Dedup::new(p.dbscan_eps, p.dbscan_min_samples as usize, lookup())),
         "rerank" => Box::new(Rerank::new(p.rerank_score_weights.clone(), p.rerank_top_k as usize, lookup())),
@@ -63,7 +81,8 @@ pub fn create(shared: &Shared, name: &str, instance: u32, judged: bool) -> Optio
         "global_batch" => Box::new(GlobalBatch::new(trigger(p.global_batch_size, p.global_batch_timeout_ms))),
         "generate" => {
             let latency = Duration::from_millis(p.llm_latency_ms.into());
-            Box::new(Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged))
+            let generate = Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged);
+            Box::new(if fed_by("global_batch") { generate } else { generate.one_by_one() })
         }
         _ => return None,
     })

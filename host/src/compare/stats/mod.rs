@@ -13,6 +13,7 @@ pub mod paired;
 pub mod sample;
 pub mod signed_rank;
 pub mod support;
+pub mod trend;
 pub mod unpaired;
 pub mod verdict;
 

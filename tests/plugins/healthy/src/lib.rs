@@ -1,6 +1,11 @@
-//! A well-behaved plugin.
+//! A well-behaved plugin. With the option `stall_ms` it stands still once, after its first batches.
+
+use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
+
+/// The batch before which a stall comes.
+const STALL_AT: u32 = 100;
 
 #[derive(Default)]
 struct Healthy;
@@ -14,7 +19,13 @@ impl Backend for Healthy {
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
         let mut pipeline = InlinePipeline::new(host)?;
+        let stall = Duration::from_millis(spec.number("stall_ms", 0).into());
+        let mut batches = 0;
         while let Some(events) = host.next_events(spec.batch_size())? {
+            batches += 1;
+            if batches == STALL_AT {
+                std::thread::sleep(stall);
+            }
             host.emit(&pipeline.process(&events)?)?;
         }
         host.emit(&pipeline.finish()?)?;

@@ -1,0 +1,274 @@
+//! `bench capacity`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use comfy_table::CellAlignment;
+use serde_json::{Map, json};
+
+use super::compare::print_json;
+use super::run::{prepare, ready_backend, stopped, workload_library};
+use super::screen::{self, RunProgress};
+use super::{Exit, RunArgs, STOP, Stopped};
+use crate::compare::stats::support::items_needed;
+use crate::plugins::describe::Description;
+use crate::plugins::isolate::StopLevel;
+use crate::plugins::vet::Vetted;
+use crate::results::atomic;
+use crate::results::histogram;
+use crate::results::time::UtcTime;
+use crate::run::capacity::{self, Goal, Phase, Report, Slo, Trial};
+use crate::run::plan::{Arrivals, Load, Plan};
+use crate::run::series::{Recorder, completion_rate};
+use crate::run::supervise::{Finished, Job};
+
+/// Name of the artefact in the output folder.
+pub const FILE_NAME: &str = "capacity.json";
+
+/// Share of a trial's items that only settle the backend.
+const SETTLE: f64 = 0.2;
+/// Items of the first look at a backend.
+const FIRST_LOOK: u32 = 200;
+
+/// What is wanted, and how closely to look.
+#[derive(Debug, Clone, Args)]
+pub struct GoalArgs {
+    /// Least share of items that succeed
+    #[arg(long, value_name = "SHARE", default_value_t = 0.999, help_heading = "Goal")]
+    pub success: f64,
+    /// Stop when the sustained and the refused rate are this close
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, help_heading = "Goal")]
+    pub precision: f64,
+    /// Length of a trial; the confirming one is twice as long
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "Goal")]
+    pub trial: f64,
+}
+
+impl GoalArgs {
+    pub fn check(&self) -> Result<(), Stopped> {
+        let fine = |fine: bool, text: &str| if fine { Ok(()) } else { Err(Stopped::usage(text)) };
+        fine(self.success > 0.0 && self.success <= 1.0, "--success must be above 0 and at most 1")?;
+        fine((0.002..=0.5).contains(&self.precision), "--precision must be from 0.002 to 0.5")?;
+        fine((1.0..=3600.0).contains(&self.trial), "--trial must be from 1 to 3600 seconds")
+    }
+}
+
+/// Flags of `bench capacity`: those of `bench run`, and the goal.
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    /// What the response time has to meet: p99=200ms, p95=1.5s
+    #[arg(long, value_name = "GOAL", help_heading = "Goal")]
+    slo: Slo,
+    #[command(flatten)]
+    goal: GoalArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
+    args.goal.check()?;
+    if args.run.load.is_some() || args.run.rate.is_some() {
+        return Err(Stopped::usage("`bench capacity` chooses the rates itself: leave --load and --rate out"));
+    }
+    let plan = args.run.plan()?;
+    let name = args.run.backend()?;
+    let output_dir = args.run.output_dir()?;
+    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    prepare(&plan)?;
+    let trials = Trials {
+        plan: &plan,
+        plugin: &plugin,
+        description: &description,
+        run_id: args.run.run_id()?,
+        output_dir: output_dir.clone(),
+        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        options: args.run.backend_options()?,
+        arrivals: args.run.arrivals(),
+        verbose: args.run.verbose,
+    };
+    let report = trials.search(args.slo, &args.goal)?;
+    let path = keep(&output_dir, &report)?;
+    if args.run.json {
+        print_json(&report)?;
+    } else {
+        show(&report);
+        screen::path(&path);
+    }
+    Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })
+}
+
+/// Writes the artefact.
+pub fn keep(folder: &Path, report: &Report) -> Result<PathBuf, Stopped> {
+    let path = folder.join(FILE_NAME);
+    atomic::write_json(&path, report)?;
+    Ok(path)
+}
+
+/// Runs one backend at one rate after another.
+pub struct Trials<'a> {
+    pub plan: &'a Plan,
+    pub plugin: &'a Vetted,
+    pub description: &'a Description,
+    pub run_id: String,
+    pub output_dir: PathBuf,
+    pub memory_limit: Option<u64>,
+    pub options: Vec<(String, String)>,
+    pub arrivals: Arrivals,
+    pub verbose: bool,
+}
+
+impl Trials<'_> {
+    /// Looks how fast the backend is, then searches from there.
+    pub fn search(&self, slo: Slo, args: &GoalArgs) -> Result<Report, Stopped> {
+        let goal = Goal { slo, success: args.success };
+        let mut index = 0;
+        let mut closed = |items: u32| {
+            let plan = self.plan_of(items, Load::Closed);
+            let finished = self.one(&plan, index, "closed", &mut Vec::new())?;
+            index += 1;
+            Ok::<f64, Stopped>(finished.measured.throughput)
+        };
+        let first = closed(FIRST_LOOK)?;
+        let throughput = closed(items(first, args.trial, 0))?;
+        if throughput <= 0.0 {
+            let text = format!("backend '{}' answered nothing under a closed load", self.description.name);
+            return Err(Stopped::new(Exit::RunFailed, text, "see extra.failure_reasons of its record"));
+        }
+        screen::note(&format!("closed load: {throughput:.1} items/s"));
+        let least = items_needed(slo.quantile, 0.95);
+        let found = capacity::search(&goal, throughput, args.precision, |phase, rate| {
+            let seconds = if phase == Phase::Confirm { 2.0 * args.trial } else { args.trial };
+            let load = Load::Open { rate, arrivals: self.arrivals };
+            let plan = self.plan_of(items(rate, seconds, least), load);
+            let mut samples = Vec::new();
+            let finished = self.one(&plan, index, phase.name(), &mut samples)?;
+            index += 1;
+            let trial = trial_of(&finished, &samples, rate, slo, plan.warmup_items)?;
+            let verdict =
+                goal.limit(&trial).map_or("sustained".to_owned(), |limit| goal.words(&trial, limit));
+            screen::note(&format!("{:8} {rate:8.1}/s  {verdict}", phase.name()));
+            Ok::<Trial, Stopped>(trial)
+        })?;
+        Ok(Report {
+            backend: self.description.name.to_string(),
+            workload: self.plan.workload.clone(),
+            nodes: self.plan.nodes,
+            parallelism: self.plan.parallelism,
+            run_id: self.run_id.clone(),
+            timestamp: UtcTime::now(),
+            config_hash: Plan { load: Load::Closed, ..self.plan.clone() }.config_hash()?,
+            goal,
+            precision: args.precision,
+            trial_seconds: args.trial,
+            closed_loop_throughput: throughput,
+            found,
+        })
+    }
+
+    fn plan_of(&self, items: u32, load: Load) -> Plan {
+        let settle = (f64::from(items) * SETTLE) as u32;
+        Plan { num_tasks: items, warmup_items: settle, repeat: 1, load, ..self.plan.clone() }
+    }
+
+    /// One run, with its record in the output folder.
+    pub fn one(
+        &self,
+        plan: &Plan,
+        index: u32,
+        what: &str,
+        samples: &mut Vec<crate::run::series::Sample>,
+    ) -> Result<Finished, Stopped> {
+        if STOP.level() > StopLevel::Go {
+            return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
+        }
+        let mut extra = Map::new();
+        extra.insert("trial".into(), json!({"phase": what, "index": index}));
+        let job = Job {
+            plan,
+            plugin: self.plugin,
+            description: self.description,
+            run_id: &self.run_id,
+            repeat_index: index,
+            output_dir: &self.output_dir,
+            library: workload_library(),
+            memory_limit: self.memory_limit,
+            options: self.options.clone(),
+            extra,
+        };
+        let rate = match plan.load {
+            Load::Open { rate, .. } => format!(" {rate:.1}/s"),
+            Load::Closed => String::new(),
+        };
+        let label = format!("{} {what}{rate}", self.description.name);
+        let mut watcher = Recorder::new(RunProgress::new(&label, plan.num_tasks.into(), self.verbose));
+        let finished = job.run(&mut watcher, &STOP);
+        samples.append(&mut watcher.samples);
+        drop(watcher);
+        let finished = finished.map_err(|error| stopped(error, &job.folder()))?;
+        if finished.measured.partial {
+            return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
+        }
+        Ok(finished)
+    }
+}
+
+/// Enough items for the length, and for the percentile.
+fn items(rate: f64, seconds: f64, least_timed: u64) -> u32 {
+    let least = (least_timed as f64 / (1.0 - SETTLE)).ceil();
+    (rate * seconds).ceil().max(least).clamp(f64::from(FIRST_LOOK), 5e7) as u32
+}
+
+fn trial_of(
+    finished: &Finished,
+    samples: &[crate::run::series::Sample],
+    rate: f64,
+    slo: Slo,
+    settle: u32,
+) -> Result<Trial, Stopped> {
+    let measured = &finished.measured;
+    let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
+    let response = intervals.iter().find(|interval| interval.tag.as_deref() == Some("response"));
+    let latency = response.and_then(|interval| interval.latencies.quantile(slo.quantile));
+    let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);
+    Ok(Trial {
+        rate,
+        offered,
+        completed: completion_rate(samples, settle.into()).unwrap_or(measured.throughput),
+        latency_ms: latency.map(|ms| ms.get()),
+        success_rate: measured.timed_completed as f64 / measured.timed.max(1) as f64,
+        items: measured.timed,
+        late: measured.late as f64 / measured.emitted.max(1) as f64,
+    })
+}
+
+/// The search as a table, and what it came to.
+pub fn show(report: &Report) {
+    let percentile = format!("p{} ms", (report.goal.slo.quantile * 1e4).round() / 100.0);
+    let mut table = screen::table(&["phase", "rate/s", "completed/s", &percentile, "success", "verdict"]);
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for step in &report.found.steps {
+        let trial = &step.trial;
+        table.add_row([
+            step.phase.name().to_owned(),
+            format!("{:.1}", trial.rate),
+            format!("{:.1}", trial.completed),
+            trial.latency_ms.map_or("n/a".into(), |ms| format!("{ms:.1}")),
+            format!("{:.4}", trial.success_rate),
+            step.limit.map_or("sustained".into(), |limit| format!("{limit:?}").to_lowercase()),
+        ]);
+    }
+    anstream::println!("{table}");
+    let closed = report.closed_loop_throughput;
+    match report.found.capacity {
+        Some(capacity) => anstream::println!(
+            "capacity of {} for {}: {capacity:.1} items/s ({:+.1} % of the closed-loop throughput, {closed:.1}/s)",
+            report.backend,
+            report.goal.slo,
+            (capacity / closed - 1.0) * 100.0
+        ),
+        None => anstream::println!("no capacity of {} for {}", report.backend, report.goal.slo),
+    }
+    anstream::println!("stopped: {}", report.found.stopped);
+}

@@ -1,0 +1,403 @@
+//! `bench sweep`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use comfy_table::CellAlignment;
+use serde_json::json;
+
+use super::capacity::{self, GoalArgs, Trials};
+use super::compare::print_json;
+use super::pair::{command_line, while_not_killed};
+use super::plan::{Defaults, OneOrMore};
+use super::run::{prepare, ready_backend, stopped, workload_library};
+use super::screen::{self, RunProgress};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use crate::compare::{self, Options};
+use crate::plugins::describe::Description;
+use crate::plugins::isolate::StopLevel;
+use crate::plugins::vet::Vetted;
+use crate::report::charts::curves::{Series, scaling};
+use crate::report::charts::svg;
+use crate::results::time::UtcTime;
+use crate::results::{Record, atomic, jsonl};
+use crate::run::capacity::{Goal, Report, Slo};
+use crate::run::pair::Tree;
+use crate::run::supervise::Job;
+use crate::run::sweep::{Point, Row, Search, SweepPlan, relate};
+
+const SWEEP: Defaults = Defaults { num_tasks: 200, scheduler: "default" };
+/// The artefact: every point and what it came to.
+const FILE_NAME: &str = "sweep.json";
+
+/// Flags of `bench sweep`: those of `bench run`, of which --parallelism, --nodes and --rate take several
+/// values, separated by commas.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Backends, separated by commas [default: sage]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    backends: Vec<String>,
+    /// Search for the capacity at each scale instead of running it: p99=200ms
+    #[arg(long, value_name = "GOAL", help_heading = "Goal")]
+    slo: Option<Slo>,
+    #[command(flatten)]
+    goal: GoalArgs,
+    /// Folder of all sweeps
+    #[arg(long, value_name = "DIR", default_value = "artifacts/sweeps", help_heading = "Output")]
+    output_root: PathBuf,
+    /// Continue the sweep of this run id with the flags it was started with
+    #[arg(long, value_name = "RUN_ID", help_heading = "Output")]
+    resume: Option<String>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+type Ready = BTreeMap<String, (Vetted, Description)>;
+
+pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
+    let (tree, plan) = match &args.resume {
+        Some(id) => find(args, id)?,
+        None => begin(args)?,
+    };
+    if args.run.dry_run {
+        print_json(&json!({"folder": tree.folder(), "plan": plan}))?;
+        return Ok(Exit::Ok);
+    }
+    let plugins = PluginArgs {
+        plugins_dir: plan.plugins_dir.clone(),
+        no_user_plugins: plan.no_user_plugins,
+        only_trusted: args.run.plugins.only_trusted,
+    };
+    let mut ready = Ready::new();
+    for point in &plan.points {
+        if !ready.contains_key(&point.backend) {
+            ready.insert(point.backend.clone(), ready_backend(&plugins, &point.backend)?);
+        }
+    }
+    prepare(&plan.plan)?;
+    let resume = format!("bench sweep --resume {} --output-root {}", plan.run_id, args.output_root.display());
+    if args.resume.is_none() && tree.has_plan() {
+        let text = format!("there is a sweep with the run id {} already", plan.run_id);
+        return Err(Stopped::new(Exit::Usage, text, resume));
+    }
+    tree.begin(&plan)?;
+    let _lock = tree.lock()?;
+    let mut failure: Option<Stopped> = None;
+    for (point, repeat) in plan.steps() {
+        let interrupted =
+            || Stopped::new(Exit::Interrupted, "interrupted; finished points are kept", &resume);
+        if STOP.level() > StopLevel::Go {
+            return Err(interrupted());
+        }
+        if is_finished(&tree, &plan, point, repeat) {
+            continue;
+        }
+        if let Err(error) = one(&tree, &plan, point, repeat, &ready, args.run.verbose) {
+            if error.exit == Exit::Interrupted || STOP.level() > StopLevel::Go {
+                return Err(interrupted());
+            }
+            // A scale that a backend refuses or fails at is a finding about it; the others go on.
+            screen::error(&error);
+            failure.get_or_insert(error);
+        }
+    }
+    finish(&tree, &plan, args.run.json)?;
+    match failure {
+        None => Ok(Exit::Ok),
+        Some(failure) => {
+            let text = format!("some points failed; the first: {}", failure.message);
+            Err(Stopped::new(failure.exit, text, resume))
+        }
+    }
+}
+
+fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
+    args.goal.check()?;
+    let refused = |flag, other| Err(Stopped::usage(format!("`bench sweep` has no {flag}: use {other}")));
+    if args.run.backend.is_some() {
+        return refused("--backend", "--backends");
+    }
+    if args.run.output_dir.is_some() {
+        return refused("--output-dir", "--output-root");
+    }
+    if args.slo.is_some() && args.run.rate.is_some() {
+        return Err(Stopped::usage("--slo searches for the rate itself: leave --rate out"));
+    }
+    let backends = if args.backends.is_empty() { vec!["sage".to_owned()] } else { args.backends.clone() };
+    let all =
+        |values: &Option<OneOrMore<u32>>, default| values.as_ref().map_or(vec![default], |v| v.0.clone());
+    let rates: Vec<Option<f64>> =
+        args.run.rate.as_ref().map_or(vec![None], |rates| rates.0.iter().copied().map(Some).collect());
+    let mut points: Vec<Point> = Vec::new();
+    for backend in &backends {
+        for &nodes in &all(&args.run.nodes, 1) {
+            for &parallelism in &all(&args.run.parallelism, 2) {
+                for &rate in &rates {
+                    let point = Point { backend: backend.clone(), nodes, parallelism, rate };
+                    if points.contains(&point) {
+                        return Err(Stopped::usage(format!("{} is in the sweep twice", point.slug())));
+                    }
+                    points.push(point);
+                }
+            }
+        }
+    }
+    // Every point's plan is checked before anything runs.
+    let run = RunArgs { parallelism: None, nodes: None, rate: None, load: None, ..args.run.clone() };
+    let plan = run.plan_with(SWEEP)?;
+    let search = args.slo.map(|slo| Search {
+        goal: Goal { slo, success: args.goal.success },
+        precision: args.goal.precision,
+        trial_seconds: args.goal.trial,
+    });
+    let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref())?;
+    let run_id = args.run.run_id()?;
+    let tree = Tree::new(&args.output_root, &run_id, &config_hash);
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let plan = SweepPlan {
+        run_id,
+        config_hash,
+        started_at: UtcTime::now(),
+        points,
+        plan,
+        arrivals: args.run.arrivals(),
+        search,
+        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        backend_options: args.run.backend_options()?,
+        plugins_dir: args.run.plugins.plugins_dir.iter().map(absolute).collect(),
+        no_user_plugins: args.run.plugins.no_user_plugins,
+        command: command_line(),
+    };
+    for point in &plan.points {
+        plan.plan_of(point).validate().map_err(Stopped::usage)?;
+    }
+    Ok((tree, plan))
+}
+
+fn find(args: &SweepArgs, id: &str) -> Result<(Tree, SweepPlan), Stopped> {
+    // The id becomes part of a path.
+    RunArgs { run_id: Some(id.to_owned()), ..args.run.clone() }.run_id()?;
+    let missing = || {
+        let text = format!("there is no sweep with the run id {id} in {}", args.output_root.display());
+        Stopped::new(Exit::Usage, text, "name the folder of the sweep with --output-root")
+    };
+    let tree = Tree::find(&args.output_root, id)?.ok_or_else(missing)?;
+    let plan: SweepPlan = tree.plan()?;
+    let hash = SweepPlan::hash_of(&plan.points, &plan.plan, plan.search.as_ref())?;
+    if plan.run_id != id || hash != plan.config_hash {
+        let text = "plan.json does not match its own config_hash: it was changed, or another version of bench wrote it";
+        return Err(Stopped::new(Exit::Usage, text, "start a new sweep"));
+    }
+    for point in &plan.points {
+        plan.plan_of(point).validate().map_err(Stopped::usage)?;
+    }
+    Ok((tree, plan))
+}
+
+/// Where the search at a point keeps its trials.
+fn search_folder(tree: &Tree, point: &Point) -> PathBuf {
+    tree.folder().join("capacity").join(point.slug())
+}
+
+fn is_finished(tree: &Tree, plan: &SweepPlan, point: usize, repeat: u32) -> bool {
+    let at = &plan.points[point];
+    match plan.search {
+        Some(_) => search_folder(tree, at).join(capacity::FILE_NAME).is_file(),
+        None => {
+            let place = &SweepPlan::extra(point, repeat)["sweep"];
+            tree.has_record(&at.backend, |extra| extra.get("sweep") == Some(place))
+        }
+    }
+}
+
+fn one(
+    tree: &Tree,
+    plan: &SweepPlan,
+    point: usize,
+    repeat: u32,
+    ready: &Ready,
+    verbose: bool,
+) -> Result<(), Stopped> {
+    let at = &plan.points[point];
+    let Some((plugin, description)) = ready.get(&at.backend) else {
+        return Err(Stopped::new(Exit::UnknownBackend, format!("'{}' is not ready", at.backend), ""));
+    };
+    let own = plan.plan_of(at);
+    if let Some(search) = plan.search {
+        let folder = search_folder(tree, at);
+        // Trials of a search that was cut short.
+        let _ = fs::remove_dir_all(&folder);
+        screen::note(&format!("searching the capacity of {}", at.slug()));
+        let trials = Trials {
+            plan: &own,
+            plugin,
+            description,
+            run_id: plan.run_id.clone(),
+            output_dir: folder.clone(),
+            memory_limit: plan.memory_limit,
+            options: plan.backend_options.clone(),
+            arrivals: plan.arrivals,
+            verbose,
+        };
+        let args = GoalArgs {
+            success: search.goal.success,
+            precision: search.precision,
+            trial: search.trial_seconds,
+        };
+        let report = trials.search(search.goal.slo, &args)?;
+        capacity::keep(&folder, &report)?;
+        return Ok(());
+    }
+    let output_dir = tree.backend(&at.backend);
+    let job = Job {
+        plan: &own,
+        plugin,
+        description,
+        run_id: &plan.run_id,
+        repeat_index: point as u32 * plan.plan.repeat + repeat,
+        output_dir: &output_dir,
+        library: workload_library(),
+        memory_limit: plan.memory_limit,
+        options: plan.backend_options.clone(),
+        extra: SweepPlan::extra(point, repeat),
+    };
+    let folder = job.folder();
+    // What an attempt left that was killed or failed.
+    let _ = fs::remove_dir_all(&folder);
+    let label = format!("{} {}/{}", at.slug(), repeat + 1, plan.plan.repeat);
+    let mut progress = RunProgress::new(&label, own.num_tasks.into(), verbose);
+    let result = while_not_killed(|stop| job.run(&mut progress, stop));
+    drop(progress);
+    result.map(drop).map_err(|error| stopped(error, &folder))
+}
+
+fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (number, point) in plan.points.iter().enumerate() {
+        if plan.search.is_some() {
+            let path = search_folder(tree, point).join(capacity::FILE_NAME);
+            let report = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok());
+            rows.extend(report.and_then(|report| Row::of_search(point, &report)));
+            continue;
+        }
+        let path = tree.backend(&point.backend).join(jsonl::FILE_NAME);
+        if !path.is_file() {
+            continue;
+        }
+        let records = jsonl::read(&path)?.collect::<Result<Vec<Record>, _>>()?;
+        let own: Vec<&Record> =
+            records.iter().filter(|record| record.extra["sweep"]["point"] == json!(number)).collect();
+        rows.extend(Row::of_records(point, &own));
+    }
+    relate(&mut rows);
+    Ok(rows)
+}
+
+fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
+    let rows = rows(tree, plan)?;
+    let what = if plan.search.is_some() { "capacity" } else { "throughput" };
+    let mut files = Vec::new();
+    let parallelism: Along = ("parallelism", |point| f64::from(point.parallelism));
+    let nodes: Along = ("nodes", |point| f64::from(point.nodes));
+    for along in [parallelism, nodes, ("rate", |point| point.rate.unwrap_or(0.0))] {
+        files.extend(chart(tree.folder(), &rows, what, along)?);
+    }
+    let value = json!({
+        "run_id": plan.run_id,
+        "config_hash": plan.config_hash,
+        "workload": plan.plan.workload,
+        "started_at": plan.started_at,
+        "finished_at": UtcTime::now(),
+        "measure": what,
+        "goal": plan.search.map(|search| search.goal),
+        "points": rows,
+    });
+    let path = tree.folder().join(FILE_NAME);
+    atomic::write_json(&path, &value)?;
+    if plan.search.is_none() && !rows.is_empty() {
+        let options = Options { seed: plan.plan.seed, ..Options::default() };
+        compare::run(&[tree.backends()], &tree.comparison(), &options)?;
+        files.push(tree.comparison().join("report.html"));
+    }
+    if json {
+        return print_json(&value);
+    }
+    show(&rows, what);
+    files.push(path);
+    files.iter().for_each(|file| screen::path(file));
+    Ok(())
+}
+
+type Along = (&'static str, fn(&Point) -> f64);
+
+/// Draws what varies along one axis: one line for all points that are equal otherwise.
+fn chart(folder: &Path, rows: &[Row], what: &str, (name, along): Along) -> Result<Option<PathBuf>, Stopped> {
+    let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    for row in rows {
+        let point = &row.point;
+        let mut words = vec![point.backend.clone()];
+        let varies = |of: fn(&Point) -> String| rows.iter().any(|other| of(&other.point) != of(point));
+        let mut say = |axis: &str, of: fn(&Point) -> String| {
+            if axis != name && varies(of) {
+                words.push(of(point));
+            }
+        };
+        say("nodes", |p| format!("{} nodes", p.nodes));
+        say("parallelism", |p| format!("par. {}", p.parallelism));
+        say("rate", |p| p.rate.map_or("closed".to_owned(), |rate| format!("{rate}/s")));
+        lines.entry(words.join(", ")).or_default().push((along(point), row.throughput));
+    }
+    lines.retain(|_, points| points.len() > 1 && points.iter().any(|point| point.0 != points[0].0));
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let series: Vec<Series> = lines
+        .into_iter()
+        .map(|(name, mut points)| {
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            Series { name, intervals: vec![None; points.len()], points }
+        })
+        .collect();
+    let mut title = format!("{what} over {name}");
+    title[..1].make_ascii_uppercase();
+    let canvas = scaling(&title, name, "items per second", &series);
+    let path = folder.join(format!("{what}_over_{name}.svg"));
+    atomic::write(&path, svg::render(&canvas, svg::Home::File).as_bytes())?;
+    Ok(Some(path))
+}
+
+fn show(rows: &[Row], what: &str) {
+    let mut table = screen::table(&[
+        "backend",
+        "nodes",
+        "par.",
+        "rate/s",
+        what,
+        "p50 ms",
+        "p99 ms",
+        "success",
+        "speed-up",
+        "efficiency",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let or = |value: Option<f64>, digits: usize| value.map_or("n/a".to_owned(), |v| format!("{v:.digits$}"));
+    for row in rows {
+        table.add_row([
+            row.point.backend.clone(),
+            row.point.nodes.to_string(),
+            row.point.parallelism.to_string(),
+            row.point.rate.map_or("closed".to_owned(), |rate| format!("{rate}")),
+            format!("{:.1}", row.throughput),
+            or(row.latency_p50, 1),
+            or(row.latency_p99, 1),
+            or(row.success_rate, 4),
+            or(row.speed_up, 2),
+            or(row.efficiency, 2),
+        ]);
+    }
+    anstream::println!("{table}");
+}

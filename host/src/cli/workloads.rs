@@ -1,0 +1,98 @@
+//! `bench workloads`.
+
+use std::io::{self, Write};
+
+use bench_workloads::wl4::params::Params;
+use bench_workloads::workload::{self, WORKLOADS};
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::compare::print_json;
+use super::{Exit, Stopped};
+use crate::report::drawing;
+
+/// Subcommands of `bench workloads`.
+#[derive(Debug, Subcommand)]
+pub enum WorkloadsCommand {
+    /// List the workloads.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw a workload's graph and say what each operator needs.
+    Describe {
+        /// Name, as `bench workloads list` shows it.
+        name: String,
+        /// How to draw it.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    Text,
+    /// A file that needs no other: `bench workloads describe wl4 --format svg > wl4.svg`
+    Svg,
+    /// The graph as plugins get it.
+    Json,
+}
+
+pub fn workloads(command: &WorkloadsCommand) -> Result<Exit, Stopped> {
+    match command {
+        WorkloadsCommand::List { json } => list(*json),
+        WorkloadsCommand::Describe { name, format } => describe(name, *format),
+    }
+}
+
+fn list(json: bool) -> Result<Exit, Stopped> {
+    let mut names = WORKLOADS;
+    names.sort_unstable_by_key(|name| (*name == "null", *name));
+    let mut rows: Vec<Value> = Vec::new();
+    for name in names {
+        let graph = workload::graph(name, &Params::default()).map_err(Stopped::usage)?;
+        rows.push(json!({
+            "name": name,
+            "operators": graph.operators().count(),
+            "sources": graph.nodes.len() - graph.operators().count() - 1,
+            "default": name == WORKLOADS[0],
+            "summary": workload::summary(name),
+        }));
+    }
+    if json {
+        print_json(&rows)?;
+        return Ok(Exit::Ok);
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mark = if row["default"] == true { " (default)" } else { "" };
+        let (name, summary) = (row["name"].as_str().unwrap_or(""), row["summary"].as_str().unwrap_or(""));
+        text.push_str(&format!(
+            "{name:6}{:3} operators  {summary}{mark}\n",
+            row["operators"].as_u64().unwrap_or(0)
+        ));
+    }
+    write(&text)
+}
+
+fn describe(name: &str, format: Format) -> Result<Exit, Stopped> {
+    let graph = workload::graph(name, &Params::default())
+        .map_err(|cause| Stopped::new(Exit::Usage, cause, "bench workloads list"))?;
+    match format {
+        Format::Text => write(&format!("{name}: {}\n\n{}", workload::summary(name), drawing::text(&graph))),
+        Format::Svg => write(&drawing::svg(&graph)),
+        Format::Json => {
+            let value =
+                serde_json::to_value(&graph).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+            print_json(&value)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn write(text: &str) -> Result<Exit, Stopped> {
+    let failed = |cause| Stopped::new(Exit::Output, format!("writing to standard output: {cause}"), "");
+    io::stdout().lock().write_all(text.as_bytes()).map_err(failed)?;
+    Ok(Exit::Ok)
+}
