@@ -181,24 +181,19 @@ fn lived(test: &Test, answer: Answer<Verdict>) -> Ended {
     if status.is_bad() {
         return (status, message, phase);
     }
-    for remark in &answer.remarks {
-        let at = |phase: &str| Some(phase.to_owned());
-        match remark {
+    if let Some(remark) = answer.remarks.first() {
+        let at_the_end = Some("drop".to_owned());
+        return match remark {
             Remark::LeftBehind(names) => {
-                let message = format!("it left processes running: {}", names.join(", "));
-                return (Status::Failed, message, at("drop"));
+                (Status::Failed, format!("it left processes running: {}", names.join(", ")), at_the_end)
             }
             Remark::EndedBadly(how) => {
-                return (
-                    Status::Crashed,
-                    format!("its process ended badly after the answer: {how}"),
-                    at("drop"),
-                );
+                (Status::Crashed, format!("its process ended badly after the answer: {how}"), at_the_end)
             }
             Remark::SlowToClose => {
-                return (Status::TimedOut, "its destructors did not end within 5 s".into(), at("drop"));
+                (Status::TimedOut, "its destructors did not end within 5 s".into(), at_the_end)
             }
-        }
+        };
     }
     if test.name == PRINTS_NOTHING && status == Status::Success && !answer.tail.trim().is_empty() {
         let first: String = answer.tail.trim().chars().take(80).collect();

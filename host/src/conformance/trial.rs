@@ -142,9 +142,7 @@ impl Trial {
             inline(&host, batch).map_err(|error| ours(format!("the check's own engine: {error}")))?;
             Ok(Account { elapsed_seconds: 0.0, items_processed: host.emitted(), metrics: Default::default() })
         })?;
-        if let Err(error) = ran.account {
-            return Err(error);
-        }
+        ran.account()?;
         Ok(ran)
     }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask bench-listing`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Done {
     write(&target().join("bench-listing.json"), &figures)
 }
 
-fn times(args: &Args, bench: &Path, folder: &PathBuf, ready: usize) -> Result<Spread, String> {
+fn times(args: &Args, bench: &Path, folder: &Path, ready: usize) -> Result<Spread, String> {
     let list = || {
         let mut command = Command::new(bench);
         command.args([
