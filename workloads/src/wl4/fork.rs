@@ -88,9 +88,9 @@ mod tests {
         let joined = Joined { query: query(), matches: vec![], semantic_score: 0.0 };
         let enriched = Enriched { joined: joined.clone(), graph: vec![] };
         let mut fork = Harness::new(Fork::new(Arriving::Query, vec![merge::VDB1]));
-        assert_eq!(fork.send::<Enriched>(header(0, 0), &query()), [enriched.clone()]);
+        assert_eq!(fork.send::<Enriched>(header(0, 0), &query()), std::slice::from_ref(&enriched));
         let mut fork = Harness::new(Fork::new(Arriving::Query, vec![merge::GRAPH]));
-        assert_eq!(fork.send::<Joined>(header(0, 0), &query()), [joined.clone()]);
+        assert_eq!(fork.send::<Joined>(header(0, 0), &query()), std::slice::from_ref(&joined));
         let mut fork = Harness::new(Fork::new(Arriving::Joined, vec![merge::VDB1]));
         assert_eq!(fork.send::<Enriched>(header(0, 0), &joined), [enriched]);
     }
