@@ -69,7 +69,7 @@ fn a_worker_that_dies_ends_the_run_with_the_reason() {
     for operator in ["vdb1", "category_batch"] {
         let output = TempDir::new().unwrap();
         let fault = format!("fault=exit:{operator}:40");
-        let run = small_run("dask", output.path(), &["--set", &fault]).output().unwrap();
+        let run = small_run("dask", output.path(), &["--set", &fault, "--timeout", "60"]).output().unwrap();
         assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
         assert!(stderr(&run).contains("failed in Dask"), "{}", stderr(&run));
     }

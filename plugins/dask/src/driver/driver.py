@@ -19,10 +19,13 @@ import bench_worker
 import dask
 import dask_worker
 from bench_worker import Channel, Json, Refusal, Tally, Workload
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster
 
 CALLS_PER_WORKER = 4
 """Calls under way per worker up to which new events are taken: enough to keep workers busy."""
+
+WATCH_SECONDS = 0.2
+"""How often to look whether an actor was lost."""
 
 
 class Stage:
@@ -48,7 +51,8 @@ class Engine:
         self._router = workload.router(parallelism)
         self._changed = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
-        self._failure: Exception | None = None
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held: list[Future] = []
         self._turns = itertools.count()
         self.workers: list[str] = []
         self.tally = Tally(workload.graph)
@@ -67,31 +71,53 @@ class Engine:
 
     async def _actor(self, stage: Stage, instance: int, place: str) -> Any:
         arguments = stage.chain, instance, stage.instances
-        return await self._client.submit(
+        future = self._client.submit(
             dask_worker.Instance, *arguments, actor=True, workers=[place], pure=False
         )
+        self._held.append(future)
+        return await future
 
     async def run(self) -> None:
         """The whole stream."""
+        watch = asyncio.create_task(self._watch())
         loop, reader, events = asyncio.get_running_loop(), ThreadPoolExecutor(1), self._channel.events()
         limit = CALLS_PER_WORKER * len(self.workers)
-        while (batch := await loop.run_in_executor(reader, next, events, None)) is not None:
+        while (batch := await self._or_fail(loop.run_in_executor(reader, next, events, None))) is not None:
             self.tally.event_batch(batch)
             self._send(self._router.route_events(batch, next(self._turns)))
             await self._until(lambda: len(self._calls) < limit)
         for stage in self.stages.values():
             # What is above has ended, and each call sends on its output before it counts as ended.
             await self._until(lambda stage=stage: stage.under_way == 0)
-            for output in await self._finish(stage):
+            for output in await self._or_fail(asyncio.ensure_future(self._finish(stage))):
                 self._forward(stage, output)
         await self._until(lambda: not self._calls)
+        watch.cancel()
+
+    async def _watch(self) -> None:
+        """A call of an actor that is lost may never return, and the host may wait for its answer."""
+        while all(future.status == "finished" for future in self._held):
+            await asyncio.sleep(WATCH_SECONDS)
+        self._fail("a worker died, and the operators with state that it held are lost")
+
+    def _fail(self, reason: str) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(Refusal(f"the run failed in Dask: {reason}"))
+            self._changed.set()
+
+    async def _or_fail(self, waited: asyncio.Future[Any]) -> Any:
+        await asyncio.wait([waited, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            self._failed.result()
+        return waited.result()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
+        while not self._failed.done():
+            if condition():
+                return
             self._changed.clear()
             await self._changed.wait()
-            if self._failure:
-                raise self._failure
+        self._failed.result()
 
     def _send(self, deliveries: list[bench_worker.Delivery]) -> None:
         for node, instance, batch in deliveries:
@@ -115,7 +141,7 @@ class Engine:
                 output = await self._client.submit(dask_worker.apply, *arguments, pure=False)
             self._forward(stage, output)
         except Exception as cause:
-            self._failure = self._failure or Refusal(f"a call of {stage.name} failed in Dask: {cause}")
+            self._fail(f"a call of {stage.name}: {cause}")
         finally:
             stage.under_way -= 1
             self._calls.discard(asyncio.current_task())
