@@ -87,7 +87,7 @@ impl Report for Page<'_> {
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.add_template(FILE_NAME, TEMPLATE)?;
         let page = environment.get_template(FILE_NAME)?.render(Serde(self.context(summary)))?;
-        Ok(vec![Artifact { name: FILE_NAME.into(), bytes: page.into_bytes() }])
+        Ok(vec![Artifact { name: FILE_NAME.into(), bytes: (page + "\n").into_bytes() }])
     }
 }
 
