@@ -3,6 +3,7 @@
 
 pub mod pairs;
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -141,6 +142,13 @@ pub fn marked(mark: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// What lies in the machine's shared memory, by name.
+#[must_use]
+pub fn shared_memory() -> HashSet<String> {
+    let entries = fs::read_dir("/dev/shm").expect("Linux").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Waits until `condition` holds, at most 20 s.

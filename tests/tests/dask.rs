@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bench_tests::{bench, eventually, mark, marked, records, small_run, stderr, succeed};
+use bench_tests::{bench, eventually, mark, marked, records, shared_memory, small_run, stderr, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -91,11 +91,13 @@ fn whoever_ends_the_run_nothing_stays_behind() {
         let (output, temporary, mark) = (TempDir::new().unwrap(), TempDir::new().unwrap(), mark());
         let mut command = small_run("dask", output.path(), &["--load", "open", "--rate", "20", "--verbose"]);
         command.env("MARK", &mark).env("TMPDIR", temporary.path());
+        let shared = shared_memory();
         let mut child = steady(command);
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert!(!child.wait().unwrap().success());
         eventually("every process ends", || marked(&mark).is_empty());
         eventually("the temporary folder is empty", || is_empty(temporary.path()));
+        assert!(shared_memory().is_subset(&shared), "{signal:?}");
     }
 }
 

@@ -3,7 +3,6 @@
 //! Needs `bench backends install ray`; says so and passes where Ray is missing, unless
 //! `BENCH_REQUIRE_RUNTIMES` is set, as it is in CI.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_tests::{bench, digest, eventually, installed, records, succeed};
+use bench_tests::{bench, digest, eventually, installed, records, shared_memory, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -234,9 +233,4 @@ fn raylets(root: u32) -> Vec<u32> {
     let mut found: Vec<u32> = descendants(root).into_iter().filter(program).collect();
     found.sort_unstable();
     found
-}
-
-fn shared_memory() -> HashSet<String> {
-    let entries = fs::read_dir("/dev/shm").unwrap().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

@@ -5,8 +5,8 @@
 //! [`isolate`](crate::plugins::isolate), so that a plugin which crashes in one test is still tested by
 //! the next, and what a crash or a hang came to is part of the result rather than the end of it.
 //!
-//! * [`suite`] picks tests, runs them and turns every way a process can end into a [`Status`].
-//! * [`case`] is one test inside its process; [`trial`] a run of a workload in it, with a [`probe`]
+//! * `suite` picks tests, runs them and turns every way a process can end into a [`Status`].
+//! * `case` is one test inside its process; `trial` a run of a workload in it, with a `probe`
 //!   between plugin and host that sees every call and can disturb it.
 //! * `tests/` are the tests, by what they are about.
 

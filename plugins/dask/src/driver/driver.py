@@ -11,7 +11,10 @@ A worker that dies ends the run: Dask does not bring back an actor's state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import multiprocessing
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -177,10 +180,27 @@ def configure(config: Json) -> None:
     )
 
 
+SEMAPHORES = f"bench-{os.getpid()}"
+
+
+def name_semaphores() -> None:
+    """Dask's queues to its workers are semaphores in /dev/shm. With a prefix of our own they can be told from others."""
+    multiprocessing.current_process()._config["semprefix"] = f"/{SEMAPHORES}"
+
+
+def forget_semaphores() -> None:
+    """Their names are needed until the workers have opened them. Without, nothing stays whoever is killed."""
+    for entry in os.scandir("/dev/shm"):
+        if entry.name.startswith(f"sem.{SEMAPHORES}-"):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
 async def drive(channel: Channel) -> None:
     """A run from start-up to teardown."""
     config = channel.config
     configure(config)
+    name_semaphores()
     address = config["extra"].get("dask_address")
     cluster = address or await LocalCluster(
         n_workers=config["parallelism"],
@@ -195,6 +215,7 @@ async def drive(channel: Channel) -> None:
         await client.wait_for_workers(1 if address else config["parallelism"], timeout=60)
     except OSError as cause:
         raise Refusal(f"no Dask cluster with workers at {address or 'this machine'}: {cause}") from cause
+    forget_semaphores()
     channel.phase("deploy")
     for module in (bench_worker, dask_worker):
         await client.upload_file(module.__file__)
