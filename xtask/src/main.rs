@@ -43,6 +43,10 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-backends.json. Installs SAGE and Ray below target/.
     BenchBackends(bench::backends::Args),
+    /// Time and memory against the number of items and the size of the corpus, on `local`.
+    ///
+    /// Prints tables and writes target/bench-scale.json.
+    BenchScale(bench::scale::Args),
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::BenchOperators(args) => bench::operators::run(&args),
         Command::BenchHost(args) => bench::host::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
+        Command::BenchScale(args) => bench::scale::run(&args),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

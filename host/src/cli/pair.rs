@@ -201,6 +201,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: step.extra(),
+        trace: None,
     };
     let folder = job.folder();
     // What an attempt left that was killed or failed.

@@ -258,6 +258,7 @@ fn one(
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: SweepPlan::extra(point, repeat),
+        trace: None,
     };
     let folder = job.folder();
     // What an attempt left that was killed or failed.

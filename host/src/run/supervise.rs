@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench_dataflow::graph::Graph;
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::{CpuTimes, Disturbance, Profile};
 use super::monitor::{TreeMonitor, Usage};
-use super::operation::{HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::operation::{HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
@@ -36,6 +36,8 @@ pub struct Job<'a> {
     pub options: Vec<(String, String)>,
     /// Further entries of the record's `extra`.
     pub extra: Map<String, Value>,
+    /// Where a trace of every operator call goes.
+    pub trace: Option<&'a Path>,
 }
 
 /// What a user sees of a run while it goes on.
@@ -52,6 +54,8 @@ pub struct Finished {
     pub findings: Vec<Finding>,
     /// Folder with the run's items, histogram and log.
     pub folder: PathBuf,
+    /// Memory of the process tree over time, in bytes.
+    pub memory: Vec<(Instant, u64)>,
 }
 
 /// A run that ended without one.
@@ -99,7 +103,7 @@ impl Job<'_> {
         let scratch =
             tempfile::Builder::new().prefix("bench-").tempdir().map_err(io("a temporary directory"))?;
         let before = CpuTimes::read();
-        let (reply, usage, remarks) = self.call(&folder, scratch.path(), watcher, stop)?;
+        let (reply, (usage, memory), remarks) = self.call(&folder, scratch.path(), watcher, stop)?;
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = reply;
@@ -110,6 +114,12 @@ impl Job<'_> {
         keep_items(scratch.path(), &folder, &graph).map_err(io("the items file"))?;
         fs::copy(scratch.path().join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE))
             .map_err(io("the latency histogram"))?;
+        if let Some(path) = self.trace {
+            let mut trace = File::open(scratch.path().join(TRACE_FILE)).map_err(io("the trace"))?;
+            atomic::write_with(path, |file| {
+                io::copy(&mut trace, file).map(drop).map_err(results::Error::io("write", path))
+            })?;
+        }
         let mut extra = self.extra(&measured, usage, disturbance, &findings, &folder);
         extra.insert(
             "backend_account".into(),
@@ -124,7 +134,7 @@ impl Job<'_> {
         }
         let record = self.record(&measured, extra)?;
         self.write(&record)?;
-        Ok(Finished { record, measured, findings, folder })
+        Ok(Finished { record, measured, findings, folder, memory })
     }
 
     fn call(
@@ -133,7 +143,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(RunReply, Usage, Vec<Remark>), RunError> {
+    ) -> Result<(RunReply, (Usage, Vec<(Instant, u64)>), Vec<Remark>), RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -150,6 +160,7 @@ impl Job<'_> {
             library: self.library.clone(),
             scratch: scratch.to_owned(),
             extra: self.options.clone(),
+            trace: self.trace.is_some(),
         };
         let mut log = File::options().append(true).create(true).open(&log_path).ok();
         let mut monitor = None;

@@ -15,6 +15,9 @@ use crate::text::tokens::token_hashes;
 use crate::vector::{self, Hit};
 use crate::wl4::records::{DocRef, Query, VdbHit, VdbResults};
 
+/// Rows that are searched before their best are kept and the rest forgotten.
+const BLOCK: usize = 1 << 16;
+
 /// Parameters of the cascade.
 #[derive(Debug, Clone)]
 pub struct CascadeConfig {
@@ -46,9 +49,21 @@ impl Vdb {
         Self { which, index, config, dots: Vec::new() }
     }
 
-    /// The best rows of the whole index.
-    fn search(&self, dots: &[i32], query_norm2: u32) -> Vec<Hit> {
-        vector::best_cosines(dots, self.index.norms(), query_norm2, self.config.stage_top_k[0] as usize)
+    /// The best rows of the whole index for each vector: all of them pass over a block of rows while it is
+    /// in the cache, and what a block leaves behind is its best, so that memory does not grow with the index.
+    fn search(&mut self, vectors: &[(&[i8], u32)]) -> Vec<Vec<Hit>> {
+        let dim = self.index.dim();
+        let queries: Vec<&[i8]> = vectors.iter().map(|(dims, _)| *dims).collect();
+        let mut found: Vec<Vec<Hit>> = vec![Vec::new(); vectors.len()];
+        let blocks = self.index.rows().chunks(BLOCK * dim).zip(self.index.norms().chunks(BLOCK));
+        for (start, (rows, norms)) in (0u32..).step_by(BLOCK).zip(blocks) {
+            vector::dots_batch(rows, dim, &queries, &mut self.dots);
+            for ((dots, (_, norm2)), hits) in self.dots.chunks(norms.len()).zip(vectors).zip(&mut found) {
+                let best = vector::best_cosines(dots, norms, *norm2, self.config.stage_top_k[0] as usize);
+                hits.extend(best.into_iter().map(|hit| Hit { row: start + hit.row, ..hit }));
+            }
+        }
+        found
     }
 
     fn cascade(&self, query: &Query, first: Vec<Hit>) -> Vec<VdbHit> {
@@ -113,22 +128,18 @@ impl Operator for Vdb {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         // An enriched query begins with the query itself.
         let queries = inputs.iter().map(decode_start).collect::<Result<Vec<Query>, _>>()?;
-        let mut vectors: Vec<&[i8]> = Vec::with_capacity(queries.len());
+        let mut vectors: Vec<(&[i8], u32)> = Vec::with_capacity(queries.len());
         for query in &queries {
             let vector = query.embedding.as_ref();
-            vectors.push(&vector.ok_or(OperatorError("the query has no embedding".into()))?.dims);
+            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
+            vectors.push((&vector.dims, vector.norm2));
         }
-        // All queries of a batch pass over a block of rows while it is in the cache.
-        let mut dots = std::mem::take(&mut self.dots);
-        vector::dots_batch(self.index.rows(), self.index.dim(), &vectors, &mut dots);
-        for (i, (input, query)) in inputs.iter().zip(&queries).enumerate() {
-            let norm2 = query.embedding.as_ref().map_or(0, |vector| vector.norm2);
-            let dots = &dots[i * self.index.len()..(i + 1) * self.index.len()];
-            let hits = self.cascade(query, self.search(dots, norm2));
+        let found = self.search(&vectors);
+        for ((input, query), first) in inputs.iter().zip(&queries).zip(found) {
+            let hits = self.cascade(query, first);
             let source = if self.which == 0 { Some(input.body) } else { None };
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
-        self.dots = dots;
         Ok(())
     }
 

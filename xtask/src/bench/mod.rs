@@ -5,6 +5,7 @@ pub mod backends;
 pub mod host;
 pub mod operators;
 mod python;
+pub mod scale;
 mod table;
 
 use std::fs;
