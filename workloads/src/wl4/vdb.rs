@@ -132,7 +132,7 @@ impl Operator for Vdb {
         for query in &queries {
             let vector = query.embedding.as_ref();
             let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
-            vectors.push((&vector.dims, vector.norm2));
+            vectors.push((&vector.dims[..], vector.norm2));
         }
         let found = self.search(&vectors);
         for ((input, query), first) in inputs.iter().zip(&queries).zip(found) {

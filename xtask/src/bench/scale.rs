@@ -1,6 +1,6 @@
 //! `cargo xtask bench-scale`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Done {
     Ok(())
 }
 
-fn over_items(args: &Args, bench: &PathBuf) -> Result<Value, String> {
+fn over_items(args: &Args, bench: &Path) -> Result<Value, String> {
     println!("\n{}, 1,000 documents in each database, over the number of queries:", args.workload);
     let mut table = Table::new(&["queries", "queries/s", "CPU ms/query", "peak MiB"]);
     let mut outcomes: Vec<(u64, Outcome)> = Vec::new();
@@ -86,7 +86,7 @@ fn over_items(args: &Args, bench: &PathBuf) -> Result<Value, String> {
     Ok(json!({"rows": rows, "from_1e4_to_1e5": met}))
 }
 
-fn over_corpus(args: &Args, bench: &PathBuf) -> Result<Value, String> {
+fn over_corpus(args: &Args, bench: &Path) -> Result<Value, String> {
     println!("\n{}, {} queries, over the documents in each database:", args.workload, args.corpus_queries);
     let mut table = Table::new(&["documents", "queries/s", "CPU ms/query", "peak MiB", "first run s"]);
     let mut rows = Vec::new();
@@ -119,7 +119,7 @@ impl Outcome {
     }
 }
 
-fn local(args: &Args, bench: &PathBuf, items: u64, documents: u64) -> Result<Outcome, String> {
+fn local(args: &Args, bench: &Path, items: u64, documents: u64) -> Result<Outcome, String> {
     let mut command = Command::new(bench);
     command.args(["run", "--json", "--no-user-plugins", "--backend", "local", "--workload", &args.workload]);
     command.args(["--num-tasks", &items.to_string(), "--corpus-size", &documents.to_string()]);
