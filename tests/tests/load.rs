@@ -105,6 +105,108 @@ fn capacity_is_searched_kept_and_explained() {
     }
 }
 
+fn sweep(root: &str, more: &[&str]) -> std::process::Command {
+    bench(&[&["sweep", "--output-root", root, "--no-user-plugins"], more].concat())
+}
+
+#[test]
+fn a_sweep_visits_every_point_and_resumes_only_what_is_missing() {
+    let root = TempDir::new().unwrap();
+    let dir = root.path().to_str().unwrap();
+    let flags =
+        ["--backends", "local", "--parallelism", "1,2,4", "--run-id", "s", "--quick", "--workload", "wl1"];
+    let said = stdout(&succeed(&mut sweep(dir, &flags)));
+    assert!(said.contains("speed-up") && said.contains("efficiency"), "{said}");
+    let tree = fs::read_dir(root.path().join("run_id=s")).unwrap().next().unwrap().unwrap().path();
+    let read = || -> Value { serde_json::from_slice(&fs::read(tree.join("sweep.json")).unwrap()).unwrap() };
+    let points = read()["points"].as_array().unwrap().clone();
+    let scales: Vec<u64> = points.iter().map(|point| point["parallelism"].as_u64().unwrap()).collect();
+    assert_eq!((scales, points[0]["speed_up"].as_f64()), (vec![1, 2, 4], Some(1.0)));
+    for file in [
+        "throughput_over_parallelism.svg",
+        "comparison/throughput_over_parallelism.svg",
+        "comparison/report.html",
+    ] {
+        assert!(tree.join(file).is_file(), "{file}");
+    }
+    // The answers are the same at every scale.
+    let results = tree.join("backends/local");
+    let before = records(&results);
+    assert!(
+        before.iter().all(|record| record["extra"]["output_digest"] == before[0]["extra"]["output_digest"])
+    );
+    // As if it had been stopped before its last point.
+    let file = results.join("unified_results.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    succeed(&mut sweep(dir, &["--resume", "s"]));
+    let after = records(&results);
+    assert_eq!(after.len(), 3);
+    assert_eq!(after[..2], before[..2]);
+    assert_eq!(after[2]["parallelism"], before[2]["parallelism"]);
+    let again = sweep(dir, &flags).output().unwrap();
+    assert!(
+        !again.status.success() && stderr(&again).contains("bench sweep --resume s"),
+        "{}",
+        stderr(&again)
+    );
+}
+
+#[test]
+fn only_a_sweep_takes_several_scales() {
+    let output = bench(&["run", "--backend", "local", "--parallelism", "1,2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`bench sweep` takes several"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_soak_keeps_its_course_and_a_verdict_for_each_measure() {
+    let output = TempDir::new().unwrap();
+    let dir = output.path().to_str().unwrap();
+    let flags = [
+        "soak",
+        "--duration",
+        "6s",
+        "--backend",
+        "local",
+        "--workload",
+        "wl1",
+        "--quick",
+        "--no-user-plugins",
+    ];
+    let ended = bench(&[&flags[..], &["--output-dir", dir]].concat()).output().unwrap();
+    // On a busy machine a steady backend may look like one that is not.
+    assert!(matches!(ended.status.code(), Some(0 | 10)), "{}", stderr(&ended));
+    let soak: Value = serde_json::from_slice(&fs::read(output.path().join("soak.json")).unwrap()).unwrap();
+    let windows = soak["windows"].as_array().unwrap();
+    assert!(windows.len() > 10 && windows.iter().any(|window| window["memory_mib"].as_f64() > Some(1.0)));
+    let measures = soak["measures"].as_array().unwrap();
+    let names: Vec<&str> = measures.iter().map(|m| m["measure"].as_str().unwrap()).collect();
+    assert_eq!(names, ["throughput", "latency", "memory"]);
+    assert_eq!(soak["verdict"] == "worse", ended.status.code() == Some(10));
+    for file in ["soak.csv", "soak_throughput.svg", "soak_latency.svg", "soak_memory.svg"] {
+        assert!(output.path().join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
+fn a_trace_holds_the_time_of_every_operator_on_every_worker() {
+    let output = TempDir::new().unwrap();
+    let trace = output.path().join("trace.json");
+    succeed(&mut small_run("local", output.path(), &["--trace", trace.to_str().unwrap()]));
+    let record = records(output.path()).remove(0);
+    let trace: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    for (name, usage) in record["extra"]["operators"].as_object().unwrap() {
+        let calls = events.iter().filter(|event| event["ph"] == "X" && event["name"] == name.as_str());
+        let busy: f64 = calls.map(|call| call["dur"].as_f64().unwrap() / 1e6).sum();
+        let wanted = usage["busy_seconds"].as_f64().unwrap();
+        assert!((busy - wanted).abs() <= 1e-6 + wanted * 1e-6, "{name}: {busy} {wanted}");
+    }
+    let lanes = |of: &str| events.iter().filter(|event| event["name"] == of).count();
+    assert!(lanes("process_name") == 1 && lanes("thread_name") >= 14);
+}
+
 #[test]
 fn a_goal_that_makes_no_sense_is_refused_with_how_to_write_it() {
     for (flags, words) in [

@@ -48,6 +48,10 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-backends.json. Installs SAGE and Ray below target/.
     BenchBackends(bench::backends::Args),
+    /// Time and memory against the number of items and the size of the corpus, on `local`.
+    ///
+    /// Prints tables and writes target/bench-scale.json.
+    BenchScale(bench::scale::Args),
     /// Time `bench compare` beside pandas on the same million made-up records, and take its peak memory.
     ///
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::BenchHost(args) => bench::host::run(&args),
         Command::BenchListing(args) => bench::listing::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
+        Command::BenchScale(args) => bench::scale::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),

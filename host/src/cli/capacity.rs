@@ -1,6 +1,7 @@
 //! `bench capacity`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use comfy_table::CellAlignment;
@@ -19,7 +20,7 @@ use crate::results::histogram;
 use crate::results::time::UtcTime;
 use crate::run::capacity::{self, Goal, Phase, Report, Slo, Trial};
 use crate::run::plan::{Arrivals, Load, Plan};
-use crate::run::series::{Recorder, completion_rate};
+use crate::run::series::{Recorder, Sample, completion_rate};
 use crate::run::supervise::{Finished, Job};
 
 /// Name of the artefact in the output folder.
@@ -104,6 +105,14 @@ pub fn keep(folder: &Path, report: &Report) -> Result<PathBuf, Stopped> {
     Ok(path)
 }
 
+/// A run and its course. Times are seconds since its first arrival.
+pub struct Watched {
+    pub finished: Finished,
+    pub samples: Vec<Sample>,
+    /// In bytes.
+    pub memory: Vec<(f64, f64)>,
+}
+
 /// Runs one backend at one rate after another.
 pub struct Trials<'a> {
     pub plan: &'a Plan,
@@ -124,7 +133,7 @@ impl Trials<'_> {
         let mut index = 0;
         let mut closed = |items: u32| {
             let plan = self.plan_of(items, Load::Closed);
-            let finished = self.one(&plan, index, "closed", &mut Vec::new())?;
+            let finished = self.watched(&plan, index, "closed")?.finished;
             index += 1;
             Ok::<f64, Stopped>(finished.measured.throughput)
         };
@@ -140,10 +149,9 @@ impl Trials<'_> {
             let seconds = if phase == Phase::Confirm { 2.0 * args.trial } else { args.trial };
             let load = Load::Open { rate, arrivals: self.arrivals };
             let plan = self.plan_of(items(rate, seconds, least), load);
-            let mut samples = Vec::new();
-            let finished = self.one(&plan, index, phase.name(), &mut samples)?;
+            let watched = self.watched(&plan, index, phase.name())?;
             index += 1;
-            let trial = trial_of(&finished, &samples, rate, slo, plan.warmup_items)?;
+            let trial = trial_of(&watched, rate, slo, plan.warmup_items)?;
             let verdict =
                 goal.limit(&trial).map_or("sustained".to_owned(), |limit| goal.words(&trial, limit));
             screen::note(&format!("{:8} {rate:8.1}/s  {verdict}", phase.name()));
@@ -171,13 +179,7 @@ impl Trials<'_> {
     }
 
     /// One run, with its record in the output folder.
-    pub fn one(
-        &self,
-        plan: &Plan,
-        index: u32,
-        what: &str,
-        samples: &mut Vec<crate::run::series::Sample>,
-    ) -> Result<Finished, Stopped> {
+    pub fn watched(&self, plan: &Plan, index: u32, what: &str) -> Result<Watched, Stopped> {
         if STOP.level() > StopLevel::Go {
             return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
         }
@@ -194,6 +196,7 @@ impl Trials<'_> {
             memory_limit: self.memory_limit,
             options: self.options.clone(),
             extra,
+            trace: None,
         };
         let rate = match plan.load {
             Load::Open { rate, .. } => format!(" {rate:.1}/s"),
@@ -202,13 +205,16 @@ impl Trials<'_> {
         let label = format!("{} {what}{rate}", self.description.name);
         let mut watcher = Recorder::new(RunProgress::new(&label, plan.num_tasks.into(), self.verbose));
         let finished = job.run(&mut watcher, &STOP);
-        samples.append(&mut watcher.samples);
-        drop(watcher);
+        let (samples, started) = watcher.into_samples();
         let finished = finished.map_err(|error| stopped(error, &job.folder()))?;
         if finished.measured.partial {
             return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
         }
-        Ok(finished)
+        let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
+        let memory = finished.memory.iter();
+        let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));
+        let memory = memory.collect();
+        Ok(Watched { finished, samples, memory })
     }
 }
 
@@ -218,13 +224,8 @@ fn items(rate: f64, seconds: f64, least_timed: u64) -> u32 {
     (rate * seconds).ceil().max(least).clamp(f64::from(FIRST_LOOK), 5e7) as u32
 }
 
-fn trial_of(
-    finished: &Finished,
-    samples: &[crate::run::series::Sample],
-    rate: f64,
-    slo: Slo,
-    settle: u32,
-) -> Result<Trial, Stopped> {
+fn trial_of(watched: &Watched, rate: f64, slo: Slo, settle: u32) -> Result<Trial, Stopped> {
+    let Watched { finished, samples, .. } = watched;
     let measured = &finished.measured;
     let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
     let response = intervals.iter().find(|interval| interval.tag.as_deref() == Some("response"));

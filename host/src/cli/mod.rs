@@ -11,6 +11,7 @@ mod plan;
 mod run;
 mod scaffold;
 mod screen;
+mod soak;
 mod sweep;
 mod trust;
 mod workloads;
@@ -50,6 +51,8 @@ enum Command {
     Capacity(Box<capacity::CapacityArgs>),
     /// Run at several parallelisms, nodes and rates; speed-up, efficiency and curves.
     Sweep(Box<sweep::SweepArgs>),
+    /// Run for long and say whether memory, latency or throughput creep.
+    Soak(Box<soak::SoakArgs>),
     /// Compare results and write a report.
     Compare(compare::CompareArgs),
     /// Say whether two results are comparable and equal.
@@ -96,7 +99,8 @@ pub struct PluginArgs {
 /// The command line, without the flags of `run` that `pair` and `sweep` have others for.
 fn command() -> clap::Command {
     let without = |command: clap::Command| {
-        command.mut_arg("backend", |flag| flag.hide(true)).mut_arg("output_dir", |flag| flag.hide(true))
+        let hide = |flag: clap::Arg| flag.hide(true);
+        command.mut_arg("backend", hide).mut_arg("output_dir", hide).mut_arg("trace", hide)
     };
     Cli::command().mut_subcommand("pair", without).mut_subcommand("sweep", without)
 }
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Some(Command::Pair(args)) => pair::pair(&args),
         Some(Command::Capacity(args)) => capacity::capacity(&args),
         Some(Command::Sweep(args)) => sweep::sweep(&args),
+        Some(Command::Soak(args)) => soak::soak(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
         Some(Command::Gate(args)) => compare::gate(&args),

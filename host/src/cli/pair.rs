@@ -63,7 +63,8 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,
-        only_trusted: args.run.plugins.only_trusted,
+        // Whoever resumes may be stricter than the plan, never laxer.
+        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
     };
     let ready = |name: &String| -> Result<(String, (Vetted, Description)), Stopped> {
         Ok((name.clone(), ready_backend(&plugins, name)?))
@@ -146,6 +147,7 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
         backend_options: args.run.backend_options()?,
         plugins_dir: plugins_dir.map(absolute).collect(),
         no_user_plugins: args.run.plugins.no_user_plugins,
+        only_trusted: args.run.plugins.only_trusted,
         command: command_line(),
     };
     Ok((tree, plan))
@@ -216,6 +218,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: step.extra(),
+        trace: None,
     };
     let folder = job.folder();
     // What an attempt left that was killed or failed.

@@ -76,6 +76,13 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OneOrMore<T> {
     }
 }
 
+/// A number of documents, in whatever way it is written: 1000000 or 1e6.
+fn corpus_size(text: &str) -> Result<u32, String> {
+    let number: f64 = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
+    let fine = number >= 1.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0;
+    if fine { Ok(number as u32) } else { Err("it must be a whole number from 1 to 4294967295".to_owned()) }
+}
+
 /// The only value of a flag.
 fn one<T: Copy>(flag: &str, values: Option<&OneOrMore<T>>) -> Result<Option<T>, Stopped> {
     match values.map(|values| &values.0[..]) {
@@ -132,6 +139,9 @@ pub struct RunArgs {
     /// Validate the configuration, show it with its hash and whether the backend is ready; run nothing
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
+    /// Write every operator call of every worker to FILE, for chrome://tracing and Perfetto (bench run only)
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub trace: Option<PathBuf>,
     /// Print the records as JSON instead of a table
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -142,6 +152,10 @@ pub struct RunArgs {
     /// Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv) instead of synthetic text
     #[arg(long, value_name = "DIR", help_heading = "Workload")]
     pub corpus: Option<PathBuf>,
+    /// Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped
+    /// [default: 10000]
+    #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = corpus_size, help_heading = "Workload")]
+    pub corpus_size: Option<u32>,
     /// Parameter preset: default, light, extreme, cpu_optimized
     #[arg(long, value_name = "NAME", help_heading = "Workload")]
     pub preset: Option<String>,
@@ -321,6 +335,9 @@ impl RunArgs {
         }
         for (key, value) in from_file {
             params.set(&key, value).map_err(Stopped::usage)?;
+        }
+        if let Some(size) = args.corpus_size {
+            (params.vdb1_corpus_size, params.vdb2_corpus_size) = (size, size);
         }
         if let Some(url) = &args.embedding_url {
             params.embedder = EmbedderKind::Http;

@@ -23,6 +23,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let name = args.backend()?;
     let output_dir = args.output_dir()?;
     let options = args.backend_options()?;
+    if args.trace.is_some() && plan.repeat > 1 {
+        return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
+    }
     if args.dry_run {
         return dry_run(args, &plan, &name);
     }
@@ -42,6 +45,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             memory_limit: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
             options: options.clone(),
             extra: Map::new(),
+            trace: args.trace.as_deref(),
         };
         let label = if plan.repeat > 1 {
             format!("{name} {}/{}", repeat_index + 1, plan.repeat)
@@ -57,6 +61,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         }
     }
     show(args, &finished, &output_dir)?;
+    if let Some(trace) = args.trace.as_deref().filter(|_| !args.json) {
+        screen::path(trace);
+    }
     Ok(if STOP.level() > StopLevel::Go { Exit::Interrupted } else { Exit::Ok })
 }
 

@@ -68,7 +68,8 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,
-        only_trusted: args.run.plugins.only_trusted,
+        // Whoever resumes may be stricter than the plan, never laxer.
+        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
     };
     let mut ready = Ready::new();
     for point in &plan.points {
@@ -168,6 +169,7 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
         backend_options: args.run.backend_options()?,
         plugins_dir: args.run.plugins.plugins_dir.iter().map(absolute).collect(),
         no_user_plugins: args.run.plugins.no_user_plugins,
+        only_trusted: args.run.plugins.only_trusted,
         command: command_line(),
     };
     for point in &plan.points {
@@ -262,6 +264,7 @@ fn one(
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: SweepPlan::extra(point, repeat),
+        trace: None,
     };
     let folder = job.folder();
     // What an attempt left that was killed or failed.

@@ -19,6 +19,8 @@ pub mod pair;
 pub mod plan;
 pub mod series;
 pub mod sink;
+pub mod soak;
 pub mod supervise;
 pub mod sweep;
+pub mod trace;
 pub mod validity;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use procfs::process::{Process, all_processes};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub struct Usage {
     /// Most processes at once.
     pub processes: u64,
 }
+
+/// Memory of a tree over time, in bytes.
+pub type Course = Vec<(Instant, u64)>;
 
 /// Use of the calling process since it started.
 #[must_use]
@@ -38,7 +41,7 @@ fn seconds(ticks: u64) -> f64 {
 /// Watches the tree below a process until it is stopped.
 pub struct TreeMonitor {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<Usage>,
+    thread: JoinHandle<(Usage, Course)>,
 }
 
 impl TreeMonitor {
@@ -49,28 +52,30 @@ impl TreeMonitor {
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut usage = Usage::default();
+            let mut memory = Course::new();
             let mut cpu: HashMap<i32, f64> = HashMap::new();
             while !seen.load(Ordering::Relaxed) {
-                sample(root as i32, &mut usage, &mut cpu);
+                memory.extend(sample(root as i32, &mut usage, &mut cpu).map(|bytes| (Instant::now(), bytes)));
                 std::thread::park_timeout(PERIOD);
             }
             usage.cpu_seconds = cpu.values().sum();
-            usage
+            (usage, memory)
         });
         Self { stop, thread }
     }
 
     /// Stops watching.
     #[must_use]
-    pub fn finish(self) -> Usage {
+    pub fn finish(self) -> (Usage, Course) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         self.thread.join().unwrap_or_default()
     }
 }
 
-fn sample(root: i32, usage: &mut Usage, cpu: &mut HashMap<i32, f64>) {
-    let Ok(processes) = all_processes() else { return };
+/// The memory of the tree now; the rest goes to `usage` and `cpu`.
+fn sample(root: i32, usage: &mut Usage, cpu: &mut HashMap<i32, f64>) -> Option<u64> {
+    let processes = all_processes().ok()?;
     let stats: Vec<_> = processes.filter_map(|p| p.ok()).filter_map(|p| Some((p.stat().ok()?, p))).collect();
     let mut tree = HashSet::from([root]);
     // Children have later start times but not always higher pids: repeat until nothing is added.
@@ -96,6 +101,7 @@ fn sample(root: i32, usage: &mut Usage, cpu: &mut HashMap<i32, f64>) {
     }
     usage.peak_bytes = usage.peak_bytes.max(bytes);
     usage.processes = usage.processes.max(count);
+    (count > 0).then_some(bytes)
 }
 
 fn proportional_bytes(process: &Process) -> Option<u64> {
@@ -112,10 +118,11 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
         let monitor = TreeMonitor::start(std::process::id());
         std::thread::sleep(Duration::from_millis(300));
-        let usage = monitor.finish();
+        let (usage, memory) = monitor.finish();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(usage.processes >= 2 && usage.peak_bytes > 0, "{usage:?}");
+        assert_eq!(memory.iter().map(|(_, bytes)| *bytes).max(), Some(usage.peak_bytes));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The run itself, inside the runner process: load the plugin, give it a host object, measure.
 
 use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
 use super::sink::{OperatorUse, Sink, Sunk, output_digest, read_items};
+use super::trace::Trace;
 use crate::plugins::isolate::{Channel, Operation};
 use crate::plugins::load::load;
 use crate::plugins::vet::Vetted;
@@ -33,6 +35,8 @@ use crate::results::units::Millis;
 pub const ITEMS_FILE: &str = "items.bin";
 /// As [`ITEMS_FILE`].
 pub const HISTOGRAM_FILE: &str = histogram::FILE_NAME;
+/// As [`ITEMS_FILE`]; written when a trace is wanted.
+pub const TRACE_FILE: &str = "trace.json";
 
 /// One run of one plan through one plugin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +49,8 @@ pub struct RunRequest {
     pub scratch: PathBuf,
     /// Further `extra` entries of the spec.
     pub extra: Vec<(String, String)>,
+    /// Whether to keep every operator call.
+    pub trace: bool,
 }
 
 /// What a run came to.
@@ -191,7 +197,8 @@ pub(crate) fn guest(
     let items = File::create(request.scratch.join(ITEMS_FILE))?;
     Ok(Guest {
         emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
-        sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge()),
+        sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
+            .with_trace(request.trace.then(Trace::default)),
         workload,
         ledger,
         library: request.library.clone(),
@@ -234,6 +241,11 @@ fn measure(
         .map(|item| item.map(|item| (item.query_id, item.digest)))
         .collect::<std::io::Result<Vec<_>>>()?;
     save_histogram(request, &sunk, wall_seconds)?;
+    if let Some(trace) = &sunk.trace {
+        let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
+        trace.write(guest.workload.graph(), &mut file)?;
+        file.flush()?;
+    }
     let usage = monitor::own_usage();
     Ok(Measured {
         wall_seconds,

@@ -33,6 +33,8 @@ pub struct PairPlan {
     pub backend_options: Vec<(String, String)>,
     pub plugins_dir: Vec<PathBuf>,
     pub no_user_plugins: bool,
+    #[serde(default)]
+    pub only_trusted: bool,
     /// The command, for the logs.
     pub command: String,
 }
@@ -384,6 +386,7 @@ mod tests {
             backend_options: Vec::new(),
             plugins_dir: Vec::new(),
             no_user_plugins: true,
+            only_trusted: false,
             command: "bench pair".into(),
         }
     }

@@ -26,13 +26,19 @@ pub struct Sample {
 pub struct Recorder<W> {
     inner: W,
     started: Option<Instant>,
-    pub samples: Vec<Sample>,
+    samples: Vec<Sample>,
 }
 
 impl<W> Recorder<W> {
     #[must_use]
     pub fn new(inner: W) -> Self {
         Self { inner, started: None, samples: Vec::new() }
+    }
+
+    /// What was seen, and when the first arrival was.
+    #[must_use]
+    pub fn into_samples(self) -> (Vec<Sample>, Option<Instant>) {
+        (self.samples, self.started)
     }
 }
 

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::attribution::Attribution;
 use super::ledger::{Ledger, Pending, Settled};
+use super::trace::Trace;
 use crate::results::histogram::LatencyHistogram;
 
 /// Reasons of failed items that are kept word for word.
@@ -73,6 +74,8 @@ pub struct Sunk {
     /// Where the time of timed queries went.
     pub attribution: Attribution,
     pub scores: Option<Scores>,
+    /// Every operator call, where that is wanted.
+    pub trace: Option<Trace>,
 }
 
 struct State {
@@ -101,6 +104,13 @@ impl Sink {
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
         Self { ledger, nodes, state: Mutex::new(state) }
+    }
+
+    /// Keeps every operator call in `trace`.
+    #[must_use]
+    pub fn with_trace(self, trace: Option<Trace>) -> Self {
+        self.state().sunk.trace = trace;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -147,6 +157,9 @@ impl Sink {
         let mut state = self.state();
         let State { sunk, judge, .. } = &mut *state;
         for span in frame.spans() {
+            if let Some(trace) = &mut sunk.trace {
+                trace.take(&span);
+            }
             if let Some(usage) = sunk.operators.get_mut(usize::from(span.node)) {
                 // A fork stamps each of its copies: that is still one record worked on.
                 usage.records += u64::from(item.stages[usize::from(span.node)] == 0);

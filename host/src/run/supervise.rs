@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench_dataflow::graph::Graph;
 use serde_json::{Map, Value, json};
@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::{CpuTimes, Disturbance, Profile};
-use super::monitor::{TreeMonitor, Usage};
-use super::operation::{Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::monitor::{Course, TreeMonitor, Usage};
+use super::operation::{
+    Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
+};
 use super::plan::Plan;
 use super::sink::read_items;
 use super::validity::Finding;
@@ -37,6 +39,8 @@ pub struct Job<'a> {
     pub options: Vec<(String, String)>,
     /// Further entries of the record's `extra`.
     pub extra: Map<String, Value>,
+    /// Where a trace of every operator call goes.
+    pub trace: Option<&'a Path>,
 }
 
 /// What a user sees of a run while it goes on.
@@ -53,6 +57,8 @@ pub struct Finished {
     pub findings: Vec<Finding>,
     /// Folder with the run's items, histogram and log.
     pub folder: PathBuf,
+    /// Memory of the process tree over time, in bytes.
+    pub memory: Course,
 }
 
 /// A run that ended without one.
@@ -101,7 +107,7 @@ impl Job<'_> {
         tempfile::tempfile().map_err(io("a temporary directory"))?;
         let scratch = scratch_path();
         let before = CpuTimes::read();
-        let (answer, usage) = self.call(&folder, &scratch, watcher, stop)?;
+        let (answer, (usage, memory)) = self.call(&folder, &scratch, watcher, stop)?;
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = &answer.reply;
@@ -112,6 +118,12 @@ impl Job<'_> {
         keep_items(&scratch, &folder, &graph).map_err(io("the items file"))?;
         let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
         atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
+        if let Some(path) = self.trace {
+            let mut trace = File::open(scratch.join(TRACE_FILE)).map_err(io("the trace"))?;
+            atomic::write_with(path, |file| {
+                io::copy(&mut trace, file).map(drop).map_err(results::Error::io("write", path))
+            })?;
+        }
         let mut extra = self.extra(measured, usage, disturbance, &findings, &folder);
         extra.insert(
             "backend_account".into(),
@@ -126,7 +138,7 @@ impl Job<'_> {
         }
         let record = self.record(measured, extra)?;
         self.write(&record)?;
-        Ok(Finished { record, measured: answer.reply.measured, findings, folder })
+        Ok(Finished { record, measured: answer.reply.measured, findings, folder, memory })
     }
 
     fn call(
@@ -135,7 +147,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(Answer<RunReply>, Usage), RunError> {
+    ) -> Result<(Answer<RunReply>, (Usage, Course)), RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -152,6 +164,7 @@ impl Job<'_> {
             library: self.library.clone(),
             scratch: scratch.to_owned(),
             extra: self.options.clone(),
+            trace: self.trace.is_some(),
         };
         let mut log = File::options().append(true).create(true).open(&log_path).ok();
         let mut monitor = None;

@@ -60,6 +60,8 @@ pub struct SweepPlan {
     pub backend_options: Vec<(String, String)>,
     pub plugins_dir: Vec<PathBuf>,
     pub no_user_plugins: bool,
+    #[serde(default)]
+    pub only_trusted: bool,
     /// The command, for the logs.
     pub command: String,
 }
@@ -240,6 +242,7 @@ mod tests {
             backend_options: Vec::new(),
             plugins_dir: Vec::new(),
             no_user_plugins: true,
+            only_trusted: false,
             command: String::new(),
         };
         let steps = sweep.steps();

@@ -15,6 +15,9 @@ use crate::text::tokens::token_hashes;
 use crate::vector::{self, Hit};
 use crate::wl4::records::{DocRef, Query, VdbHit, VdbResults};
 
+/// Rows that are searched before their best are kept and the rest forgotten.
+const BLOCK: usize = 1 << 16;
+
 /// Parameters of the cascade.
 #[derive(Debug, Clone)]
 pub struct CascadeConfig {
@@ -38,17 +41,31 @@ pub struct Vdb {
     which: u8,
     index: Arc<Index>,
     config: CascadeConfig,
+    /// As [`BLOCK`].
+    block: usize,
     dots: Vec<i32>,
 }
 
 impl Vdb {
     pub fn new(which: u8, index: Arc<Index>, config: CascadeConfig) -> Self {
-        Self { which, index, config, dots: Vec::new() }
+        Self { which, index, config, block: BLOCK, dots: Vec::new() }
     }
 
-    /// The best rows of the whole index.
-    fn search(&self, dots: &[i32], query_norm2: u32) -> Vec<Hit> {
-        vector::best_cosines(dots, self.index.norms(), query_norm2, self.config.stage_top_k[0] as usize)
+    /// The best rows of the whole index for each vector: all of them pass over a block of rows while it is
+    /// in the cache, and what a block leaves behind is its best, so that memory does not grow with the index.
+    fn search(&mut self, vectors: &[(&[i8], u32)]) -> Vec<Vec<Hit>> {
+        let dim = self.index.dim();
+        let queries: Vec<&[i8]> = vectors.iter().map(|(dims, _)| *dims).collect();
+        let mut found: Vec<Vec<Hit>> = vec![Vec::new(); vectors.len()];
+        let blocks = self.index.rows().chunks(self.block * dim).zip(self.index.norms().chunks(self.block));
+        for (start, (rows, norms)) in (0u32..).step_by(self.block).zip(blocks) {
+            vector::dots_batch(rows, dim, &queries, &mut self.dots);
+            for ((dots, (_, norm2)), hits) in self.dots.chunks(norms.len()).zip(vectors).zip(&mut found) {
+                let best = vector::best_cosines(dots, norms, *norm2, self.config.stage_top_k[0] as usize);
+                hits.extend(best.into_iter().map(|hit| Hit { row: start + hit.row, ..hit }));
+            }
+        }
+        found
     }
 
     fn cascade(&self, query: &Query, first: Vec<Hit>) -> Vec<VdbHit> {
@@ -113,26 +130,80 @@ impl Operator for Vdb {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         // An enriched query begins with the query itself.
         let queries = inputs.iter().map(decode_start).collect::<Result<Vec<Query>, _>>()?;
-        let mut vectors: Vec<&[i8]> = Vec::with_capacity(queries.len());
+        let mut vectors: Vec<(&[i8], u32)> = Vec::with_capacity(queries.len());
         for query in &queries {
             let vector = query.embedding.as_ref();
-            vectors.push(&vector.ok_or(OperatorError("the query has no embedding".into()))?.dims);
+            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
+            vectors.push((&vector.dims[..], vector.norm2));
         }
-        // All queries of a batch pass over a block of rows while it is in the cache.
-        let mut dots = std::mem::take(&mut self.dots);
-        vector::dots_batch(self.index.rows(), self.index.dim(), &vectors, &mut dots);
-        for (i, (input, query)) in inputs.iter().zip(&queries).enumerate() {
-            let norm2 = query.embedding.as_ref().map_or(0, |vector| vector.norm2);
-            let dots = &dots[i * self.index.len()..(i + 1) * self.index.len()];
-            let hits = self.cascade(query, self.search(dots, norm2));
+        let found = self.search(&vectors);
+        for ((input, query), first) in inputs.iter().zip(&queries).zip(found) {
+            let hits = self.cascade(query, first);
             let source = if self.which == 0 { Some(input.body) } else { None };
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
-        self.dots = dots;
         Ok(())
     }
 
     fn batch_limit(&self) -> usize {
         16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{IndexDoc, build};
+    use crate::text::embed::{Embedder, TopicEmbedder};
+    use crate::text::synthetic::{CATEGORY_WEIGHTS, VDB1, doc};
+    use crate::text::vocabulary::{Category, QueryType};
+
+    #[test]
+    fn what_is_found_does_not_depend_on_the_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.index");
+        let embedder = TopicEmbedder::new(128, 1.0, 0);
+        let docs = (0..500u64).map(|i| {
+            // Every text twice, so that ties between blocks have to be broken.
+            let doc = doc(42, VDB1, i / 2, &CATEGORY_WEIGHTS);
+            IndexDoc { id: format!("d_{i:06}").into(), text: doc.text.into(), meta: doc.meta }
+        });
+        build(&path, 128, "", docs, &embedder).unwrap();
+        let index = Arc::new(Index::open(&path).unwrap());
+        let config = CascadeConfig {
+            stage_top_k: [40, 30, 20, 10],
+            stage_keep: [30, 20, 10],
+            cut: 0.0,
+            cut_step: 0.0,
+            top_k: 25,
+            bm25: Bm25::default(),
+            bm25_weight: 0.3,
+            corpus_idf: false,
+        };
+        let texts: Vec<String> = (0..4).map(|i| doc(7, VDB1, i, &CATEGORY_WEIGHTS).text).collect();
+        let found = |block: usize| -> Vec<Vec<VdbHit>> {
+            let mut vdb = Vdb { block, ..Vdb::new(0, Arc::clone(&index), config.clone()) };
+            let vectors: Vec<_> =
+                texts.iter().map(|text| embedder.embed(&[text]).unwrap().remove(0)).collect();
+            let pairs: Vec<(&[i8], u32)> = vectors.iter().map(|v| (&v.dims[..], v.norm2)).collect();
+            let first = vdb.search(&pairs);
+            let hits = first.into_iter().zip(&texts).map(|(first, text)| {
+                let query = Query {
+                    id: String::new(),
+                    text: text.clone(),
+                    query_type: QueryType::Factual,
+                    category: Category::General,
+                    docs_before: 0,
+                    embedding: None,
+                };
+                vdb.cascade(&query, first)
+            });
+            hits.collect()
+        };
+        let whole = found(BLOCK);
+        assert!(whole.iter().all(|hits| hits.len() >= 10));
+        for block in [1, 7, 250, 499, 500] {
+            assert_eq!(found(block), whole, "blocks of {block}");
+        }
     }
 }

@@ -7,6 +7,7 @@ pub mod host;
 pub mod listing;
 pub mod operators;
 mod python;
+pub mod scale;
 mod table;
 
 use std::fs;

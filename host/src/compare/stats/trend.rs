@@ -10,7 +10,7 @@ use super::outliers::median;
 pub const MOST_POINTS: usize = 500;
 
 /// A monotone trend in a series.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Trend {
     /// Median slope over all pairs, per unit of x.
     pub slope: f64,

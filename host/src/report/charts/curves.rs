@@ -130,6 +130,22 @@ pub fn scaling(title: &str, x_name: &str, y_name: &str, all: &[Series]) -> Canva
     canvas
 }
 
+/// A metric over the seconds of a run.
+pub fn over_time(title: &str, y_name: &str, points: &[(f64, f64)]) -> Canvas {
+    let mut canvas = Canvas::new(820.0, 320.0, title);
+    let frame = Frame::inside(&canvas, 52.0, 58.0);
+    let last = points.last().map_or(1.0, |point| point.0);
+    let high = points.iter().map(|point| point.1).fold(0.0, f64::max);
+    let x = Scale::from_zero(last / 1.08, frame.left, frame.right);
+    let y = Scale::from_zero(high, frame.bottom, frame.top);
+    frame.draw_y(&mut canvas, &y, y_name, tick_text);
+    frame.draw_x(&mut canvas, &x, "seconds since the first arrival", tick_text);
+    line(&mut canvas, points.iter().map(|p| (x.at(p.0), y.at(p.1))).collect(), 0, title);
+    let ends = [points.first(), points.last()].map(|point| point.map_or("n/a".into(), |p| short(p.1)));
+    canvas.description = format!("{title}: from {} to {}.", ends[0], ends[1]);
+    canvas
+}
+
 fn line(canvas: &mut Canvas, points: Vec<(f64, f64)>, series: usize, name: &str) {
     let (ink, dash) = (Ink::Series(series), DASHES[series % DASHES.len()]);
     canvas.push(Shape::Line { points, ink, width: 2.4, dash, title: Some(name.to_owned()) });

@@ -1,0 +1,177 @@
+//! `bench soak`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use comfy_table::CellAlignment;
+use serde_json::json;
+
+use super::capacity::Trials;
+use super::compare::print_json;
+use super::run::{prepare, ready_backend};
+use super::screen;
+use super::{Exit, RunArgs, Stopped};
+use crate::report::charts::curves::over_time;
+use crate::report::charts::svg;
+use crate::results::atomic;
+use crate::run::plan::{Load, Plan};
+use crate::run::soak::{Drift, Measure, Verdict, WINDOWS, Window, judge, windows};
+
+/// Seconds of the closed run that says how many items fill the wanted time.
+const LOOK: f64 = 5.0;
+
+/// Flags of `bench soak`: those of `bench run`, and for how long.
+#[derive(Debug, Args)]
+pub struct SoakArgs {
+    /// How long to run, about: 90s, 30m, 8h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Duration,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a duration: write it as 90s, 30m or 8h");
+    let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let split = |(unit, seconds): &(&str, f64)| text.strip_suffix(unit).map(|number| (number, *seconds));
+    let (number, seconds) = units.iter().find_map(split).ok_or_else(wrong)?;
+    let length = number.parse::<f64>().map_err(|_| wrong())? * seconds;
+    if (1.0..=1e7).contains(&length) { Ok(Duration::from_secs_f64(length)) } else { Err(wrong()) }
+}
+
+pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
+    if args.run.num_tasks.is_some() {
+        return Err(Stopped::usage("`bench soak` has no --num-tasks: use --duration"));
+    }
+    let base = args.run.plan()?;
+    let name = args.run.backend()?;
+    let output_dir = args.run.output_dir()?;
+    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    prepare(&base)?;
+    let seconds = args.duration.as_secs_f64();
+    let trials = Trials {
+        plan: &base,
+        plugin: &plugin,
+        description: &description,
+        run_id: args.run.run_id()?,
+        output_dir: output_dir.clone(),
+        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        options: args.run.backend_options()?,
+        arrivals: args.run.arrivals(),
+        verbose: args.run.verbose,
+    };
+    let rate = match base.load {
+        Load::Open { rate, .. } => rate,
+        Load::Closed => closed_rate(&trials, &base)?,
+    };
+    let items = (rate * seconds).ceil().clamp(1.0, f64::from(u32::MAX / 4)) as u32;
+    let plan = Plan { num_tasks: items.max(base.num_tasks), repeat: 1, ..base.clone() };
+    screen::note(&format!("{} items, about {seconds:.0} s at {rate:.1}/s", plan.num_tasks));
+    let watched = trials.watched(&plan, 2, "soak")?;
+    let windows = windows(&watched.samples, &watched.memory, WINDOWS);
+    let drifts = judge(&windows);
+    let worse = drifts.iter().any(|drift| drift.verdict == Verdict::Worse);
+    let value = json!({
+        "backend": name,
+        "workload": plan.workload,
+        "run_id": trials.run_id,
+        "config_hash": plan.config_hash()?,
+        "duration_seconds": watched.finished.measured.wall_seconds,
+        "items": plan.num_tasks,
+        "failed": watched.finished.measured.failed,
+        "verdict": if worse { "worse" } else { "steady" },
+        "measures": drifts,
+        "windows": windows,
+    });
+    let mut files = vec![output_dir.join("soak.json"), output_dir.join("soak.csv")];
+    atomic::write_json(&files[0], &value)?;
+    atomic::write(&files[1], csv(&windows).as_bytes())?;
+    files.extend(charts(&output_dir, &name, &windows)?);
+    if args.run.json {
+        print_json(&value)?;
+    } else {
+        show(&drifts);
+        files.iter().for_each(|file| screen::path(file));
+    }
+    Ok(if worse { Exit::Regression } else { Exit::Ok })
+}
+
+/// Two closed runs: a look, and one of some seconds.
+fn closed_rate(trials: &Trials<'_>, base: &Plan) -> Result<f64, Stopped> {
+    let mut rate = f64::from(base.num_tasks.max(200)) / LOOK;
+    for index in 0..2 {
+        let num_tasks = (rate * LOOK).ceil().clamp(200.0, 1e7) as u32;
+        let plan = Plan { num_tasks, warmup_items: num_tasks / 5, repeat: 1, ..base.clone() };
+        rate = trials.watched(&plan, index, "look")?.finished.measured.throughput;
+    }
+    if rate > 0.0 {
+        return Ok(rate);
+    }
+    Err(Stopped::new(
+        Exit::RunFailed,
+        "the backend answered nothing",
+        "see extra.failure_reasons of its record",
+    ))
+}
+
+fn csv(windows: &[Window]) -> String {
+    let mut text = "at_seconds,throughput,latency_ms,memory_mib,failed\n".to_owned();
+    let or = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.3}"));
+    for window in windows {
+        let (latency, memory) = (or(window.latency_ms), or(window.memory_mib));
+        let _ =
+            writeln!(text, "{:.3},{:.3},{latency},{memory},{}", window.at, window.throughput, window.failed);
+    }
+    text
+}
+
+fn charts(folder: &Path, backend: &str, windows: &[Window]) -> Result<Vec<PathBuf>, Stopped> {
+    let mut files = Vec::new();
+    for measure in Measure::ALL {
+        let points: Vec<(f64, f64)> =
+            windows.iter().filter_map(|window| Some((window.at, measure.of(window)?))).collect();
+        if points.len() < 2 {
+            continue;
+        }
+        let canvas = over_time(&format!("{backend}: {} over time", measure.name()), measure.name(), &points);
+        let file = format!("soak_{}.svg", format!("{measure:?}").to_lowercase());
+        let path = folder.join(file);
+        atomic::write(&path, svg::render(&canvas, svg::Home::File).as_bytes())?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+fn show(drifts: &[Drift]) {
+    let mut table = screen::table(&["measure", "change over the run", "per hour", "p-value", "verdict"]);
+    for column in table.column_iter_mut().skip(1).take(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for drift in drifts {
+        let or = |text: Option<String>| text.unwrap_or_else(|| "n/a".to_owned());
+        table.add_row([
+            drift.measure.name().to_owned(),
+            or(drift.trend.map(|_| format!("{:+.1} %", drift.change * 100.0))),
+            or(drift.trend.map(|trend| format!("{:+.3}", trend.slope * 3600.0))),
+            or(drift.trend.map(|trend| format!("{:.4}", trend.p_value))),
+            format!("{:?}", drift.verdict).to_lowercase(),
+        ]);
+    }
+    anstream::println!("{table}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("30m"), Ok(Duration::from_secs(1800)));
+        assert_eq!(duration("1.5h"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "30", "m", "0s", "-5s", "1d", "€"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}
