@@ -110,6 +110,25 @@ fn only_trusted_files_load_when_the_user_says_so() {
 }
 
 #[test]
+fn a_resumed_pair_trusts_no_more_than_the_one_that_was_started() {
+    let user = User::new();
+    let root = TempDir::new().unwrap();
+    let pair = |args: &[&str]| {
+        let mut command = bench(&["pair", "--output-root", root.path().to_str().unwrap()]);
+        command.args(args).env("BENCH_DATA_DIR", user.data.path());
+        command
+    };
+    succeed(&mut user.with_plugins(&["trust", "healthy"]));
+    let plugins = user.plugins.path().to_str().unwrap();
+    let flags = ["--aa", "--backends", "healthy", "--run-id", "t", "--quick", "--only-trusted"];
+    succeed(pair(&flags).args(["--no-user-plugins", "--plugins-dir", plugins]));
+    succeed(&mut user.call(&["untrust", "healthy"]));
+    let resumed = pair(&["--resume", "t"]).output().unwrap();
+    assert!(!resumed.status.success());
+    assert!(stderr(&resumed).contains("bench backends trust"), "{}", stderr(&resumed));
+}
+
+#[test]
 fn a_pinned_name_is_loaded_from_that_content_or_not_at_all() {
     let user = User::new();
     succeed(&mut user.with_plugins(&["pin", "healthy"]));

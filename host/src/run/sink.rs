@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, frames};
+use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::operator::Tombstone;
 use bench_workloads::wl4::records::Answer;
@@ -157,8 +157,9 @@ impl Sink {
         let mut state = self.state();
         let State { sunk, judge, .. } = &mut *state;
         for span in frame.spans() {
+            let worker = sunk.attribution.process_of(span.worker);
             if let Some(trace) = &mut sunk.trace {
-                trace.take(&span);
+                trace.take(&Span { worker, ..span });
             }
             if let Some(usage) = sunk.operators.get_mut(usize::from(span.node)) {
                 // A fork stamps each of its copies: that is still one record worked on.
@@ -166,7 +167,7 @@ impl Sink {
                 usage.busy_ns += span.busy_ns;
                 item.stages[usize::from(span.node)] = span.digest;
             }
-            *sunk.workers.entry(sunk.attribution.process_of(span.worker)).or_default() += 1;
+            *sunk.workers.entry(worker).or_default() += 1;
         }
         sunk.response_ns += item.response_ns;
         match &answer {
