@@ -124,7 +124,7 @@ fn a_sweep_visits_every_point_and_resumes_only_what_is_missing() {
     assert_eq!((scales, points[0]["speed_up"].as_f64()), (vec![1, 2, 4], Some(1.0)));
     for file in [
         "throughput_over_parallelism.svg",
-        "comparison/throughput_over_parallelism.svg",
+        "report.html",
         "comparison/report.html",
     ] {
         assert!(tree.join(file).is_file(), "{file}");
@@ -184,7 +184,7 @@ fn a_soak_keeps_its_course_and_a_verdict_for_each_measure() {
     let names: Vec<&str> = measures.iter().map(|m| m["measure"].as_str().unwrap()).collect();
     assert_eq!(names, ["throughput", "latency", "memory"]);
     assert_eq!(soak["verdict"] == "worse", ended.status.code() == Some(10));
-    for file in ["soak.csv", "soak_throughput.svg", "soak_latency.svg", "soak_memory.svg"] {
+    for file in ["soak.csv", "report.html", "soak_throughput.svg", "soak_latency.svg", "soak_memory.svg"] {
         assert!(output.path().join(file).is_file(), "{file}");
     }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use comfy_table::CellAlignment;
 use serde_json::{Map, json};
 
 use super::compare::print_json;
@@ -15,6 +14,8 @@ use crate::compare::stats::support::items_needed;
 use crate::plugins::describe::Description;
 use crate::plugins::isolate::StopLevel;
 use crate::plugins::vet::Vetted;
+use crate::report;
+use crate::report::html::curves::Curves;
 use crate::results::atomic;
 use crate::results::histogram;
 use crate::results::time::UtcTime;
@@ -88,21 +89,32 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
         verbose: args.run.verbose,
     };
     let report = trials.search(args.slo, &args.goal)?;
-    let path = keep(&output_dir, &report)?;
+    let files = keep(&output_dir, &report)?;
     if args.run.json {
         print_json(&report)?;
     } else {
-        show(&report);
-        screen::path(&path);
+        screen::grid(&report::capacity::grid(&report));
+        report::capacity::words(&report).iter().for_each(|line| anstream::println!("{line}"));
+        files.iter().for_each(|file| screen::path(file));
     }
     Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })
 }
 
-/// Writes the artefact.
-pub fn keep(folder: &Path, report: &Report) -> Result<PathBuf, Stopped> {
+/// Writes the artefacts.
+pub fn keep(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
     let path = folder.join(FILE_NAME);
     atomic::write_json(&path, report)?;
-    Ok(path)
+    let page = Curves {
+        title: &format!("Capacity of {}", report.backend),
+        lead: &format!("{}, {} nodes, parallelism {}", report.workload, report.nodes, report.parallelism),
+        notes: &report::capacity::words(report),
+        charts: &report::capacity::charts(report),
+        grid: &report::capacity::grid(report),
+        files: &[FILE_NAME.to_owned()],
+    };
+    let mut files = vec![path];
+    files.extend(report::write_curves(&page, folder)?);
+    Ok(files)
 }
 
 /// A run and its course. Times are seconds since its first arrival.
@@ -240,36 +252,4 @@ fn trial_of(watched: &Watched, rate: f64, slo: Slo, settle: u32) -> Result<Trial
         items: measured.timed,
         late: measured.late as f64 / measured.emitted.max(1) as f64,
     })
-}
-
-/// The search as a table, and what it came to.
-pub fn show(report: &Report) {
-    let percentile = format!("p{} ms", (report.goal.slo.quantile * 1e4).round() / 100.0);
-    let mut table = screen::table(&["phase", "rate/s", "completed/s", &percentile, "success", "verdict"]);
-    for column in table.column_iter_mut().skip(1).take(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for step in &report.found.steps {
-        let trial = &step.trial;
-        table.add_row([
-            step.phase.name().to_owned(),
-            format!("{:.1}", trial.rate),
-            format!("{:.1}", trial.completed),
-            trial.latency_ms.map_or("n/a".into(), |ms| format!("{ms:.1}")),
-            format!("{:.4}", trial.success_rate),
-            step.limit.map_or("sustained".into(), |limit| format!("{limit:?}").to_lowercase()),
-        ]);
-    }
-    anstream::println!("{table}");
-    let closed = report.closed_loop_throughput;
-    match report.found.capacity {
-        Some(capacity) => anstream::println!(
-            "capacity of {} for {}: {capacity:.1} items/s ({:+.1} % of the closed-loop throughput, {closed:.1}/s)",
-            report.backend,
-            report.goal.slo,
-            (capacity / closed - 1.0) * 100.0
-        ),
-        None => anstream::println!("no capacity of {} for {}", report.backend, report.goal.slo),
-    }
-    anstream::println!("stopped: {}", report.found.stopped);
 }

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Stopped;
+use crate::report::Grid;
 use crate::run::guest::RunEvent;
 use crate::run::supervise::{Finished, Watcher};
 
@@ -155,6 +156,19 @@ pub fn table(head: &[&str]) -> Table {
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head.iter().copied());
     table
+}
+
+/// A table of text, numbers to the right.
+pub fn grid(grid: &Grid) {
+    let name = |column: &&'static str| column.trim_end_matches('#');
+    let mut table = table(&grid.columns.iter().map(name).collect::<Vec<_>>());
+    for (column, head) in table.column_iter_mut().zip(grid.columns) {
+        if head.ends_with('#') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.add_rows(&grid.rows);
+    anstream::println!("{table}");
 }
 
 /// The results of a command's runs.

@@ -1,11 +1,9 @@
 //! `bench soak`.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::CellAlignment;
 use serde_json::json;
 
 use super::capacity::Trials;
@@ -13,11 +11,11 @@ use super::compare::print_json;
 use super::run::{prepare, ready_backend};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
-use crate::report::charts::curves::over_time;
-use crate::report::charts::svg;
+use crate::report;
+use crate::report::html::curves::Curves;
 use crate::results::atomic;
 use crate::run::plan::{Load, Plan};
-use crate::run::soak::{Drift, Measure, Verdict, WINDOWS, Window, judge, windows};
+use crate::run::soak::{Verdict, WINDOWS, Window, judge, windows};
 
 /// Seconds of the closed run that says how many items fill the wanted time.
 const LOOK: f64 = 5.0;
@@ -88,11 +86,22 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     let mut files = vec![output_dir.join("soak.json"), output_dir.join("soak.csv")];
     atomic::write_json(&files[0], &value)?;
     atomic::write(&files[1], csv(&windows).as_bytes())?;
-    files.extend(charts(&output_dir, &name, &windows)?);
+    let grid = report::soak::grid(&drifts);
+    let page = Curves {
+        title: &format!("Soak of {name}"),
+        lead: &format!("{} items of {} in {seconds:.0} s", plan.num_tasks, plan.workload),
+        notes: &[
+            "A measure creeps when its trend is sure (p < 0.003) and 5 % over the run at least.".to_owned()
+        ],
+        charts: &report::soak::charts(&name, &windows),
+        grid: &grid,
+        files: &["soak.json", "soak.csv"].map(str::to_owned),
+    };
+    files.extend(report::write_curves(&page, &output_dir)?);
     if args.run.json {
         print_json(&value)?;
     } else {
-        show(&drifts);
+        screen::grid(&grid);
         files.iter().for_each(|file| screen::path(file));
     }
     Ok(if worse { Exit::Regression } else { Exit::Ok })
@@ -125,41 +134,6 @@ fn csv(windows: &[Window]) -> String {
             writeln!(text, "{:.3},{:.3},{latency},{memory},{}", window.at, window.throughput, window.failed);
     }
     text
-}
-
-fn charts(folder: &Path, backend: &str, windows: &[Window]) -> Result<Vec<PathBuf>, Stopped> {
-    let mut files = Vec::new();
-    for measure in Measure::ALL {
-        let points: Vec<(f64, f64)> =
-            windows.iter().filter_map(|window| Some((window.at, measure.of(window)?))).collect();
-        if points.len() < 2 {
-            continue;
-        }
-        let canvas = over_time(&format!("{backend}: {} over time", measure.name()), measure.name(), &points);
-        let file = format!("soak_{}.svg", format!("{measure:?}").to_lowercase());
-        let path = folder.join(file);
-        atomic::write(&path, svg::render(&canvas, svg::Home::File).as_bytes())?;
-        files.push(path);
-    }
-    Ok(files)
-}
-
-fn show(drifts: &[Drift]) {
-    let mut table = screen::table(&["measure", "change over the run", "per hour", "p-value", "verdict"]);
-    for column in table.column_iter_mut().skip(1).take(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    for drift in drifts {
-        let or = |text: Option<String>| text.unwrap_or_else(|| "n/a".to_owned());
-        table.add_row([
-            drift.measure.name().to_owned(),
-            or(drift.trend.map(|_| format!("{:+.1} %", drift.change * 100.0))),
-            or(drift.trend.map(|trend| format!("{:+.3}", trend.slope * 3600.0))),
-            or(drift.trend.map(|trend| format!("{:.4}", trend.p_value))),
-            format!("{:?}", drift.verdict).to_lowercase(),
-        ]);
-    }
-    anstream::println!("{table}");
 }
 
 #[cfg(test)]

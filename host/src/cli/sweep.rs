@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::CellAlignment;
 use serde_json::json;
 
 use super::capacity::{self, GoalArgs, Trials};
@@ -19,8 +18,8 @@ use crate::compare::{self, Options};
 use crate::plugins::describe::Description;
 use crate::plugins::isolate::StopLevel;
 use crate::plugins::vet::Vetted;
-use crate::report::charts::curves::{Series, scaling};
-use crate::report::charts::svg;
+use crate::report;
+use crate::report::html::curves::Curves;
 use crate::results::time::UtcTime;
 use crate::results::{Record, atomic, jsonl};
 use crate::run::capacity::{Goal, Report, Slo};
@@ -300,107 +299,48 @@ fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
 
 fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
     let rows = rows(tree, plan)?;
-    let what = if plan.search.is_some() { "capacity" } else { "throughput" };
-    let mut files = Vec::new();
-    let parallelism: Along = ("parallelism", |point| f64::from(point.parallelism));
-    let nodes: Along = ("nodes", |point| f64::from(point.nodes));
-    for along in [parallelism, nodes, ("rate", |point| point.rate.unwrap_or(0.0))] {
-        files.extend(chart(tree.folder(), &rows, what, along)?);
-    }
+    let searched = plan.search.is_some();
     let value = json!({
         "run_id": plan.run_id,
         "config_hash": plan.config_hash,
         "workload": plan.plan.workload,
         "started_at": plan.started_at,
         "finished_at": UtcTime::now(),
-        "measure": what,
+        "measure": if searched { "capacity" } else { "throughput" },
         "goal": plan.search.map(|search| search.goal),
         "points": rows,
     });
     let path = tree.folder().join(FILE_NAME);
     atomic::write_json(&path, &value)?;
-    if plan.search.is_none() && !rows.is_empty() {
+    let mut beside = vec![FILE_NAME.to_owned()];
+    let mut notes = vec![format!("Run as: {}", plan.command)];
+    if searched {
+        let found = |row: &Row| Some(format!("{}: {}", row.point.slug(), row.stopped.as_deref()?));
+        notes.extend(rows.iter().filter_map(found));
+        let pages = plan.points.iter().map(|point| search_folder(tree, point).join("report.html"));
+        let relative = |page: PathBuf| Some(page.strip_prefix(tree.folder()).ok()?.to_str()?.to_owned());
+        beside.extend(pages.filter(|page| page.is_file()).filter_map(relative));
+    } else if !rows.is_empty() {
         let options = Options { seed: plan.plan.seed, ..Options::default() };
         compare::run(&[tree.backends()], &tree.comparison(), &options)?;
-        files.push(tree.comparison().join("report.html"));
+        beside.push("comparison/report.html".to_owned());
     }
+    let (charts, grid) = (report::sweep::charts(&rows, searched), report::sweep::grid(&rows, searched));
+    let goal = plan.search.map_or(String::new(), |search| format!(", capacity for {}", search.goal.slo));
+    let page = Curves {
+        title: "Sweep",
+        lead: &format!("{} points on {}{goal}", rows.len(), plan.plan.workload),
+        notes: &notes,
+        charts: &charts,
+        grid: &grid,
+        files: &beside,
+    };
+    let files = report::write_curves(&page, tree.folder())?;
     if json {
         return print_json(&value);
     }
-    show(&rows, what);
-    files.push(path);
+    screen::grid(&grid);
+    screen::path(&path);
     files.iter().for_each(|file| screen::path(file));
     Ok(())
-}
-
-type Along = (&'static str, fn(&Point) -> f64);
-
-/// Draws what varies along one axis: one line for all points that are equal otherwise.
-fn chart(folder: &Path, rows: &[Row], what: &str, (name, along): Along) -> Result<Option<PathBuf>, Stopped> {
-    let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows {
-        let point = &row.point;
-        let mut words = vec![point.backend.clone()];
-        let varies = |of: fn(&Point) -> String| rows.iter().any(|other| of(&other.point) != of(point));
-        let mut say = |axis: &str, of: fn(&Point) -> String| {
-            if axis != name && varies(of) {
-                words.push(of(point));
-            }
-        };
-        say("nodes", |p| format!("{} nodes", p.nodes));
-        say("parallelism", |p| format!("par. {}", p.parallelism));
-        say("rate", |p| p.rate.map_or("closed".to_owned(), |rate| format!("{rate}/s")));
-        lines.entry(words.join(", ")).or_default().push((along(point), row.throughput));
-    }
-    lines.retain(|_, points| points.len() > 1 && points.iter().any(|point| point.0 != points[0].0));
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let series: Vec<Series> = lines
-        .into_iter()
-        .map(|(name, mut points)| {
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            Series { name, intervals: vec![None; points.len()], points }
-        })
-        .collect();
-    let mut title = format!("{what} over {name}");
-    title[..1].make_ascii_uppercase();
-    let canvas = scaling(&title, name, "items per second", &series);
-    let path = folder.join(format!("{what}_over_{name}.svg"));
-    atomic::write(&path, svg::render(&canvas, svg::Home::File).as_bytes())?;
-    Ok(Some(path))
-}
-
-fn show(rows: &[Row], what: &str) {
-    let mut table = screen::table(&[
-        "backend",
-        "nodes",
-        "par.",
-        "rate/s",
-        what,
-        "p50 ms",
-        "p99 ms",
-        "success",
-        "speed-up",
-        "efficiency",
-    ]);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let or = |value: Option<f64>, digits: usize| value.map_or("n/a".to_owned(), |v| format!("{v:.digits$}"));
-    for row in rows {
-        table.add_row([
-            row.point.backend.clone(),
-            row.point.nodes.to_string(),
-            row.point.parallelism.to_string(),
-            row.point.rate.map_or("closed".to_owned(), |rate| format!("{rate}")),
-            format!("{:.1}", row.throughput),
-            or(row.latency_p50, 1),
-            or(row.latency_p99, 1),
-            or(row.success_rate, 4),
-            or(row.speed_up, 2),
-            or(row.efficiency, 2),
-        ]);
-    }
-    anstream::println!("{table}");
 }

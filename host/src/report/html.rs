@@ -17,24 +17,50 @@ use super::{Artifact, Report, text};
 use crate::compare::equality::Outcome;
 use crate::compare::{Result, Summary};
 
+pub mod curves;
 mod tables;
 
 /// Name of the file.
 pub const FILE_NAME: &str = "report.html";
 
-const TEMPLATE: &str = include_str!("html/report.html.jinja");
+/// The skeleton of every page and its parts, and the two pages.
+const TEMPLATES: [(&str, &str); 4] = [
+    ("base.html", include_str!("html/base.html.jinja")),
+    ("parts.html", include_str!("html/parts.html.jinja")),
+    (FILE_NAME, include_str!("html/report.html.jinja")),
+    (curves::TEMPLATE, include_str!("html/curves.html.jinja")),
+];
 const STYLE: &str = include_str!("html/report.css");
 const SCRIPT: &str = include_str!("html/sort.js");
 
 /// The format, with the charts to show.
 pub struct Page<'a>(pub &'a [Chart]);
 
-/// What the template is given.
+/// What a template is given.
 #[derive(Serialize)]
-struct Context {
+struct Shell<T> {
     style: &'static str,
     script: &'static str,
     script_hash: String,
+    #[serde(flatten)]
+    page: T,
+}
+
+/// Fills in a template.
+fn fill(template: &str, page: impl Serialize) -> Result<Artifact> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    let script_hash = BASE64.encode(Sha256::digest(SCRIPT));
+    let shell = Shell { style: STYLE, script: SCRIPT, script_hash, page };
+    let text = environment.get_template(template)?.render(Serde(shell))?;
+    Ok(Artifact { name: FILE_NAME.into(), bytes: (text + "\n").into_bytes() })
+}
+
+#[derive(Serialize)]
+struct Context {
     records: u64,
     backends: Vec<String>,
     workloads: Vec<String>,
@@ -83,11 +109,7 @@ struct EqualitySection {
 
 impl Report for Page<'_> {
     fn render(&self, summary: &Summary) -> Result<Vec<Artifact>> {
-        let mut environment = Environment::new();
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        environment.add_template(FILE_NAME, TEMPLATE)?;
-        let page = environment.get_template(FILE_NAME)?.render(Serde(self.context(summary)))?;
-        Ok(vec![Artifact { name: FILE_NAME.into(), bytes: (page + "\n").into_bytes() }])
+        Ok(vec![fill(FILE_NAME, self.context(summary))?])
     }
 }
 
@@ -97,9 +119,6 @@ impl Page<'_> {
         let collected = &summary.collected;
         let sources = collected.sources.iter().take(SOURCES).map(|source| source.path.display().to_string());
         Context {
-            style: STYLE,
-            script: SCRIPT,
-            script_hash: BASE64.encode(Sha256::digest(SCRIPT)),
             records: collected.records,
             backends: collected.totals.iter().map(|totals| totals.backend.clone()).collect(),
             workloads: collected.workloads.clone(),

@@ -5,17 +5,20 @@
 //! and may hold anything. Each format escapes for itself, at the last moment, and nothing in a
 //! summary is ever taken as markup.
 
+pub mod capacity;
 pub mod charts;
 pub(crate) mod csv;
 pub mod drawing;
 pub mod html;
 pub mod markdown;
+pub mod soak;
+pub mod sweep;
 pub mod terminal;
 pub mod text;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::compare::{Result, Summary};
 use crate::results;
@@ -35,11 +38,29 @@ pub trait Report {
     fn render(&self, summary: &Summary) -> Result<Vec<Artifact>>;
 }
 
+/// A table of text, for the terminal and for a page. Columns whose names end in `#` hold numbers.
+pub struct Grid {
+    /// What it shows.
+    pub caption: String,
+    /// Names.
+    pub columns: &'static [&'static str],
+    /// Cells.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Writes a page of curves, and each curve as a file of its own. Returns where they are, the page first.
+pub fn write_curves(page: &html::curves::Curves<'_>, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut artifacts = vec![page.render()?];
+    artifacts.extend(charts::files(page.charts)?);
+    artifacts.iter().try_for_each(|artifact| write(folder, artifact))?;
+    Ok(artifacts.iter().map(|artifact| folder.join(&artifact.name)).collect())
+}
+
 /// Writes every format into `folder` and notes the names in the summary, so that formats that come
 /// later can list them.
 pub fn write_all(summary: &mut Summary, folder: &Path) -> Result<()> {
     let charts = charts::draw_all(summary);
-    let pictures = charts::Files(&charts).render(summary)?;
+    let pictures = charts::files(&charts)?;
     summary.artifacts = [markdown::FILE_NAME, csv::FILE_NAME, html::FILE_NAME].map(str::to_owned).to_vec();
     summary.artifacts.extend(pictures.iter().map(|artifact| artifact.name.clone()));
     let mut artifacts = pictures;

@@ -15,7 +15,7 @@ pub mod svg;
 
 use canvas::Canvas;
 
-use super::{Artifact, Report};
+use super::Artifact;
 use crate::compare::describe::Estimate;
 use crate::compare::extra::ATTRIBUTION;
 use crate::compare::model::Totals;
@@ -41,23 +41,19 @@ pub struct Chart {
 }
 
 /// The charts as files.
-pub struct Files<'a>(pub &'a [Chart]);
-
-impl Report for Files<'_> {
-    fn render(&self, _: &Summary) -> Result<Vec<Artifact>> {
-        let mut files = Vec::new();
-        for chart in self.0 {
-            if chart.as_png {
-                let name = format!("{}.png", chart.id);
-                let drawn = png::render(&chart.canvas);
-                let bytes = drawn.map_err(|reason| Error::Chart { chart: name.clone(), reason })?;
-                files.push(Artifact { name, bytes });
-            }
-            let bytes = svg::render(&chart.canvas, svg::Home::File).into_bytes();
-            files.push(Artifact { name: format!("{}.svg", chart.id), bytes });
+pub fn files(charts: &[Chart]) -> Result<Vec<Artifact>> {
+    let mut files = Vec::new();
+    for chart in charts {
+        if chart.as_png {
+            let name = format!("{}.png", chart.id);
+            let drawn = png::render(&chart.canvas);
+            let bytes = drawn.map_err(|reason| Error::Chart { chart: name.clone(), reason })?;
+            files.push(Artifact { name, bytes });
         }
-        Ok(files)
+        let bytes = svg::render(&chart.canvas, svg::Home::File).into_bytes();
+        files.push(Artifact { name: format!("{}.svg", chart.id), bytes });
     }
+    Ok(files)
 }
 
 /// Every chart that the data allows.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::compare::stats::support::Supported;
 use crate::compare::{Metric, Summary};
-use crate::report::text;
+use crate::report::{Grid, text};
 
 /// A table.
 #[derive(Serialize)]
@@ -58,6 +58,12 @@ fn number(text: String, sort: Option<f64>) -> Cell {
 
 fn count(value: u64) -> Cell {
     number(value.to_string(), Some(value as f64))
+}
+
+/// A table whose cells read as they sort.
+pub fn plain(grid: &Grid) -> Table {
+    let cells = |row: &Vec<String>| row.iter().map(|text| number(text.clone(), text.parse().ok())).collect();
+    table("t-numbers", &grid.caption, grid.columns, grid.rows.iter().map(cells).collect())
 }
 
 /// The guide's table.
