@@ -122,11 +122,7 @@ fn a_sweep_visits_every_point_and_resumes_only_what_is_missing() {
     let points = read()["points"].as_array().unwrap().clone();
     let scales: Vec<u64> = points.iter().map(|point| point["parallelism"].as_u64().unwrap()).collect();
     assert_eq!((scales, points[0]["speed_up"].as_f64()), (vec![1, 2, 4], Some(1.0)));
-    for file in [
-        "throughput_over_parallelism.svg",
-        "report.html",
-        "comparison/report.html",
-    ] {
+    for file in ["throughput_over_parallelism.svg", "report.html", "comparison/report.html"] {
         assert!(tree.join(file).is_file(), "{file}");
     }
     // The answers are the same at every scale.
@@ -205,6 +201,20 @@ fn a_trace_holds_the_time_of_every_operator_on_every_worker() {
     }
     let lanes = |of: &str| events.iter().filter(|event| event["name"] == of).count();
     assert!(lanes("process_name") == 1 && lanes("thread_name") >= 14);
+}
+
+#[test]
+fn the_stages_of_a_run_can_be_watched() {
+    let output = TempDir::new().unwrap();
+    // At this rate it takes three seconds at least.
+    let flags = ["--top", "--load", "open", "--rate", "40"];
+    let said = stderr(&succeed(&mut small_run("local", output.path(), &flags)));
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("busy")).collect();
+    for stage in ["embed_q", "vdb1", "join", "rerank"] {
+        assert!(lines.iter().any(|line| line.trim_start().starts_with(stage)), "{stage}: {said}");
+    }
+    let refused = bench(&["capacity", "--slo", "p99=1s", "--backend", "local", "--top"]).output().unwrap();
+    assert!(stderr(&refused).contains("use it with `bench run`"), "{}", stderr(&refused));
 }
 
 #[test]

@@ -72,6 +72,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     if args.run.load.is_some() || args.run.rate.is_some() {
         return Err(Stopped::usage("`bench capacity` chooses the rates itself: leave --load and --rate out"));
     }
+    args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;
     let name = args.run.backend()?;
     let output_dir = args.run.output_dir()?;

@@ -13,6 +13,7 @@ mod scaffold;
 mod screen;
 mod soak;
 mod sweep;
+mod top;
 mod trust;
 mod workloads;
 
@@ -100,9 +101,21 @@ pub struct PluginArgs {
 fn command() -> clap::Command {
     let without = |command: clap::Command| {
         let hide = |flag: clap::Arg| flag.hide(true);
-        command.mut_arg("backend", hide).mut_arg("output_dir", hide).mut_arg("trace", hide)
+        command
+            .mut_arg("backend", hide)
+            .mut_arg("output_dir", hide)
+            .mut_arg("trace", hide)
+            .mut_arg("top", hide)
     };
-    Cli::command().mut_subcommand("pair", without).mut_subcommand("sweep", without)
+    let of_one = |command: clap::Command| {
+        let hide = |flag: clap::Arg| flag.hide(true);
+        command.mut_arg("trace", hide).mut_arg("top", hide)
+    };
+    Cli::command()
+        .mut_subcommand("pair", without)
+        .mut_subcommand("sweep", without)
+        .mut_subcommand("capacity", of_one)
+        .mut_subcommand("soak", of_one)
 }
 
 /// Parses, runs, prints, and says how it went.

@@ -116,6 +116,7 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
     if args.run.output_dir.is_some() {
         return refused("--output-dir", "--output-root");
     }
+    args.run.refuse_views_of_one_run()?;
     let backends = match (args.backends.is_empty(), args.aa) {
         (false, _) => args.backends.clone(),
         (true, true) => vec!["sage".to_owned()],

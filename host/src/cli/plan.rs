@@ -139,9 +139,12 @@ pub struct RunArgs {
     /// Validate the configuration, show it with its hash and whether the backend is ready; run nothing
     #[arg(long, help_heading = "Output")]
     pub dry_run: bool,
-    /// Write every operator call of every worker to FILE, for chrome://tracing and Perfetto (bench run only)
+    /// Write every operator call of every worker to FILE, for chrome://tracing and Perfetto
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub trace: Option<PathBuf>,
+    /// Show what each stage does while the run goes on: rate, queue, share of time busy
+    #[arg(long, help_heading = "Output")]
+    pub top: bool,
     /// Print the records as JSON instead of a table
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -215,6 +218,18 @@ const FROM_THE_PLAN: [&str; 7] =
     ["nodes", "parity_batch_size", "max_in_flight", "seed", "run_id", "temp_dir", "operator_attempts"];
 
 impl RunArgs {
+    /// A command of several runs has no one run to look at.
+    ///
+    /// # Errors
+    /// When it was asked to.
+    pub fn refuse_views_of_one_run(&self) -> Result<(), Stopped> {
+        match (&self.trace, self.top) {
+            (None, false) => Ok(()),
+            (Some(_), _) => Err(Stopped::usage("--trace holds one run: use it with `bench run`")),
+            (None, true) => Err(Stopped::usage("--top shows one run: use it with `bench run`")),
+        }
+    }
+
     /// The backend's own settings, each key once.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         } else {
             name.clone()
         };
-        let mut progress = RunProgress::new(&label, plan.num_tasks.into(), args.verbose);
+        let mut progress = RunProgress::new(&label, plan.num_tasks.into(), args.verbose).with_top(args.top);
         let result = job.run(&mut progress, &STOP);
         drop(progress);
         finished.push(result.map_err(|error| stopped(error, &job.folder()))?);

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Stopped;
+use super::top::Top;
 use crate::report::Grid;
 use crate::run::guest::RunEvent;
 use crate::run::supervise::{Finished, Watcher};
@@ -86,6 +87,7 @@ pub struct RunProgress {
     total: u64,
     started: Instant,
     last_line: Instant,
+    top: Option<Top>,
 }
 
 impl RunProgress {
@@ -98,7 +100,20 @@ impl RunProgress {
             ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
         });
         let now = Instant::now();
-        Self { bar, verbose, label: label.to_owned(), total, started: now, last_line: now }
+        Self { bar, verbose, label: label.to_owned(), total, started: now, last_line: now, top: None }
+    }
+
+    /// Shows each stage as well.
+    #[must_use]
+    pub fn with_top(mut self, wanted: bool) -> Self {
+        self.top = wanted.then(Top::default);
+        if let Some(bar) = self.bar.as_ref().filter(|_| wanted) {
+            let template = "{prefix:.bold} [{bar:30}] {pos}/{len} {per_sec} eta {eta}\n{msg}";
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+        }
+        self
     }
 
     fn line(&self, text: &str) {
@@ -116,11 +131,22 @@ impl Watcher for RunProgress {
                 let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
                 if let Some(bar) = &self.bar {
                     bar.set_position(*finished);
-                    bar.set_message(format!("({in_flight} in flight{failed})"));
+                    if self.top.is_none() {
+                        bar.set_message(format!("({in_flight} in flight{failed})"));
+                    }
                 } else if self.last_line.elapsed() >= LINE_PERIOD {
                     self.last_line = Instant::now();
                     let rate = *finished as f64 / self.started.elapsed().as_secs_f64();
                     note(&format!("{}: {finished}/{} items{failed}, {rate:.1}/s", self.label, self.total));
+                }
+            }
+            RunEvent::Stages(stages) => {
+                let Some(lines) = self.top.as_mut().map(|top| top.look(Instant::now(), stages)) else {
+                    return;
+                };
+                match &self.bar {
+                    Some(bar) => bar.set_message(lines.join("\n")),
+                    None => lines.iter().for_each(|line| note(line)),
                 }
             }
             RunEvent::Phase { name, detail, .. } => self.phase(&format!("{name} {detail}")),

@@ -43,6 +43,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     if args.run.num_tasks.is_some() {
         return Err(Stopped::usage("`bench soak` has no --num-tasks: use --duration"));
     }
+    args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
     let name = args.run.backend()?;
     let output_dir = args.run.output_dir()?;

@@ -122,6 +122,7 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
     if args.run.output_dir.is_some() {
         return refused("--output-dir", "--output-root");
     }
+    args.run.refuse_views_of_one_run()?;
     if args.slo.is_some() && args.run.rate.is_some() {
         return Err(Stopped::usage("--slo searches for the rate itself: leave --rate out"));
     }

@@ -103,9 +103,21 @@ impl Attribution {
         })
     }
 
+    /// Whether queries pass a node.
+    #[must_use]
+    pub fn is_on_path(&self, node: usize) -> bool {
+        self.on_path.get(node).copied().unwrap_or(false)
+    }
+
+    /// All hops to a node, in all.
+    #[must_use]
+    pub fn waited_ns(&self, node: usize) -> u64 {
+        self.places.get(node).map_or(0, |place| place.between.total_ns + place.within.total_ns)
+    }
+
     /// A query was answered.
     pub fn add(&mut self, emitted_ns: u64, answered_ns: u64, spans: impl Iterator<Item = Span>) {
-        let passes = |span: &Span| self.on_path.get(usize::from(span.node)).copied().unwrap_or(false);
+        let passes = |span: &Span| self.is_on_path(usize::from(span.node));
         let mut path: Vec<Span> = spans.filter(passes).collect();
         path.sort_unstable_by_key(|span| (span.start_ns, span.busy_ns, span.node));
         // A fork stamps each of its copies.

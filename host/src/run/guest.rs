@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::emitter::Emitter;
 use super::ledger::Ledger;
-use super::sink::Sink;
+use super::sink::{Sink, StageUse};
 use crate::plugins::isolate::Channel;
 
 /// What the runner tells the host while a run goes on.
@@ -22,6 +22,8 @@ use crate::plugins::isolate::Channel;
 pub enum RunEvent {
     /// How far the run is; `response_ns` is the sum over all finished items.
     Progress { emitted: u64, finished: u64, failed: u64, in_flight: u64, response_ns: u64 },
+    /// What each stage did so far.
+    Stages(Vec<StageUse>),
     /// A phase began, by the backend's account, at this monotonic time.
     Phase { name: String, detail: String, at_ns: u64 },
     /// A log line of the plugin.

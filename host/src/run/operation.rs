@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi_stable::std_types::RVec;
 use bench_dataflow::graph::{Graph, Node, Role};
@@ -331,6 +331,9 @@ fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, O
         .collect()
 }
 
+/// How often stages are reported.
+const STAGES_PERIOD: Duration = Duration::from_secs(1);
+
 /// Tells the host how far the run is, ten times a second, and passes a drain on.
 struct Reporting {
     done: Arc<AtomicBool>,
@@ -342,6 +345,7 @@ impl Reporting {
         let done = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
+            let mut last = Instant::now();
             while !stop.load(Ordering::Relaxed) {
                 std::thread::park_timeout(Duration::from_millis(100));
                 let (finished, failed, response_ns) = guest.sink.progress();
@@ -353,6 +357,10 @@ impl Reporting {
                     in_flight,
                     response_ns,
                 });
+                if last.elapsed() >= STAGES_PERIOD {
+                    last = Instant::now();
+                    guest.channel.event(RunEvent::Stages(guest.sink.stages(guest.workload.graph())));
+                }
                 if guest.channel.is_draining() {
                     guest.ledger.drain();
                 }

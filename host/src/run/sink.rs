@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
+use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::operator::Tombstone;
 use bench_workloads::wl4::records::Answer;
@@ -31,6 +32,20 @@ pub struct OperatorUse {
     pub records: u64,
     /// Time inside it, over all its instances.
     pub busy_ns: u64,
+}
+
+/// A stage while the run goes on. Counts are totals since the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageUse {
+    pub name: String,
+    /// Whether queries pass it.
+    pub on_path: bool,
+    pub records: u64,
+    pub busy_ns: u64,
+    /// Time that timed queries waited for it: hops to it, in all.
+    pub waited_ns: u64,
+    /// Instances that were seen to work.
+    pub instances: u16,
 }
 
 /// One line of the items file, before it is one.
@@ -65,6 +80,8 @@ pub struct Sunk {
     pub response_ns: u64,
     /// By node id.
     pub operators: Vec<OperatorUse>,
+    /// By node id: how many instances were seen to work.
+    pub instances: Vec<u16>,
     /// Records per worker process.
     pub workers: std::collections::BTreeMap<u32, u64>,
     /// Latency from the intended arrival, and from the emission, of timed queries.
@@ -99,6 +116,7 @@ impl Sink {
         let nodes = on_path.len();
         let sunk = Sunk {
             operators: vec![OperatorUse::default(); nodes],
+            instances: vec![0; nodes],
             attribution: Attribution::new(on_path),
             ..Sunk::default()
         };
@@ -165,6 +183,8 @@ impl Sink {
                 // A fork stamps each of its copies: that is still one record worked on.
                 usage.records += u64::from(item.stages[usize::from(span.node)] == 0);
                 usage.busy_ns += span.busy_ns;
+                let seen = &mut sunk.instances[usize::from(span.node)];
+                *seen = (*seen).max(span.instance.saturating_add(1));
                 item.stages[usize::from(span.node)] = span.digest;
             }
             *sunk.workers.entry(worker).or_default() += 1;
@@ -211,6 +231,25 @@ impl Sink {
     pub fn progress(&self) -> (u64, u64, u64) {
         let sunk = &self.state().sunk;
         (sunk.completed + sunk.failed, sunk.failed, sunk.response_ns)
+    }
+
+    /// What each operator of `graph` did so far.
+    #[must_use]
+    pub fn stages(&self, graph: &Graph) -> Vec<StageUse> {
+        let sunk = &self.state().sunk;
+        let of = |node: &Node| {
+            let id = node.id as usize;
+            let usage = sunk.operators.get(id)?;
+            Some(StageUse {
+                name: node.name.clone(),
+                on_path: sunk.attribution.is_on_path(id),
+                records: usage.records,
+                busy_ns: usage.busy_ns,
+                waited_ns: sunk.attribution.waited_ns(id),
+                instances: sunk.instances[id],
+            })
+        };
+        graph.operators().filter_map(of).collect()
     }
 
     /// The end: what was seen. The items are on disk afterwards.
