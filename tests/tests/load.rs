@@ -35,10 +35,11 @@ fn a_stall_shows_in_the_latency_of_everyone_who_waited() {
     assert!(response.max().unwrap().get() >= 990.0);
     // From when they were handed over, only the batch that the backend held was slow.
     assert!(above(service, half) <= 16, "{}", above(service, half));
-    // The arrivals that nobody took in time are counted, and the run says that it is no measurement.
-    assert!(record["extra"]["late_arrivals"].as_u64().unwrap() >= 95, "{}", record["extra"]["late_arrivals"]);
-    let findings = record["extra"]["validity"]["findings"].to_string();
-    assert!(findings.contains("late_generator"), "{findings}");
+    // The arrivals that the backend did not take in time are counted as its own, not as the generator's.
+    let generator = &record["extra"]["generator"];
+    assert!(generator["backpressured"].as_u64().unwrap() >= 95, "{generator}");
+    // On a busy machine it may be late for a few.
+    assert!(record["extra"]["late_arrivals"].as_u64().unwrap() < 50, "{}", record["extra"]["late_arrivals"]);
 }
 
 #[test]

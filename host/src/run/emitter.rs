@@ -19,7 +19,7 @@ use super::ledger::{Ledger, Pending};
 use super::plan::{Arrivals, Load, Plan};
 use crate::results::histogram::LatencyHistogram;
 
-/// A query emitted later than this after its intended time was late.
+/// A query emitted later than this after it could have been was late.
 const LATE_NS: u64 = 5_000_000;
 
 /// What the emitter did.
@@ -28,9 +28,11 @@ pub struct Emitted {
     pub queries: u64,
     /// Emission of the first timed query.
     pub first_timed_ns: Option<u64>,
-    /// Queries emitted more than 5 ms after their intended time (open load only).
+    /// Queries emitted more than 5 ms after their intended time though the backend had asked (open load only).
     pub late: u64,
-    /// Largest lateness.
+    /// Queries that the backend asked for more than 5 ms after their intended time (open load only).
+    pub backpressured: u64,
+    /// Largest lateness that is the generator's.
     pub worst_lateness_ns: u64,
     /// True when the stream was cut short by a drain.
     pub cut_short: bool,
@@ -43,7 +45,10 @@ pub struct Generator {
     pub offered_rate: f64,
     /// Arrivals a second that there were.
     pub achieved_rate: f64,
-    /// How long after its intended time a query was emitted, in milliseconds.
+    /// Arrivals that the backend took more than 5 ms late: their wait is in the response time.
+    pub backpressured: u64,
+    /// How long a query was emitted after its intended time, or after the backend asked for it if that was
+    /// later, in milliseconds.
     pub lateness_p50_ms: f64,
     pub lateness_p99_ms: f64,
     pub lateness_max_ms: f64,
@@ -116,6 +121,7 @@ impl Emitter {
         Some(Generator {
             offered_rate: rate(first.0, last.0)?,
             achieved_rate: rate(first.1, last.1)?,
+            backpressured: state.emitted.backpressured,
             lateness_p50_ms: ms(0.50),
             lateness_p99_ms: ms(0.99),
             lateness_max_ms: state.emitted.worst_lateness_ns as f64 / 1e6,
@@ -125,6 +131,7 @@ impl Emitter {
     /// The next batch: up to `max_queries` queries with the documents and heartbeats that precede
     /// each. `None` at the end.
     pub fn next(&self, max_queries: u32) -> Option<Vec<u8>> {
+        let asked_ns = monotonic_ns();
         let mut state = self.state();
         let left = self.queries - state.emitted.queries;
         let wanted = u64::from(max_queries.max(1)).min(left);
@@ -140,7 +147,7 @@ impl Emitter {
                 break;
             }
             let Some(event) = state.schedule.next() else { break };
-            let pending = event.position.map(|position| self.stamp(&mut state, &event, position));
+            let pending = event.position.map(|position| self.stamp(&mut state, &event, position, asked_ns));
             taken += u64::from(pending.is_some());
             events.push((event, pending));
         }
@@ -175,7 +182,7 @@ impl Emitter {
         }
     }
 
-    fn stamp(&self, state: &mut State, event: &Event, position: u64) -> Pending {
+    fn stamp(&self, state: &mut State, event: &Event, position: u64, asked_ns: u64) -> Pending {
         let emitted_ns = monotonic_ns();
         let intended_ns = match (self.load, state.start_ns) {
             (Load::Open { rate, arrivals }, Some(start)) => {
@@ -191,7 +198,9 @@ impl Emitter {
             }
             _ => emitted_ns,
         };
-        let lateness = emitted_ns.saturating_sub(intended_ns);
+        // What the backend did not ask for in time is its own doing; the response time knows.
+        let lateness = emitted_ns.saturating_sub(intended_ns.max(asked_ns));
+        state.emitted.backpressured += u64::from(asked_ns.saturating_sub(intended_ns) > LATE_NS);
         state.emitted.late += u64::from(lateness > LATE_NS);
         state.emitted.worst_lateness_ns = state.emitted.worst_lateness_ns.max(lateness);
         state.emitted.queries += 1;
