@@ -205,6 +205,23 @@ fn a_trace_holds_the_time_of_every_operator_on_every_worker() {
 }
 
 #[test]
+fn a_trace_for_opentelemetry_holds_the_same_calls() {
+    let output = TempDir::new().unwrap();
+    let file = output.path().join("trace.jsonl");
+    let flags = ["--trace", file.to_str().unwrap(), "--trace-format", "otlp"];
+    succeed(&mut small_run("local", output.path(), &flags));
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let spans =
+        lines.iter().flat_map(|line| line["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap());
+    let names: std::collections::BTreeSet<&str> = spans.map(|span| span["name"].as_str().unwrap()).collect();
+    let record = records(output.path()).remove(0);
+    for name in record["extra"]["operators"].as_object().unwrap().keys() {
+        assert!(names.contains(name.as_str()), "{name} of {names:?}");
+    }
+}
+
+#[test]
 fn the_stages_of_a_run_can_be_watched() {
     let output = TempDir::new().unwrap();
     // At this rate it takes three seconds at least.

@@ -105,11 +105,12 @@ fn command() -> clap::Command {
             .mut_arg("backend", hide)
             .mut_arg("output_dir", hide)
             .mut_arg("trace", hide)
+            .mut_arg("trace_format", hide)
             .mut_arg("top", hide)
     };
     let of_one = |command: clap::Command| {
         let hide = |flag: clap::Arg| flag.hide(true);
-        command.mut_arg("trace", hide).mut_arg("top", hide)
+        command.mut_arg("trace", hide).mut_arg("trace_format", hide).mut_arg("top", hide)
     };
     Cli::command()
         .mut_subcommand("pair", without)

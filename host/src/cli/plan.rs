@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped};
 use crate::run::plan::{Arrivals, Load, Plan, default_cache_dir};
+use crate::run::trace::Format;
 
 /// The backend that runs when none is named.
 pub const DEFAULT_BACKEND: &str = "sage";
@@ -142,6 +143,16 @@ pub struct RunArgs {
     /// Write every operator call of every worker to FILE, for chrome://tracing and Perfetto
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub trace: Option<PathBuf>,
+    /// What to write to the file of --trace
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        requires = "trace",
+        help_heading = "Output"
+    )]
+    pub trace_format: Format,
     /// Show what each stage does while the run goes on: rate, queue, share of time busy
     #[arg(long, help_heading = "Output")]
     pub top: bool,

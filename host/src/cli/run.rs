@@ -45,7 +45,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             memory_limit: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
             options: options.clone(),
             extra: Map::new(),
-            trace: args.trace.as_deref(),
+            trace: args.trace.as_deref().map(|path| (path, args.trace_format)),
         };
         let label = if plan.repeat > 1 {
             format!("{name} {}/{}", repeat_index + 1, plan.repeat)

@@ -161,7 +161,7 @@ impl Trial {
             library: case.request.library.clone(),
             scratch: scratch.clone(),
             extra: self.extra.clone(),
-            trace: false,
+            trace: None,
         };
         let guest = Arc::new(guest(&request, &case.channel).map_err(ours)?);
         let probe = Probe::new(Arc::clone(&guest), self.twist, case.seed());

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use abi_stable::std_types::RVec;
 use bench_dataflow::graph::{Graph, Node, Role};
@@ -23,7 +23,7 @@ use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
 use super::sink::{OperatorUse, Sink, Sunk, output_digest, read_items};
-use super::trace::Trace;
+use super::trace::{self, Trace};
 use crate::plugins::isolate::{Channel, Operation};
 use crate::plugins::load::load;
 use crate::plugins::vet::Vetted;
@@ -49,8 +49,8 @@ pub struct RunRequest {
     pub scratch: PathBuf,
     /// Further `extra` entries of the spec.
     pub extra: Vec<(String, String)>,
-    /// Whether to keep every operator call.
-    pub trace: bool,
+    /// Whether to keep every operator call, and how.
+    pub trace: Option<trace::Format>,
 }
 
 /// What a run came to.
@@ -198,7 +198,7 @@ pub(crate) fn guest(
     Ok(Guest {
         emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
-            .with_trace(request.trace.then(Trace::default)),
+            .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,
         library: request.library.clone(),
@@ -243,7 +243,11 @@ fn measure(
     save_histogram(request, &sunk, wall_seconds)?;
     if let Some(trace) = &sunk.trace {
         let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
-        trace.write(guest.workload.graph(), &mut file)?;
+        let graph = guest.workload.graph();
+        match request.trace {
+            Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,
+            _ => trace.write(graph, &mut file)?,
+        }
         file.flush()?;
     }
     let usage = monitor::own_usage();
@@ -312,6 +316,12 @@ fn attribution(guest: &Guest, sunk: &Sunk) -> Vec<(String, Parts)> {
     let nodes = guest.workload.graph().nodes.iter().zip(sunk.attribution.parts());
     let places = nodes.filter(|(node, _)| node.role != Role::Source);
     places.map(|(node, parts)| (node.name.clone(), parts)).collect()
+}
+
+/// What the monotonic clock has to be moved by to count from 1970.
+fn epoch_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64).saturating_sub(monotonic_ns())
 }
 
 /// Records and time per operator. Documents end in the join, so their spans ride on whichever query

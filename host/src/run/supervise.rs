@@ -17,6 +17,7 @@ use super::operation::{
 };
 use super::plan::Plan;
 use super::sink::read_items;
+use super::trace::Format;
 use super::validity::Finding;
 use crate::plugins::describe::Description;
 use crate::plugins::isolate::{Answer, Failure, Limits, Notice, Runner, Stop, Wish, scratch_path};
@@ -40,7 +41,7 @@ pub struct Job<'a> {
     /// Further entries of the record's `extra`.
     pub extra: Map<String, Value>,
     /// Where a trace of every operator call goes.
-    pub trace: Option<&'a Path>,
+    pub trace: Option<(&'a Path, Format)>,
 }
 
 /// What a user sees of a run while it goes on.
@@ -118,7 +119,7 @@ impl Job<'_> {
         keep_items(&scratch, &folder, &graph).map_err(io("the items file"))?;
         let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
         atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
-        if let Some(path) = self.trace {
+        if let Some((path, _)) = self.trace {
             let mut trace = File::open(scratch.join(TRACE_FILE)).map_err(io("the trace"))?;
             atomic::write_with(path, |file| {
                 io::copy(&mut trace, file).map(drop).map_err(results::Error::io("write", path))
@@ -164,7 +165,7 @@ impl Job<'_> {
             library: self.library.clone(),
             scratch: scratch.to_owned(),
             extra: self.options.clone(),
-            trace: self.trace.is_some(),
+            trace: self.trace.map(|(_, format)| format),
         };
         let mut log = File::options().append(true).create(true).open(&log_path).ok();
         let mut monitor = None;

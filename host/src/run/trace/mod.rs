@@ -1,4 +1,4 @@
-//! `--trace`: every operator call on every worker, for Chrome's tracing page and Perfetto.
+//! `--trace`: every operator call on every worker, for Chrome's tracing page and Perfetto, or for OpenTelemetry.
 //!
 //! Spans ride on the records, whatever engine carries them, so the sink sees those of every worker. A call
 //! that worked on several records left a share of its time on each: shares with the same start are one call.
@@ -8,10 +8,29 @@ use std::io::{self, Write};
 
 use bench_dataflow::frame::Span;
 use bench_dataflow::graph::Graph;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+mod otlp;
 
 /// Calls that are kept; what comes later is only counted. About 100 MB of JSON.
 const MOST_CALLS: usize = 1_000_000;
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Trace Event Format: chrome://tracing, Perfetto
+    #[default]
+    Chrome,
+    /// OpenTelemetry: OTLP in JSON, a message a line, for a collector's otlpjsonfile receiver
+    Otlp,
+}
+
+fn name(graph: &Graph, node: u16) -> &str {
+    graph.nodes.get(usize::from(node)).map_or("?", |node| node.name.as_str())
+}
 
 /// One operator instance in one process.
 type Lane = (u32, u16, u16);
@@ -43,7 +62,6 @@ impl Trace {
     /// # Errors
     /// When the writer fails.
     pub fn write(&self, graph: &Graph, out: &mut impl Write) -> io::Result<()> {
-        let name = |node: u16| graph.nodes.get(usize::from(node)).map_or("?", |node| node.name.as_str());
         let thread = |node: u16, instance: u16| u32::from(node) << 16 | u32::from(instance);
         let zero = self.calls.keys().next().map_or(0, |key| key.0);
         let lanes: BTreeSet<Lane> = self.calls.keys().map(|key| key.1).collect();
@@ -64,7 +82,7 @@ impl Trace {
             event(json!({"ph": "M", "name": "process_name", "pid": worker, "args": args}))?;
         }
         for (worker, node, instance) in lanes {
-            let args = json!({"name": format!("{} #{instance}", name(node))});
+            let args = json!({"name": format!("{} #{instance}", name(graph, node))});
             let tid = thread(node, instance);
             event(json!({"ph": "M", "name": "thread_name", "pid": worker, "tid": tid, "args": args}))?;
             let args = json!({"sort_index": tid});
@@ -73,7 +91,7 @@ impl Trace {
         for (&(start, (worker, node, instance)), &(busy, records)) in &self.calls {
             event(json!({
                 "ph": "X",
-                "name": name(node),
+                "name": name(graph, node),
                 "cat": "operator",
                 "pid": worker,
                 "tid": thread(node, instance),
@@ -94,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn span(start_ns: u64, busy_ns: u64, instance: u16) -> Span {
+    pub(super) fn span(start_ns: u64, busy_ns: u64, instance: u16) -> Span {
         Span { start_ns, busy_ns, digest: 0, worker: 77, node: 2, instance }
     }
 
