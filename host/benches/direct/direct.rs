@@ -10,10 +10,11 @@ use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bench::run::digest::output_digest;
 use bench::run::emitter::Emitter;
 use bench::run::ledger::Ledger;
 use bench::run::plan::Plan;
-use bench::run::sink::{Sink, output_digest, read_items};
+use bench::run::sink::{Sink, read_items};
 use bench_dataflow::frame::frames;
 use bench_dataflow::graph::{Partition, Role};
 use bench_dataflow::route::{Delivery, Router};
@@ -103,7 +104,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
         "wall_seconds": wall_seconds,
         "cpu_seconds": cpu_seconds,
         "operator_seconds": sunk.operators.iter().map(|usage| usage.busy_ns).sum::<u64>() as f64 / 1e9,
-        "output_digest": output_digest(pairs.collect::<Result<_, _>>()?),
+        "output_digest": output_digest(pairs, &std::env::temp_dir())?,
     }))
 }
 

@@ -16,9 +16,10 @@ use super::case::Case;
 use super::probe::{Probe, Seen, Twist};
 use crate::plugins::load::LoadedBackend;
 use crate::plugins::{Error, ErrorKind};
+use crate::run::digest::output_digest;
 use crate::run::operation::{Account, ITEMS_FILE, RunRequest, guest, spec};
 use crate::run::plan::{Load, Plan};
-use crate::run::sink::{Item, Sunk, output_digest, read_items};
+use crate::run::sink::{Item, Sunk, read_items};
 
 /// Work to do, and how it is disturbed.
 #[derive(Debug, Clone)]
@@ -172,7 +173,8 @@ impl Trial {
         let mut items: Vec<Item> = read_items(items).collect::<std::io::Result<_>>().map_err(ours)?;
         items.sort_by(|a, b| a.query_id.cmp(&b.query_id));
         let good = items.iter().filter(|item| item.ok);
-        let digest = output_digest(good.map(|item| (item.query_id.clone(), item.digest)).collect());
+        let pairs = good.map(|item| Ok((item.query_id.clone(), item.digest)));
+        let digest = output_digest(pairs, &scratch).map_err(ours)?;
         let missing = guest.ledger.unanswered().len() as u64;
         let emitted = guest.emitter.emitted().queries;
         Ok(Ran { account, sunk, emitted, missing, digest, items, seen: probe.seen(), ended })

@@ -8,6 +8,7 @@
 pub mod attribution;
 pub mod canonical_json;
 pub mod capacity;
+pub mod digest;
 pub mod emitter;
 pub mod guest;
 pub mod input_plan;

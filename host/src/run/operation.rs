@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attribution::Parts;
+use super::digest::output_digest;
 use super::emitter::{Emitted, Emitter, Generator};
 use super::guest::{Guest, RunEvent, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
-use super::sink::{OperatorUse, Sink, Sunk, output_digest, read_items};
+use super::sink::{OperatorUse, Sink, Sunk, read_items};
 use super::trace::{self, Trace};
 use crate::plugins::isolate::{Channel, Operation};
 use crate::plugins::load::load;
@@ -238,8 +239,8 @@ fn measure(
     let unanswered = guest.ledger.unanswered();
     let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
         .filter(|item| item.as_ref().map_or(true, |item| item.ok))
-        .map(|item| item.map(|item| (item.query_id, item.digest)))
-        .collect::<std::io::Result<Vec<_>>>()?;
+        .map(|item| item.map(|item| (item.query_id, item.digest)));
+    let output_digest = output_digest(pairs, &request.scratch)?;
     save_histogram(request, &sunk, wall_seconds)?;
     if let Some(trace) = &sunk.trace {
         let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
@@ -270,7 +271,7 @@ fn measure(
         latency_p99: sunk.response.quantile(0.99),
         service_p50: sunk.service.quantile(0.50),
         service_p99: sunk.service.quantile(0.99),
-        output_digest: output_digest(pairs),
+        output_digest,
         operators: operators(request, guest, &sunk),
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
         attribution: attribution(guest, &sunk),

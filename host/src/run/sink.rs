@@ -306,20 +306,6 @@ fn read_item(reader: &mut impl io::Read) -> io::Result<Option<Item>> {
     postcard::from_bytes(&bytes).map(Some).map_err(io::Error::other)
 }
 
-/// `output_digest`: SHA-256 over the sorted (query id, answer digest) pairs of the items that
-/// succeeded, so it does not depend on the order of completion.
-#[must_use]
-pub fn output_digest(mut pairs: Vec<(String, [u8; 32])>) -> String {
-    pairs.sort_unstable();
-    let mut hasher = Sha256::new();
-    for (query_id, digest) in pairs {
-        hasher.update((query_id.len() as u64).to_le_bytes());
-        hasher.update(query_id.as_bytes());
-        hasher.update(digest);
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use bench_dataflow::frame::{Header, push};
@@ -356,6 +342,7 @@ mod tests {
 
     #[test]
     fn the_output_digest_ignores_the_order_and_sees_every_answer() {
+        use super::super::digest::output_digest;
         let run = |order: &[u64], text: &str| {
             let (sink, file) = sink(3);
             for seq in order {
@@ -363,7 +350,7 @@ mod tests {
             }
             sink.close().unwrap();
             let pairs = read_items(file.reopen().unwrap()).map(|item| item.map(|i| (i.query_id, i.digest)));
-            output_digest(pairs.collect::<io::Result<_>>().unwrap())
+            output_digest(pairs, &std::env::temp_dir()).unwrap()
         };
         assert_eq!(run(&[0, 1, 2], "x"), run(&[2, 0, 1], "x"));
         assert_ne!(run(&[0, 1, 2], "x"), run(&[0, 1, 2], "y"));
