@@ -107,7 +107,7 @@ pub fn keep(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
     atomic::write_json(&path, report)?;
     let page = Curves {
         title: &format!("Capacity of {}", report.backend),
-        lead: &format!("{}, {} nodes, parallelism {}", report.workload, report.nodes, report.parallelism),
+        lead: &format!("{}, nodes {}, parallelism {}", report.workload, report.nodes, report.parallelism),
         notes: &report::capacity::words(report),
         charts: &report::capacity::charts(report),
         grid: &report::capacity::grid(report),

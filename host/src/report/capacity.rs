@@ -1,5 +1,7 @@
 //! A search for capacity as curves and numbers: what completes, and how long it takes, over what is asked.
 
+use std::collections::BTreeMap;
+
 use super::Grid;
 use super::charts::Chart;
 use super::charts::curves::scaling;
@@ -10,22 +12,29 @@ use crate::run::capacity::{Report, Trial};
 #[must_use]
 pub fn charts(report: &Report) -> Vec<Chart> {
     let percentile = percentile(report);
-    let steps = || report.found.steps.iter().map(|step| &step.trial);
-    let points = |of: fn(&Trial) -> Option<f64>| {
-        steps().filter_map(|trial| Some((trial.offered, of(trial)?))).collect::<Vec<_>>()
+    // Of several trials at one rate the last counts: it is the confirming one.
+    let trials: BTreeMap<i64, &Trial> =
+        report.found.steps.iter().map(|step| (tenths(step.trial.offered), &step.trial)).collect();
+    let points = |of: &dyn Fn(&Trial) -> Option<f64>| -> Vec<(f64, f64)> {
+        trials.iter().filter_map(|(rate, trial)| Some((*rate as f64 / 10.0, of(trial)?))).collect()
     };
     let axis = "arrivals per second";
-    let offered = line("arrivals".into(), points(|trial| Some(trial.offered)));
-    let completed = line(report.backend.clone(), points(|trial| Some(trial.completed)));
+    let offered = line("arrivals".into(), points(&|trial| Some(trial.offered)));
+    let completed = line(report.backend.clone(), points(&|trial| Some(trial.completed)));
     let title = format!("{percentile} of the response time over demand");
-    let latency = line(report.backend.clone(), points(|trial| trial.latency_ms));
+    let latency = line(report.backend.clone(), points(&|trial| trial.latency_ms));
     // The goal reaches over the same range.
-    let limit = line("goal".into(), steps().map(|trial| (trial.offered, report.goal.slo.limit_ms)).collect());
+    let limit = line("goal".into(), points(&|_| Some(report.goal.slo.limit_ms)));
     let demand = scaling("Completions over demand", axis, "items per second", &[completed, offered]);
     let latency = scaling(&title, axis, "ms", &[latency, limit]);
     [("completions_over_rate", demand), ("latency_over_rate", latency)]
         .map(|(id, canvas)| Chart { id, canvas, as_png: false })
         .into()
+}
+
+/// Rates are told apart, and read, to a tenth.
+fn tenths(rate: f64) -> i64 {
+    (rate * 10.0).round() as i64
 }
 
 fn percentile(report: &Report) -> String {
@@ -67,4 +76,73 @@ pub fn words(report: &Report) -> [String; 2] {
         None => format!("no capacity of {} for {}", report.backend, report.goal.slo),
     };
     [found, format!("stopped: {}", report.found.stopped)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::time::UtcTime;
+    use crate::run::capacity::{Found, Goal, Phase, Step};
+
+    fn report() -> Report {
+        let step = |phase, rate: f64, completed| Step {
+            phase,
+            trial: Trial {
+                rate,
+                offered: rate,
+                completed,
+                latency_ms: Some(completed / 2.0),
+                success_rate: 1.0,
+                items: 1_000,
+                late: 0.0,
+            },
+            limit: None,
+        };
+        Report {
+            backend: "local".into(),
+            workload: "wl1".into(),
+            nodes: 1,
+            parallelism: 2,
+            run_id: "r".into(),
+            timestamp: UtcTime::now(),
+            config_hash: "c".into(),
+            goal: Goal { slo: "p99=80ms".parse().unwrap(), success: 0.999 },
+            precision: 0.02,
+            trial_seconds: 10.0,
+            closed_loop_throughput: 100.0,
+            found: Found {
+                capacity: Some(98.0),
+                refused: Some(101.0),
+                stopped: "why".into(),
+                steps: vec![
+                    step(Phase::Bracket, 98.04, 97.0),
+                    step(Phase::Bracket, 101.0, 96.0),
+                    step(Phase::Confirm, 98.04, 98.0),
+                ],
+            },
+        }
+    }
+
+    #[test]
+    fn curves_go_from_left_to_right_and_the_confirming_trial_counts() {
+        let [demand, latency] = &charts(&report())[..] else { panic!("two charts") };
+        assert_eq!(
+            demand.canvas.description,
+            "local: 98.00 at 98, 96.00 at 101; arrivals: 98.04 at 98, 101.0 at 101."
+        );
+        assert!(
+            latency.canvas.title.starts_with("p99 of")
+                && latency.canvas.description.contains("goal: 80.00 at 98")
+        );
+    }
+
+    #[test]
+    fn what_was_found_is_said_beside_the_closed_loop() {
+        let words = words(&report());
+        assert_eq!(
+            words[0],
+            "capacity of local for p99=80ms: 98.0 items/s (-2.0 % of the closed-loop throughput, 100.0/s)"
+        );
+        assert_eq!((words[1].as_str(), grid(&report()).rows.len()), ("stopped: why", 3));
+    }
 }

@@ -80,7 +80,11 @@ pub fn grid(rows: &[Row], searched: bool) -> Grid {
             row.point.backend.clone(),
             row.point.nodes.to_string(),
             row.point.parallelism.to_string(),
-            row.point.rate.map_or("closed".to_owned(), |rate| format!("{rate}")),
+            if searched {
+                "searched".to_owned()
+            } else {
+                row.point.rate.map_or("closed".to_owned(), |rate| format!("{rate}"))
+            },
             format!("{:.1}", row.throughput),
             or(row.latency_p50, 1),
             or(row.latency_p99, 1),
@@ -152,7 +156,7 @@ mod tests {
         assert_eq!(ids(&scales, false), ["throughput_over_parallelism"]);
         assert_eq!(ids(&scales, true), ["capacity_over_parallelism"]);
         let description = charts(&scales, false).remove(0).canvas.description;
-        assert_eq!(description, "local: 100 at 1, 180 at 2.");
+        assert_eq!(description, "local: 100.0 at 1, 180.0 at 2.");
         let rates = [row(1, Some(10.0), 10.0), row(1, Some(20.0), 20.0)];
         assert_eq!(ids(&rates, false), ["throughput_over_rate", "latency_over_rate"]);
         assert_eq!(ids(&rates[..1], false), Vec::<&str>::new());
