@@ -34,9 +34,16 @@ pub struct FakeHost {
 /// A host with `items` events, and the view of what happens to them.
 #[must_use]
 pub fn fake_host(items: u64) -> (Host, Arc<Mutex<Seen>>) {
+    let (host, seen) = fake_host_box(items);
+    (Host::new(host), seen)
+}
+
+/// The same as the object that crosses the ABI.
+#[must_use]
+pub fn fake_host_box(items: u64) -> (v1::HostBox, Arc<Mutex<Seen>>) {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let host = FakeHost { items, next: Mutex::new(0), seen: Arc::clone(&seen) };
-    (Host::new(v1::Host_TO::from_value(host, TD_Opaque)), seen)
+    (v1::Host_TO::from_value(host, TD_Opaque), seen)
 }
 
 /// A spec that fits [`fake_host`].
@@ -228,16 +235,10 @@ mod tests {
         }
     }
 
-    fn v1_host(items: u64) -> (v1::HostBox, Arc<Mutex<Seen>>) {
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let host = FakeHost { items, next: Mutex::new(0), seen: Arc::clone(&seen) };
-        (v1::Host_TO::from_value(host, TD_Opaque), seen)
-    }
-
     #[test]
     fn the_inline_pipeline_delivers_every_item_and_counts_it() {
         let runner = runner(|| Inline).unwrap();
-        let (host, seen) = v1_host(20);
+        let (host, seen) = fake_host_box(20);
         let result = runner.run(v1_spec(), host).unwrap();
         assert_eq!(result.items_processed, 20);
         let seen = seen.lock().unwrap();
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn a_panic_in_run_becomes_an_error_that_names_it() {
         let runner = runner(|| Panics).unwrap();
-        let RResult::RErr(error) = runner.run(v1_spec(), v1_host(1).0) else { panic!("no error") };
+        let RResult::RErr(error) = runner.run(v1_spec(), fake_host_box(1).0) else { panic!("no error") };
         assert_eq!((error.kind, error.message.as_str()), (v1::ERROR_PANIC, "on purpose"));
     }
 

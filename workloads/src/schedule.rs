@@ -71,6 +71,12 @@ pub fn prefill(params: &Params) -> u64 {
     (params.join_window_seconds * params.doc_qps).floor() as u64
 }
 
+/// Partition key of the query with this id, which its answer keeps.
+#[must_use]
+pub fn query_key(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
 /// Event time of document `doc`, in nanoseconds.
 #[must_use]
 pub fn doc_time_ns(doc: u64, prefill: u64, doc_qps: f64) -> i64 {
@@ -135,7 +141,7 @@ impl Schedule {
         self.next_position += 1;
         let mut query = self.texts.query(self.order[position as usize]);
         query.docs_before = if self.documents { self.docs_before(event_time_ns) } else { 0 };
-        let header = self.in_query_sequence(Kind::Data, xxh3_64(query.id.as_bytes()), event_time_ns);
+        let header = self.in_query_sequence(Kind::Data, query_key(&query.id), event_time_ns);
         let body = postcard::to_stdvec(&query).expect("a query is plain data");
         Event { header, body, position: Some(position) }
     }

@@ -59,7 +59,7 @@ enum Command {
     BenchCompare(bench::compare::Args),
     /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
     Fuzz(fuzz::Args),
-    /// Run the plugin API's own tests under Miri (nightly).
+    /// Run the tests of the plugin API and of the C ABI under Miri (nightly).
     Miri,
     /// Build everything that tests load, and run all of them.
     Test {

@@ -7,6 +7,7 @@ use bench::run::plan::Plan;
 use bench::run::sink::Sink;
 use bench_dataflow::frame::{Header, Kind, SPAN_LEN, push};
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::schedule::query_key;
 use bench_workloads::wl4::records::{Answer, Reference};
 use serde_json::{Value, json};
 
@@ -25,7 +26,8 @@ pub fn time(plan: &Plan) -> Result<Value, Failure> {
     for group in 0..u64::from(plan.num_tasks) / TOGETHER {
         let mut batch = Vec::new();
         for seq in group * TOGETHER..(group + 1) * TOGETHER {
-            let pending = Pending { intended_ns: 0, emitted_ns: 0, event_time_ns: 0, timed: true };
+            let key = query_key(&answer(seq).query_id);
+            let pending = Pending { intended_ns: 0, emitted_ns: 0, event_time_ns: 0, key, timed: true };
             ledger.emit(&[(seq, pending)], 0);
             let header =
                 Header { port: 0, kind: Kind::Data, seq, key: seq, event_time_ns: 0, watermark_ns: 0 };

@@ -213,7 +213,8 @@ impl Emitter {
         if timed {
             state.emitted.first_timed_ns.get_or_insert(emitted_ns);
         }
-        Pending { intended_ns, emitted_ns, event_time_ns: event.header.event_time_ns, timed }
+        let Header { event_time_ns, key, .. } = event.header;
+        Pending { intended_ns, emitted_ns, event_time_ns, key, timed }
     }
 
     fn encode(&self, events: &[(Event, Option<Pending>)]) -> Vec<u8> {

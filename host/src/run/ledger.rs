@@ -16,6 +16,8 @@ pub struct Pending {
     pub emitted_ns: u64,
     /// Event time.
     pub event_time_ns: i64,
+    /// Key of its id: what its answer must be to.
+    pub key: u64,
     /// False for warm-up.
     pub timed: bool,
 }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn pending(event_time_ns: i64) -> Pending {
-        Pending { intended_ns: 0, emitted_ns: 0, event_time_ns, timed: true }
+        Pending { intended_ns: 0, emitted_ns: 0, event_time_ns, key: 0, timed: true }
     }
 
     #[test]

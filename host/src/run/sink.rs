@@ -12,6 +12,7 @@ use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::operator::Tombstone;
+use bench_workloads::schedule::query_key;
 use bench_workloads::wl4::records::Answer;
 use bench_workloads::workload::{Judge, Scores};
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,8 @@ impl Sink {
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
         let answer = match frame.header.kind {
             Kind::Data => postcard::from_bytes::<Answer>(frame.body)
-                .map_err(|cause| format!("the answer is unreadable: {cause}")),
+                .map_err(|cause| format!("the answer is unreadable: {cause}"))
+                .and_then(|answer| of_its_query(answer, frame.header.seq, &pending)),
             _ => Err(reason(frame)),
         };
         let mut item = Item {
@@ -268,6 +270,17 @@ impl Sink {
     }
 }
 
+/// An answer under the number of another query would lend that query its time.
+fn of_its_query(answer: Answer, seq: u64, pending: &Pending) -> Result<Answer, String> {
+    if query_key(&answer.query_id) == pending.key {
+        return Ok(answer);
+    }
+    Err(format!(
+        "query number {seq} got the answer to {:?}: a runtime may reorder records, not renumber them",
+        answer.query_id
+    ))
+}
+
 fn reason(frame: &Frame<'_>) -> String {
     match postcard::from_bytes::<Tombstone>(frame.body) {
         Ok(tombstone) => format!("node {}: {}", tombstone.node, tombstone.reason),
@@ -315,7 +328,8 @@ mod tests {
     fn sink(queries: u64) -> (Sink, tempfile::NamedTempFile) {
         let ledger = Arc::new(Ledger::default());
         for seq in 0..queries {
-            let pending = Pending { intended_ns: 0, emitted_ns: 0, event_time_ns: 0, timed: true };
+            let key = query_key(&format!("q{seq}"));
+            let pending = Pending { intended_ns: 0, emitted_ns: 0, event_time_ns: 0, key, timed: true };
             ledger.emit(&[(seq, pending)], 0);
         }
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -323,7 +337,11 @@ mod tests {
     }
 
     fn answer(seq: u64, response: &str) -> Vec<u8> {
-        let answer = Answer { query_id: format!("q{seq}"), response: response.into(), ..Answer::default() };
+        answer_to(&format!("q{seq}"), seq, response)
+    }
+
+    fn answer_to(query: &str, seq: u64, response: &str) -> Vec<u8> {
+        let answer = Answer { query_id: query.into(), response: response.into(), ..Answer::default() };
         let mut batch = Vec::new();
         let header = Header { port: 0, kind: Kind::Data, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
         push(&mut batch, header, &postcard::to_stdvec(&answer).unwrap(), b"");
@@ -338,6 +356,16 @@ mod tests {
         sink.take(&answer(9, "a")).unwrap();
         let sunk = sink.close().unwrap();
         assert_eq!((sunk.completed, sunk.duplicates, sunk.unexpected), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_answer_under_the_number_of_another_query_fails_both() {
+        let (sink, _file) = sink(2);
+        sink.take(&answer_to("q1", 0, "a")).unwrap();
+        sink.take(&answer_to("q0", 1, "a")).unwrap();
+        let sunk = sink.close().unwrap();
+        assert_eq!((sunk.completed, sunk.failed), (0, 2));
+        assert!(sunk.reasons[0].starts_with("query number 0 got the answer to \"q1\""), "{:?}", sunk.reasons);
     }
 
     #[test]

@@ -56,6 +56,17 @@ static size_t frame_size(const uint8_t *frame) {
     return 40 + (size_t)body + 32 * (size_t)spans;
 }
 
+/* The same frames, last first: what a runtime that lets records overtake each other may do. */
+static uint8_t *backwards(bench_view batch) {
+    uint8_t *turned = malloc(batch.len + 1);
+    for (size_t at = 0; at < batch.len;) {
+        size_t size = frame_size(batch.data + at);
+        memcpy(turned + batch.len - at - size, batch.data + at, size);
+        at += size;
+    }
+    return turned;
+}
+
 static uint64_t results = 0;
 
 /* Emits a batch of results, after doing to it what the wish says. */
@@ -99,6 +110,16 @@ static bench_status emit(const bench_host *host, bench_view batch) {
             free(other);
             continue;
         }
+        if (wants("run", "renumber")) {
+            /* Each pair of answers under each other's number, as if matched by order of arrival. */
+            uint8_t *other = malloc(size);
+            memcpy(other, frame, size);
+            other[8] ^= 1;
+            bench_view renumbered = {other, size};
+            status = host->emit(host, renumbered);
+            free(other);
+            continue;
+        }
         if (wants("run", "garbage") && results == 5) {
             bench_view noise = {(const uint8_t *)"noise", 5};
             return host->emit(host, noise);
@@ -112,7 +133,12 @@ static bench_status emit(const bench_host *host, bench_view batch) {
 
 static bench_status deliver(const bench_host *host, bench_host_router *router, bench_host_operator **operators,
                             uint32_t node, bench_view batch) {
+    uint8_t *turned = wants("run", "reorder") ? backwards(batch) : NULL;
+    if (turned != NULL) {
+        batch.data = turned;
+    }
     bench_deliveries *out = host->route(host, router, node, batch, 0);
+    free(turned);
     bench_status status = out == NULL ? BENCH_ERROR_INVALID : BENCH_OK;
     for (size_t i = 0; status == BENCH_OK && i < host->deliveries_count(host, out); i++) {
         uint32_t to, instance;
@@ -203,7 +229,8 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
         host->release(host, &events);
     }
     status = status == BENCH_END ? BENCH_OK : status;
-    for (uint32_t id = 0; status == BENCH_OK && id < nodes; id++) {
+    for (uint32_t turn = 0; status == BENCH_OK && turn < nodes; turn++) {
+        uint32_t id = wants("run", "finish_backwards") ? nodes - 1 - turn : turn;
         if (operators[id] != NULL) {
             bench_owned output = {NULL, 0, NULL};
             status = host->operator_finish(host, operators[id], &output);

@@ -392,3 +392,162 @@ unsafe extern "C" fn extension(
         Err(status) => status,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bench_plugin_api::testkit::{expected, fake_host_box};
+
+    use super::*;
+
+    const NOTHING: c::Owned = c::Owned { data: ptr::null(), len: 0, token: ptr::null_mut() };
+
+    fn view(bytes: &c::Owned) -> c::View {
+        c::View { data: bytes.data, len: bytes.len }
+    }
+
+    /// A plugin in C, in Rust: it has nothing but the table.
+    struct Plugin {
+        host: &'static c::Host,
+        router: *mut c::Router,
+        operators: Vec<*mut c::Operator>,
+    }
+
+    impl Plugin {
+        /// # Safety
+        /// Like every function here: the table's run is under way.
+        unsafe fn new(host: &'static c::Host) -> Self {
+            // SAFETY: what is asked for is there.
+            unsafe {
+                let nodes = (host.node_count)(host);
+                let operators = (0..nodes).map(|node| (host.operator_create)(host, node, 0, 1)).collect();
+                Self { host, router: (host.router_create)(host, 1), operators }
+            }
+        }
+
+        unsafe fn run(&self) {
+            let host = self.host;
+            loop {
+                let mut events = NOTHING;
+                // SAFETY: the pointers live for the calls, and the events until they are released.
+                unsafe {
+                    let status = (host.next_events)(host, 7, &raw mut events);
+                    if status == c::END {
+                        break;
+                    }
+                    assert_eq!(status, c::OK);
+                    self.deliver(c::FROM_SOURCES, view(&events));
+                    (host.release)(host, &raw mut events);
+                }
+            }
+            for (node, &operator) in self.operators.iter().enumerate().filter(|(_, it)| !it.is_null()) {
+                let mut output = NOTHING;
+                // SAFETY: as above.
+                unsafe {
+                    assert_eq!((host.operator_finish)(host, operator, &raw mut output), c::OK);
+                    self.deliver(node as u32, view(&output));
+                    (host.release)(host, &raw mut output);
+                }
+            }
+        }
+
+        unsafe fn deliver(&self, node: u32, batch: c::View) {
+            let host = self.host;
+            // SAFETY: the router is alive, and the batch for the call.
+            let deliveries = unsafe { (host.route)(host, self.router, node, batch, 0) };
+            // SAFETY: they live until they are dropped below.
+            for index in 0..unsafe { (host.deliveries_count)(host, deliveries) } {
+                let (mut to, mut instance, mut input, mut output) = (0, 0, NOTHING, NOTHING);
+                // SAFETY: the pointers live for the calls, and bytes until they are released.
+                unsafe {
+                    let (node, instance) = (&raw mut to, &raw mut instance);
+                    let taken =
+                        (host.deliveries_take)(host, deliveries, index, node, instance, &raw mut input);
+                    assert_eq!(taken, c::OK);
+                    let operator = self.operators[to as usize];
+                    if operator.is_null() {
+                        assert_eq!((host.emit)(host, view(&input)), c::OK);
+                    } else {
+                        let done = (host.operator_process)(host, operator, view(&input), &raw mut output);
+                        assert_eq!(done, c::OK);
+                        self.deliver(to, view(&output));
+                    }
+                    (host.release)(host, &raw mut input);
+                    (host.release)(host, &raw mut output);
+                }
+            }
+            // SAFETY: nobody uses them any more.
+            unsafe { (host.deliveries_drop)(host, deliveries) }
+        }
+
+        /// The message of the last failure.
+        fn failure(&self) -> String {
+            // SAFETY: a C string until the next call in this thread.
+            unsafe { words((self.host.last_error)(self.host)) }
+        }
+    }
+
+    impl Drop for Plugin {
+        fn drop(&mut self) {
+            // SAFETY: all came from the table, or are null, and are not used again.
+            unsafe {
+                self.operators.iter().for_each(|&it| (self.host.operator_drop)(self.host, it));
+                (self.host.router_drop)(self.host, self.router);
+            }
+        }
+    }
+
+    #[test]
+    fn a_plugin_with_nothing_but_the_table_runs_the_graph() {
+        let (host, seen) = fake_host_box(20);
+        let table = Table::new(host).unwrap();
+        // SAFETY: the run lasts until `close`.
+        unsafe { Plugin::new(table.raw).run() };
+        assert_eq!(table.close().emitted, 20);
+        assert_eq!(seen.lock().unwrap().results, expected(20));
+    }
+
+    #[test]
+    fn what_is_released_or_taken_twice_is_not_freed_twice() {
+        let table = Table::new(fake_host_box(1).0).unwrap();
+        // SAFETY: the run lasts until `close`.
+        let plugin = unsafe { Plugin::new(table.raw) };
+        let (host, mut events, mut batch) = (table.raw, NOTHING, NOTHING);
+        // SAFETY: the pointers live for the calls.
+        unsafe {
+            assert_eq!((host.next_events)(host, 1, &raw mut events), c::OK);
+            let deliveries = (host.route)(host, plugin.router, c::FROM_SOURCES, view(&events), 0);
+            let (mut node, mut instance) = (0, 0);
+            let mut take = || {
+                let (node, instance) = (&raw mut node, &raw mut instance);
+                (host.deliveries_take)(host, deliveries, 0, node, instance, &raw mut batch)
+            };
+            assert_eq!((take(), take() == c::OK), (c::OK, false));
+            assert_eq!(plugin.failure(), "there is no delivery 0, or it was taken already");
+            (host.deliveries_drop)(host, deliveries);
+            for bytes in [&raw mut batch, &raw mut events, &raw mut events] {
+                (host.release)(host, bytes);
+            }
+        }
+        drop(plugin);
+        table.close();
+    }
+
+    #[test]
+    fn null_and_a_run_that_is_over_are_errors() {
+        let table = Table::new(fake_host_box(1).0).unwrap();
+        let (host, mut out) = (table.raw, NOTHING);
+        // SAFETY: null is allowed everywhere; the other pointers live for the calls.
+        let plugin = unsafe {
+            assert_ne!((host.operator_process)(host, ptr::null_mut(), view(&NOTHING), &raw mut out), c::OK);
+            assert_ne!((host.next_events)(host, 1, ptr::null_mut()), c::OK);
+            assert!((host.route)(host, ptr::null(), 0, view(&NOTHING), 0).is_null());
+            (host.release)(host, ptr::null_mut());
+            (host.log)(host, 3, ptr::null(), ptr::null());
+            Plugin::new(host)
+        };
+        table.close();
+        // SAFETY: a table outlives its run.
+        assert_ne!(unsafe { (host.next_events)(host, 1, &raw mut out) }, c::OK);
+        assert_eq!(plugin.failure(), "the run is over: end every thread before run returns");
+    }
+}
