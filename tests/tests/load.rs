@@ -95,9 +95,9 @@ fn capacity_is_searched_kept_and_explained() {
         report["capacity"].as_f64().unwrap() > 0.0
             && report["closed_loop_throughput"].as_f64().unwrap() > 0.0
     );
-    // Each trial is a record of its own, the two closed ones included.
+    // Each trial is a record of its own, the three closed ones included.
     let records = records(output.path());
-    assert_eq!(records.len(), steps.len() + 2);
+    assert_eq!(records.len(), steps.len() + 3);
     assert!(records.iter().all(|record| record["extra"]["trial"]["phase"].is_string()));
     let schema = succeed(&mut bench(&["schema", "capacity"]));
     let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();

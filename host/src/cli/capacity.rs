@@ -170,6 +170,8 @@ impl Trials<'_> {
             screen::note(&format!("{:8} {rate:8.1}/s  {verdict}", phase.name()));
             Ok::<Trial, Stopped>(trial)
         })?;
+        let plan = self.plan_of(items(throughput, 2.0 * args.trial, 0), Load::Closed);
+        let after = self.watched(&plan, index, "closed")?.finished.measured.throughput;
         Ok(Report {
             backend: self.description.name.to_string(),
             workload: self.plan.workload.clone(),
@@ -182,6 +184,7 @@ impl Trials<'_> {
             precision: args.precision,
             trial_seconds: args.trial,
             closed_loop_throughput: throughput,
+            closed_loop_throughput_after: after,
             found,
         })
     }

@@ -65,13 +65,14 @@ pub fn grid(report: &Report) -> Grid {
 /// What the search came to.
 #[must_use]
 pub fn words(report: &Report) -> [String; 2] {
-    let closed = report.closed_loop_throughput;
+    let (before, after) = (report.closed_loop_throughput, report.closed_loop_throughput_after);
     let found = match report.found.capacity {
         Some(capacity) => format!(
-            "capacity of {} for {}: {capacity:.1} items/s ({:+.1} % of the closed-loop throughput, {closed:.1}/s)",
+            "capacity of {} for {}: {capacity:.1} items/s; under a closed load {before:.1}/s before the search and \
+             {after:.1}/s right after ({:+.1} %)",
             report.backend,
             report.goal.slo,
-            (capacity / closed - 1.0) * 100.0
+            (capacity / after - 1.0) * 100.0
         ),
         None => format!("no capacity of {} for {}", report.backend, report.goal.slo),
     };
@@ -109,7 +110,8 @@ mod tests {
             goal: Goal { slo: "p99=80ms".parse().unwrap(), success: 0.999 },
             precision: 0.02,
             trial_seconds: 10.0,
-            closed_loop_throughput: 100.0,
+            closed_loop_throughput: 120.0,
+            closed_loop_throughput_after: 100.0,
             found: Found {
                 capacity: Some(98.0),
                 refused: Some(101.0),
@@ -141,7 +143,8 @@ mod tests {
         let words = words(&report());
         assert_eq!(
             words[0],
-            "capacity of local for p99=80ms: 98.0 items/s (-2.0 % of the closed-loop throughput, 100.0/s)"
+            "capacity of local for p99=80ms: 98.0 items/s; under a closed load 120.0/s before the search and \
+             100.0/s right after (-2.0 %)"
         );
         assert_eq!((words[1].as_str(), grid(&report()).rows.len()), ("stopped: why", 3));
     }

@@ -179,6 +179,8 @@ pub struct Report {
     pub trial_seconds: f64,
     /// Items a second as fast as the in-flight limit allows: where the search began.
     pub closed_loop_throughput: f64,
+    /// The same right after the search: machines drift, and the confirming trial was just before.
+    pub closed_loop_throughput_after: f64,
     #[serde(flatten)]
     pub found: Found,
 }
