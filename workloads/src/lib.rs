@@ -17,6 +17,7 @@ pub mod index;
 pub mod instance;
 pub mod null;
 pub mod operator;
+pub mod parts;
 pub mod quality;
 pub mod random;
 pub mod schedule;

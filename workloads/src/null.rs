@@ -3,11 +3,10 @@
 //! What it costs is what the runtime costs. Every record makes every hop, the two halves of a query
 //! still meet in the merge, and the sink still counts and digests; only the work is gone.
 
-use std::collections::HashMap;
-
 use bench_dataflow::frame::{Frame, Kind, own_spans};
 
-use crate::operator::{Kept, Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::parts::Parts;
 use crate::wl4::records::{Answer, Query};
 
 /// Emits what it gets, on every output port.
@@ -59,36 +58,32 @@ impl Operator for PassQueries {
     }
 }
 
-/// The merge without its work: the second half of a query lets it pass.
-#[derive(Default)]
-pub struct PassPairs {
-    halves: HashMap<u64, Kept>,
+/// The meeting of the parts of a query without its work: the last part lets the query pass.
+pub struct PassParts {
+    parts: Parts,
+    ports: Vec<u8>,
 }
 
-impl Operator for PassPairs {
+impl PassParts {
+    pub fn new(of: usize, ports: Vec<u8>) -> Self {
+        Self { parts: Parts::new(of), ports }
+    }
+}
+
+impl Operator for PassParts {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        for input in inputs {
-            match self.halves.remove(&input.header.seq) {
-                Some(half) if half.header.port != input.header.port => {
-                    let failed = [half.frame(), *input].into_iter().find(|f| f.header.kind != Kind::Data);
-                    output.adopt(own_spans(input.spans, &half.spans));
-                    match failed {
-                        Some(failed) => output.forward(failed),
-                        None => output.emit_bytes(*input, 0, input.body, None)?,
-                    }
-                }
-                _ => {
-                    self.halves.insert(input.header.seq, Kept::from(*input));
-                }
-            }
-        }
-        Ok(())
+        let ports = &self.ports;
+        inputs.iter().try_for_each(|input| {
+            self.parts.take(*input, output, |parts, output| {
+                let first = parts[0];
+                parts[1..].iter().for_each(|part| output.adopt(own_spans(first.spans, part.spans)));
+                ports.iter().try_for_each(|&port| output.emit_bytes(first, port, first.body, None))
+            })
+        })
     }
 
     fn finish(&mut self, output: &mut Output<'_>) -> Result<(), OperatorError> {
-        for (_, half) in self.halves.drain() {
-            output.fail(half.frame(), "the other half never arrived");
-        }
+        self.parts.finish(output);
         Ok(())
     }
 

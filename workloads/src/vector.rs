@@ -232,7 +232,7 @@ pub fn best_cosines(products: &[i32], norms: &[u32], query_norm2: u32, k: usize)
 }
 
 /// A row and its score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     pub row: u32,
     pub score: f64,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bench_dataflow::graph::{Graph, Role};
+use bench_dataflow::graph::{Graph, Role, State};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, NotALine};
@@ -169,8 +169,11 @@ impl Workload {
             Some(shared) => wl4::create(shared, &self.graph, known, instance, judged).ok_or_else(wrong)?,
             None => match known.name.as_str() {
                 "join" => Box::new(null::PassQueries),
-                "merge" => Box::new(null::PassPairs::default()),
                 "generate" => Box::new(null::Echo),
+                _ if known.state == State::Keyed => {
+                    let parts = self.graph.inputs(node).count();
+                    Box::new(null::PassParts::new(parts, self.graph.output_ports(node)))
+                }
                 _ => Box::new(null::Pass::new(self.graph.output_ports(node))),
             },
         };

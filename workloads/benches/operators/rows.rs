@@ -123,7 +123,7 @@ impl Bench<'_> {
         let prepared = &self.shared.prepared;
         let p = &self.shared.params;
         export.array("window", "<i1", self.dim, prepared.window.rows())?;
-        export.array("index", "<i1", self.dim, prepared.vdb[0].rows())?;
+        export.array("index", "<i1", self.dim, prepared.vdb[0].shard(0).rows())?;
         export.array("nodes", "<i1", self.dim, prepared.nodes.rows())?;
         let queries: Vec<i8> =
             self.queries.iter().flat_map(|query| vector_of(query).dims.iter().copied()).collect();
@@ -136,7 +136,9 @@ impl Bench<'_> {
     /// The bare products of a still window and of a whole index.
     fn products(&mut self) {
         let prepared = self.shared.prepared.clone();
-        for (name, index) in [("product_window", &prepared.window), ("product_index", &prepared.vdb[0])] {
+        for (name, index) in
+            [("product_window", &prepared.window), ("product_index", prepared.vdb[0].shard(0))]
+        {
             let mut dots = Vec::new();
             let queries = &self.queries;
             let timing = self.clock.time(CASES, |case| {
@@ -212,7 +214,7 @@ impl Bench<'_> {
     }
 
     fn searches(&mut self, export: &mut Export) {
-        let index = std::sync::Arc::clone(&self.shared.prepared.vdb[0]);
+        let index = std::sync::Arc::clone(self.shared.prepared.vdb[0].shard(0));
         let queries: Vec<Quantised> = self.queries.iter().map(|query| vector_of(query).clone()).collect();
         let expected: Vec<Value> = queries.iter().map(|query| hits(&search(&index, query, TOP_K))).collect();
         export.fact("search", json!({"top_k": TOP_K, "together": TOGETHER, "expected": expected}));
@@ -315,7 +317,7 @@ impl Bench<'_> {
         for (header, mut record) in records.into_iter().take(CASES) {
             record.hits = (0..2u8)
                 .flat_map(|vdb| {
-                    let index = &self.shared.prepared.vdb[usize::from(vdb)];
+                    let index = self.shared.prepared.vdb[usize::from(vdb)].shard(0);
                     let found = search(index, vector_of(&record.enriched.joined.query), 25);
                     found.into_iter().map(move |hit| VdbHit {
                         doc: DocRef { vdb, row: hit.row },
@@ -398,7 +400,7 @@ impl Bench<'_> {
     }
 
     fn bm25(&mut self, export: &mut Export) {
-        let index = std::sync::Arc::clone(&self.shared.prepared.vdb[0]);
+        let index = std::sync::Arc::clone(self.shared.prepared.vdb[0].shard(0));
         let bm25 = Bm25::default();
         let mut facts = Vec::new();
         let mut cases: Vec<(Vec<u64>, Vec<Hit>)> = Vec::new();

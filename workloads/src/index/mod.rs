@@ -35,8 +35,10 @@ use crate::text::vocabulary::Category;
 use crate::vector::MAX_DIMENSION;
 
 mod build;
+pub mod shards;
 
 pub use build::{IndexDoc, build};
+pub use shards::Shards;
 
 #[cfg(target_endian = "big")]
 compile_error!("index files are little-endian and read in place");

@@ -12,6 +12,8 @@
 //! ```
 //!
 //! `wl4` is in the module's own documentation. What an operator needs of a runtime is the same in each.
+//!
+//! A vector database in shards is a fan: `fork ─┬─ vdb1_shard0 ─┬─ vdb1`, with a branch for each.
 
 use bench_dataflow::graph::{Edge, Graph, Node, Ordering, Partition, Role, State};
 
@@ -75,29 +77,34 @@ const PATHS: [(&str, &[&str]); 4] = [
 #[must_use]
 pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
     let (_, paths) = PATHS.iter().find(|(name, _)| *name == workload)?;
-    let hops: Vec<(&str, &str)> =
-        paths.iter().flat_map(|path| path.split(' ').zip(path.split(' ').skip(1))).collect();
-    let present = |name: &str| hops.iter().any(|(from, to)| *from == name || *to == name);
+    let hops: Vec<(String, String)> = paths
+        .iter()
+        .flat_map(|path| path.split(' ').zip(path.split(' ').skip(1)))
+        .flat_map(|(from, to)| sharded(from, to, params.vdb_shards))
+        .collect();
+    let present = |name: &str| hops.iter().any(|(from, to)| from == name || to == name);
     let nodes: Vec<Node> = CATALOGUE
         .iter()
+        .flat_map(|(name, summary)| catalogued(name, summary, params.vdb_shards))
         .filter(|(name, _)| present(name))
         .zip(0..)
         .map(|((name, summary), id)| node(id, name, summary, params))
         .collect();
     let id = |name: &str| nodes.iter().find(|node| node.name == name).map_or(0, |node| node.id);
-    let edges = hops.iter().map(|&(from, to)| Edge {
+    let edges = hops.iter().map(|(from, to)| Edge {
         from: id(from),
-        from_port: if matches!(from, "fork" | "context") { part(to) } else { 0 },
+        from_port: if matches!(from.as_str(), "fork" | "context") { part(to) } else { 0 },
         to: id(to),
-        to_port: match (from, to) {
+        to_port: match (from.as_str(), to.as_str()) {
             ("embed_d", "join") => join::DOCS,
             (_, "join") => join::QUERIES,
             (_, "merge") => part(from),
-            _ => 0,
+            _ => shard_of(from).map_or(0, |(_, shard)| shard as u8),
         },
-        partition: match (from, to) {
+        partition: match (from.as_str(), to.as_str()) {
             ("embed_d", "join") => Partition::Broadcast,
             (_, "merge") => Partition::Key,
+            _ if shard_of(from).is_some() => Partition::Key,
             _ => Partition::Any,
         },
     });
@@ -105,36 +112,78 @@ pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
     Some(Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes })
 }
 
+/// A hop to a vector database in several shards goes through each of them.
+fn sharded(from: &str, to: &str, shards: u32) -> Vec<(String, String)> {
+    if !DATABASES.contains(&to) || shards == 1 {
+        return vec![(from.to_owned(), to.to_owned())];
+    }
+    let through = |shard| {
+        let name = shard_name(to, shard);
+        [(from.to_owned(), name.clone()), (name, to.to_owned())]
+    };
+    (0..shards).flat_map(through).collect()
+}
+
+/// An entry of the catalogue, a vector database's shards before it.
+fn catalogued(name: &str, summary: &str, shards: u32) -> Vec<(String, String)> {
+    let whole = (name.to_owned(), summary.to_owned());
+    let Some(at) = DATABASES.iter().position(|database| *database == name).filter(|_| shards > 1) else {
+        return vec![whole];
+    };
+    let shard = |i| (shard_name(name, i), format!("search of shard {i} of {shards} of {name}"));
+    let gathered =
+        (whole.0, format!("the shards' nearest of {}, and the four stages over them", DATABASES[at]));
+    (0..shards).map(shard).chain([gathered]).collect()
+}
+
+/// The vector databases.
+const DATABASES: [&str; 2] = ["vdb1", "vdb2"];
+
+fn shard_name(database: &str, shard: u32) -> String {
+    format!("{database}_shard{shard}")
+}
+
+/// Which database (0 or 1) and which shard of it an operator of this name searches.
+#[must_use]
+pub fn shard_of(name: &str) -> Option<(u8, u32)> {
+    let (database, shard) = name.split_once("_shard")?;
+    let which = DATABASES.iter().position(|known| *known == database)?;
+    Some((which as u8, shard.parse().ok()?))
+}
+
 /// The port on which a search leaves the fork and enters the merge.
 fn part(search: &str) -> u8 {
     match search {
-        "vdb2" => merge::VDB2,
         "graph_memory" => merge::GRAPH,
+        _ if search.starts_with("vdb2") => merge::VDB2,
         _ => merge::VDB1,
     }
 }
 
-fn node(id: u32, name: &str, summary: &str, params: &Params) -> Node {
-    let role = match name {
+fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
+    let role = match name.as_str() {
         "query_source" | "doc_source" => Role::Source,
         "sink" => Role::Sink,
         _ => Role::Operator,
     };
     let mut node = Node {
         id,
-        name: name.to_owned(),
+        name,
         role,
         state: State::None,
         key: None,
         max_parallelism: None,
         ordering: Ordering::None,
         blocking: false,
-        summary: summary.to_owned(),
+        summary,
     };
-    match name {
+    match node.name.as_str() {
         "embed_q" | "embed_d" => node.blocking = params.embedding_url.is_some(),
         "join" => (node.state, node.ordering) = (State::Broadcast, Ordering::EventTime),
         "merge" => (node.state, node.key) = (State::Keyed, Some("query_id".into())),
+        "vdb1" | "vdb2" if params.vdb_shards > 1 => {
+            (node.state, node.key) = (State::Keyed, Some("query_id".into()));
+        }
         "category_batch" => {
             (node.state, node.ordering) = (State::Global, Ordering::Sequence);
             (node.key, node.max_parallelism) = (Some("category".into()), Some(1));
@@ -181,6 +230,29 @@ mod tests {
         assert_eq!(graph.output_ports(id("context")), [merge::VDB1, merge::VDB2, merge::GRAPH]);
         let entering: Vec<u8> = graph.inputs(id("merge")).map(|edge| edge.to_port).collect();
         assert_eq!(entering, [merge::VDB1, merge::VDB2, merge::GRAPH]);
+    }
+
+    #[test]
+    fn each_shard_gets_the_query_and_answers_on_a_port_of_its_own() {
+        let params = Params { vdb_shards: 3, ..Params::default() };
+        for workload in ["wl1", "wl2", "wl3", "wl4"] {
+            let graph = graph(workload, &params).unwrap();
+            assert!(graph.edges.iter().all(|edge| edge.from < edge.to), "{workload}");
+            let gather = graph.node("vdb1").unwrap();
+            assert_eq!(gather.state, State::Keyed);
+            for shard in 0..3 {
+                let search = graph.node(&format!("vdb1_shard{shard}")).unwrap();
+                assert_eq!(shard_of(&search.name), Some((0, shard)));
+                let into: Vec<u8> = graph.inputs(search.id).map(|edge| edge.from_port).collect();
+                assert_eq!(into, [merge::VDB1], "{workload}");
+                let out: Vec<_> = graph.outputs(search.id).collect();
+                assert_eq!(
+                    out.iter().map(|edge| (edge.to, edge.to_port, edge.partition)).collect::<Vec<_>>(),
+                    [(gather.id, shard as u8, Partition::Key)]
+                );
+            }
+        }
+        assert_eq!(shard_of("vdb1"), None);
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Brings the parts of a query together again: an inner join by query id, of one search to three.
 
-use std::collections::HashMap;
+use bench_dataflow::frame::{Frame, own_spans};
 
-use bench_dataflow::frame::{Frame, Kind, own_spans};
-
-use crate::operator::{Kept, Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::parts::Parts;
 use crate::wl4::records::{Candidates, Counts, Enriched, VdbHit, VdbResults};
 
 /// Input port of `vdb1`'s results, which carry the query.
@@ -19,46 +18,45 @@ pub type SameDocument = Box<dyn Fn(&VdbHit) -> String + Send>;
 
 /// The merge operator.
 pub struct Merge {
-    /// Parts of a query.
-    parts: usize,
+    of: usize,
+    parts: Parts,
     top_k: usize,
     id: SameDocument,
-    waiting: HashMap<u64, Vec<Kept>>,
 }
 
 impl Merge {
-    /// A merge of `parts` searches, `vdb1` among them.
-    pub fn new(parts: usize, top_k: usize, id: SameDocument) -> Self {
-        Self { parts, top_k, id, waiting: HashMap::new() }
+    /// A merge of `of` searches, `vdb1` among them.
+    pub fn new(of: usize, top_k: usize, id: SameDocument) -> Self {
+        Self { of, parts: Parts::new(of), top_k, id }
     }
+}
 
-    /// `parts` are complete and in the order of their ports.
-    fn unite(&self, parts: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        // Failed or a heartbeat: one of them stands for all.
-        if let Some(part) = parts.iter().find(|part| part.header.kind != Kind::Data) {
-            output.forward(*part);
-            return Ok(());
+/// `parts` are complete and in the order of their ports.
+fn unite(
+    parts: &[Frame<'_>],
+    top_k: usize,
+    id: &SameDocument,
+    output: &mut Output<'_>,
+) -> Result<(), OperatorError> {
+    let first = parts[0];
+    let VdbResults { source, mut hits } = decode(&first)?;
+    let mut enriched = source.ok_or(OperatorError("the first part lacks its query".into()))?;
+    let mut counts = Counts { vdb1_results: hits.len() as u32, ..Counts::default() };
+    for part in &parts[1..] {
+        if part.header.port == GRAPH {
+            enriched.graph = decode::<Enriched>(part)?.graph;
+        } else {
+            let found: VdbResults = decode(part)?;
+            counts.vdb2_results = found.hits.len() as u32;
+            hits.extend(found.hits);
         }
-        let first = parts[0];
-        let VdbResults { source, mut hits } = decode(&first)?;
-        let mut enriched = source.ok_or(OperatorError("the first part lacks its query".into()))?;
-        let mut counts = Counts { vdb1_results: hits.len() as u32, ..Counts::default() };
-        for part in &parts[1..] {
-            if part.header.port == GRAPH {
-                enriched.graph = decode::<Enriched>(part)?.graph;
-            } else {
-                let found: VdbResults = decode(part)?;
-                counts.vdb2_results = found.hits.len() as u32;
-                hits.extend(found.hits);
-            }
-            output.adopt(own_spans(first.spans, part.spans));
-        }
-        counts.join_matched_docs = enriched.joined.matches.len() as u32;
-        counts.graph_nodes_visited = enriched.graph.len() as u32;
-        let mut hits = union(hits, &self.id);
-        hits.truncate(self.top_k);
-        output.emit(first, 0, &Candidates { enriched, hits, counts })
+        output.adopt(own_spans(first.spans, part.spans));
     }
+    counts.join_matched_docs = enriched.joined.matches.len() as u32;
+    counts.graph_nodes_visited = enriched.graph.len() as u32;
+    let mut hits = union(hits, id);
+    hits.truncate(top_k);
+    output.emit(first, 0, &Candidates { enriched, hits, counts })
 }
 
 /// Union by document id, keeping the higher cosine, sorted by merged score; ties by document.
@@ -72,46 +70,25 @@ fn union(mut hits: Vec<VdbHit>, id: &dyn Fn(&VdbHit) -> String) -> Vec<VdbHit> {
 
 impl Operator for Merge {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        for input in inputs {
-            if self.parts == 1 {
-                self.unite(std::slice::from_ref(input), output)?;
-                continue;
-            }
-            let seq = input.header.seq;
-            let parts = self.waiting.entry(seq).or_default();
-            // The same part again, after a retry, changes nothing.
-            if parts.iter().any(|part| part.header.port == input.header.port) {
-                continue;
-            }
-            if parts.len() + 1 < self.parts {
-                parts.push(Kept::from(*input));
-                continue;
-            }
-            let kept = self.waiting.remove(&seq).unwrap_or_default();
-            let mut all: Vec<Frame<'_>> = kept.iter().map(Kept::frame).chain([*input]).collect();
-            all.sort_by_key(|part| part.header.port);
-            self.unite(&all, output)?;
-        }
-        Ok(())
+        let (top_k, id) = (self.top_k, &self.id);
+        inputs.iter().try_for_each(|input| {
+            self.parts.take(*input, output, |parts, output| unite(parts, top_k, id, output))
+        })
     }
 
     fn finish(&mut self, output: &mut Output<'_>) -> Result<(), OperatorError> {
-        for (_, parts) in self.waiting.drain() {
-            if let Some(part) = parts.first() {
-                output.fail(part.frame(), "the other parts never arrived");
-            }
-        }
+        self.parts.finish(output);
         Ok(())
     }
 
     fn sees_every_frame(&self) -> bool {
-        self.parts > 1
+        self.of > 1
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bench_dataflow::frame::Header;
+    use bench_dataflow::frame::{Header, Kind};
 
     use super::*;
     use crate::testing::{Harness, header};

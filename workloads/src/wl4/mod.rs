@@ -12,6 +12,7 @@
 #![allow(missing_docs, reason = "record fields and constructor arguments are named after the specification")]
 
 pub mod batch;
+pub mod cascade;
 pub mod dedup;
 pub mod embed;
 pub mod fork;

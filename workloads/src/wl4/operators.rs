@@ -5,10 +5,12 @@ use bench_dataflow::frame::Frame;
 use bench_dataflow::graph::{Graph, Node};
 
 use super::batch::{CategoryBatch, GlobalBatch, Trigger};
+use super::cascade::{Cascade, CascadeConfig};
 use super::dedup::Dedup;
 use super::embed::{Embed, What};
 use super::fork::{Arriving, Fork};
 use super::generate::{Generate, Texts};
+use super::graph::shard_of;
 use super::graph_memory::{GraphMemory, WalkConfig};
 use super::join::{JoinConfig, SemanticJoin};
 use super::merge::Merge;
@@ -17,7 +19,7 @@ use super::params::EmbedderKind;
 use super::records::Query;
 use super::rerank::Rerank;
 use super::shared::{Lookup, Shared, bm25};
-use super::vdb::{CascadeConfig, Vdb};
+use super::vdb::{Gather, Search, Shard, Vdb};
 use crate::operator::{Operator, OperatorError, decode_start};
 use crate::schedule::{doc_time_ns, prefill};
 
@@ -61,8 +63,8 @@ pub fn create(
             };
             Box::new(Fork::new(arriving, graph.output_ports(node.id)))
         }
-        "vdb1" => Box::new(vdb(shared, 0)),
-        "vdb2" => Box::new(vdb(shared, 1)),
+        "vdb1" => vdb(shared, 0),
+        "vdb2" => vdb(shared, 1),
         "merge" | "collect" => {
             let lookup = lookup();
             let id = move |hit: &super::records::VdbHit| lookup.doc_id(hit.doc).to_owned();
@@ -84,7 +86,11 @@ pub fn create(
             let generate = Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged);
             Box::new(if fed_by("global_batch") { generate } else { generate.one_by_one() })
         }
-        _ => return None,
+        name => {
+            let (which, shard) = shard_of(name)?;
+            let breadth = cascade(shared, which).breadth();
+            Box::new(Shard(Search::new(&shared.prepared.vdb[usize::from(which)], shard, breadth)))
+        }
     })
 }
 
@@ -113,7 +119,17 @@ fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
     SemanticJoin::new(config, docs, keeps_doc_spans)
 }
 
-fn vdb(shared: &Shared, which: u8) -> Vdb {
+/// A vector database, or the place where its shards meet. The query rides with the first one.
+fn vdb(shared: &Shared, which: u8) -> Box<dyn Operator> {
+    let documents = &shared.prepared.vdb[usize::from(which)];
+    let (cascade, carries) = (cascade(shared, which), which == 0);
+    match documents.count() {
+        1 => Box::new(Vdb::new(Search::new(documents, 0, cascade.breadth()), cascade, carries)),
+        shards => Box::new(Gather::new(shards as usize, cascade, carries)),
+    }
+}
+
+fn cascade(shared: &Shared, which: u8) -> Cascade {
     let p = &shared.params;
     let config = CascadeConfig {
         stage_top_k: p.stage_top_k,
@@ -125,7 +141,7 @@ fn vdb(shared: &Shared, which: u8) -> Vdb {
         bm25_weight: p.bm25_weight,
         corpus_idf: p.bm25_corpus_idf,
     };
-    Vdb::new(which, Arc::clone(&shared.prepared.vdb[usize::from(which)]), config)
+    Cascade::new(which, Arc::clone(&shared.prepared.vdb[usize::from(which)]), config)
 }
 
 fn trigger(size: u32, timeout_ms: u32) -> Trigger {

@@ -39,6 +39,9 @@ pub struct RerankWeights {
     pub coverage: f64,
 }
 
+/// Most shards of a vector database: each is an operator of the graph.
+const MOST_SHARDS: u32 = 64;
+
 /// How text becomes a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +66,7 @@ pub struct Params {
     pub corpus: Option<PathBuf>,
     pub vdb1_corpus_size: u32,
     pub vdb2_corpus_size: u32,
+    pub vdb_shards: u32,
 
     pub embedder: EmbedderKind,
     pub embedding_dimension: u32,
@@ -135,6 +139,7 @@ impl Default for Params {
             corpus: None,
             vdb1_corpus_size: 10_000,
             vdb2_corpus_size: 10_000,
+            vdb_shards: 1,
             embedder: EmbedderKind::Topic,
             embedding_dimension: 1024,
             embedding_batch_size: 64,
@@ -317,6 +322,8 @@ impl Params {
         sums("category_distribution", categories.iter().sum(), &categories)?;
         count("vdb1_corpus_size", self.vdb1_corpus_size)?;
         count("vdb2_corpus_size", self.vdb2_corpus_size)?;
+        let shards = self.vdb_shards;
+        check("vdb_shards", (1..=MOST_SHARDS).contains(&shards), "between 1 and 64", shards)?;
         let dimension = self.embedding_dimension;
         check("embedding_dimension", (8..=16_384).contains(&dimension), "between 8 and 16384", dimension)?;
         count("embedding_batch_size", self.embedding_batch_size)?;

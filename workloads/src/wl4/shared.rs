@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -15,7 +18,7 @@ use super::params::{EmbedderKind, Params};
 use super::records::DocRef;
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
-use crate::index::{Index, IndexDoc, build};
+use crate::index::{Index, IndexDoc, IndexError, Shards, build, shards};
 use crate::operator::OperatorError;
 use crate::random;
 use crate::schedule::{self, doc_time_ns, prefill};
@@ -35,7 +38,7 @@ const BETA: f64 = 1.0;
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// `vdb1` and `vdb2`; one and the same for a corpus of real text.
-    pub vdb: [Arc<Index>; 2],
+    pub vdb: [Arc<Shards>; 2],
     /// Documents of the stream that precede the first query.
     pub window: Arc<Index>,
     /// Nodes of the graph memory.
@@ -90,69 +93,51 @@ impl Recipe<'_> {
     /// When a text cannot be embedded or a file cannot be written.
     pub fn prepare(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
         let p = self.params;
-        let dim = p.embedding_dimension as usize;
-        let embedder = self.embedder(|| self.term_table())?;
-        let mut make = |name: &str, docs: &mut dyn Iterator<Item = IndexDoc<'static>>| {
-            let path = folder.join(name);
-            if Index::open(&path).is_ok() {
-                return Ok(());
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for shard in 0..p.vdb_shards {
+            let numbers = |len| shards::numbers(shard, p.vdb_shards, len);
+            let mut want = |name, docs| {
+                wanted.push(Wanted { path: shards::path(folder, name, shard, p.vdb_shards), docs });
+            };
+            if let Some(corpus) = &self.corpus {
+                want("vdb", Box::new(numbers(corpus.docs.len() as u64).map(|item| corpus_doc(corpus, item))));
+            } else {
+                let seed = self.seed;
+                let first = u64::from(p.vdb1_corpus_size);
+                let categories = categories(p);
+                want("vdb1", Box::new(numbers(first).map(move |item| vdb1_doc(seed, item, &categories))));
+                let second = numbers(p.vdb2_corpus_size.into());
+                want("vdb2", Box::new(second.map(move |item| vdb2_doc(seed, item, first, &categories))));
             }
-            progress(name.trim_end_matches(".idx"));
-            build(&path, dim, &embedder.name(), docs, &*embedder).map_err(WorkloadError::from)
-        };
-        let categories = categories(p);
-        if let Some(corpus) = &self.corpus {
-            make(
-                "vdb.idx",
-                &mut corpus.docs.iter().map(|doc| IndexDoc {
-                    id: Cow::Owned(doc.id.clone()),
-                    text: Cow::Owned(doc.content()),
-                    meta: DocMeta::plain(Category::General, "corpus"),
-                }),
-            )?;
-        } else {
-            let first = u64::from(p.vdb1_corpus_size);
-            make(
-                "vdb1.idx",
-                &mut (0..first).map(|item| {
-                    let doc = synthetic::doc(self.seed, synthetic::VDB1, item, &categories);
-                    IndexDoc { id: format!("v1_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
-                }),
-            )?;
-            make(
-                "vdb2.idx",
-                &mut (0..u64::from(p.vdb2_corpus_size)).map(|item| {
-                    let (doc, _) = synthetic::second_doc(self.seed, item, first, &categories);
-                    IndexDoc { id: format!("v2_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
-                }),
-            )?;
         }
         let texts = schedule::Texts::new(self.seed, p, self.corpus.clone());
         let prefilled = prefill(p);
-        make(
-            "window.idx",
-            &mut (0..prefilled).map(|number| {
-                let doc = texts.doc(number);
-                let seconds = doc_time_ns(number, prefilled, p.doc_qps) as f64 / 1e9;
-                let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
-                IndexDoc { id: doc.id.into(), text: doc.text.into(), meta }
-            }),
-        )?;
-        make(
-            "nodes.idx",
-            &mut (0..u64::from(p.graph_nodes)).map(|item| {
-                let (text, kind) = match &self.corpus {
-                    // The memory of a real corpus is made of its own documents.
-                    Some(corpus) => (corpus.docs[item as usize % corpus.docs.len()].content(), "memory"),
-                    None => {
-                        let node = synthetic::graph_node(self.seed, item);
-                        (node.text, node.node_type.as_str())
-                    }
-                };
-                let meta = DocMeta::plain(Category::General, kind);
-                IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta }
-            }),
-        )
+        let window = (0..prefilled).map(move |number| {
+            let doc = texts.doc(number);
+            let seconds = doc_time_ns(number, prefilled, p.doc_qps) as f64 / 1e9;
+            let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
+            IndexDoc { id: doc.id.into(), text: doc.text.into(), meta }
+        });
+        wanted.push(Wanted { path: folder.join("window.idx"), docs: Box::new(window) });
+        let nodes = (0..u64::from(p.graph_nodes)).map(|item| {
+            let (text, kind) = match &self.corpus {
+                // The memory of a real corpus is made of its own documents.
+                Some(corpus) => (corpus.docs[item as usize % corpus.docs.len()].content(), "memory"),
+                None => {
+                    let node = synthetic::graph_node(self.seed, item);
+                    (node.text, node.node_type.as_str())
+                }
+            };
+            let meta = DocMeta::plain(Category::General, kind);
+            IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta }
+        });
+        wanted.push(Wanted { path: folder.join("nodes.idx"), docs: Box::new(nodes) });
+        wanted.retain(|index| Index::open(&index.path).is_err());
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let embedder = self.embedder(|| self.term_table())?;
+        build_all(wanted, p.embedding_dimension as usize, &*embedder, progress)
     }
 
     /// Maps the prepared state.
@@ -161,16 +146,17 @@ impl Recipe<'_> {
     /// When it is missing or damaged.
     pub fn open(&self, folder: &Path) -> Result<Shared, WorkloadError> {
         let open = |name: &str| Index::open(&folder.join(name)).map(Arc::new);
+        let vdb = |name: &str| Shards::open(folder, name, self.params.vdb_shards).map(Arc::new);
         let vdb = if self.corpus_digest.is_some() {
-            let whole = open("vdb.idx")?;
+            let whole = vdb("vdb")?;
             [Arc::clone(&whole), whole]
         } else {
-            [open("vdb1.idx")?, open("vdb2.idx")?]
+            [vdb("vdb1")?, vdb("vdb2")?]
         };
         let statistics = Arc::clone(&vdb[0]);
         Ok(Shared {
             params: self.params.clone(),
-            embedder: self.embedder_over(statistics)?,
+            embedder: self.embedder(|| statistics)?,
             generator: self.generator()?,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
             prepared: Prepared { vdb, window: open("window.idx")?, nodes: open("nodes.idx")? },
@@ -181,10 +167,6 @@ impl Recipe<'_> {
         let contents: Vec<String> =
             self.corpus.iter().flat_map(|corpus| &corpus.docs).map(|doc| doc.content()).collect();
         Arc::new(TermTable::of_texts(contents.iter().map(String::as_str)))
-    }
-
-    fn embedder_over(&self, index: Arc<Index>) -> Result<Arc<dyn Embedder>, WorkloadError> {
-        self.embedder(|| index)
     }
 
     fn embedder<S: crate::text::bm25::TermStatistics + 'static>(
@@ -217,6 +199,71 @@ impl Recipe<'_> {
             None => Arc::new(Extractive { bm25: bm25(p), max_tokens: p.llm_max_tokens as usize }),
         })
     }
+}
+
+/// An index that is missing, and the documents it is to hold.
+struct Wanted<'a> {
+    path: PathBuf,
+    docs: Box<dyn Iterator<Item = IndexDoc<'static>> + Send + 'a>,
+}
+
+/// Builds as many at once as there are cores; `progress` hears of each as it begins.
+fn build_all(
+    wanted: Vec<Wanted<'_>>,
+    dim: usize,
+    embedder: &dyn Embedder,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), WorkloadError> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(wanted.len());
+    let queue = Mutex::new(wanted.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let (begun, names) = mpsc::channel();
+    let label = embedder.name();
+    thread::scope(|scope| {
+        let builder = |begun: mpsc::Sender<String>| {
+            while let Some(Wanted { path, docs }) = next() {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                // Nobody listens any more only when the scope is being unwound.
+                let _ = begun.send(name);
+                build(&path, dim, &label, docs, embedder)?;
+            }
+            Ok(())
+        };
+        let builders: Vec<_> = (0..threads)
+            .map(|_| {
+                let begun = begun.clone();
+                scope.spawn(move || builder(begun))
+            })
+            .collect();
+        drop(begun);
+        names.iter().for_each(|name| progress(&name));
+        let outcome = |builder: thread::ScopedJoinHandle<'_, Result<(), IndexError>>| {
+            builder.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        // All of them end before the first failure is told.
+        let outcomes: Vec<_> = builders.into_iter().map(outcome).collect();
+        outcomes.into_iter().collect::<Result<(), _>>().map_err(WorkloadError::from)
+    })
+}
+
+fn corpus_doc(corpus: &Corpus, number: u64) -> IndexDoc<'static> {
+    let doc = &corpus.docs[number as usize];
+    IndexDoc {
+        id: Cow::Owned(doc.id.clone()),
+        text: Cow::Owned(doc.content()),
+        meta: DocMeta::plain(Category::General, "corpus"),
+    }
+}
+
+fn vdb1_doc(seed: u64, number: u64, categories: &[f64; 4]) -> IndexDoc<'static> {
+    let doc = synthetic::doc(seed, synthetic::VDB1, number, categories);
+    IndexDoc { id: format!("v1_{number:06}").into(), text: doc.text.into(), meta: doc.meta }
+}
+
+/// `first` is the size of `vdb1`, which some documents of `vdb2` nearly repeat.
+fn vdb2_doc(seed: u64, number: u64, first: u64, categories: &[f64; 4]) -> IndexDoc<'static> {
+    let (doc, _) = synthetic::second_doc(seed, number, first, categories);
+    IndexDoc { id: format!("v2_{number:06}").into(), text: doc.text.into(), meta: doc.meta }
 }
 
 fn patience(p: &Params) -> Patience {
@@ -289,7 +336,7 @@ pub struct Lookup(pub Prepared);
 
 impl Lookup {
     fn index(&self, doc: DocRef) -> (&Index, usize) {
-        (&self.0.vdb[usize::from(doc.vdb.min(1))], doc.row as usize)
+        self.0.vdb[usize::from(doc.vdb.min(1))].find(doc.row)
     }
 }
 

@@ -1,175 +1,198 @@
-//! One vector database: an exact search in four stages, each over the survivors of the one before.
+//! The vector databases: exact search, then the [cascade](super::cascade).
 //!
-//! A stage keeps the best of its survivors above a rising score cut and, in the first three, reranks
-//! them by a blend of cosine and BM25. What leaves is the union of the stages: every document that
-//! survived the first, with the rerank score of the last stage that scored it.
+//! A database in one piece is one operator, [`Vdb`]. One in shards is an operator a shard, [`Shard`], whose
+//! nearest documents meet in a [`Gather`]: the nearest of the whole are among the nearest of the parts.
 
 use std::sync::Arc;
 
-use bench_dataflow::frame::Frame;
+use bench_dataflow::frame::{Frame, own_spans};
 
-use crate::index::Index;
-use crate::operator::{Operator, OperatorError, Output, decode_start};
-use crate::text::bm25::{self, Bm25};
-use crate::text::tokens::token_hashes;
+use crate::index::{Index, Shards};
+use crate::operator::{Operator, OperatorError, Output, decode, decode_start};
+use crate::parts::Parts;
 use crate::vector::{self, Hit};
-use crate::wl4::records::{DocRef, Query, VdbHit, VdbResults};
+use crate::wl4::cascade::Cascade;
+use crate::wl4::records::{Query, ShardResults, VdbResults};
 
 /// Rows that are searched before their best are kept and the rest forgotten.
 const BLOCK: usize = 1 << 16;
+/// Queries that are searched together.
+const BATCH: usize = 16;
 
-/// Parameters of the cascade.
-#[derive(Debug, Clone)]
-pub struct CascadeConfig {
-    pub stage_top_k: [u32; 4],
-    pub stage_keep: [u32; 3],
-    /// Cut of stage 1; each further stage but the last adds `cut_step`.
-    pub cut: f64,
-    pub cut_step: f64,
-    /// Most documents that leave.
-    pub top_k: usize,
-    pub bm25: Bm25,
-    /// Share of BM25 in the blend.
-    pub bm25_weight: f64,
-    /// Whether idf comes from the whole index rather than from the candidates.
-    pub corpus_idf: bool,
-}
-
-/// One of the two vector databases.
-pub struct Vdb {
-    /// 0 or 1.
-    which: u8,
+/// Exact search of one shard.
+pub struct Search {
+    shard: u32,
+    of: u32,
     index: Arc<Index>,
-    config: CascadeConfig,
+    /// Documents that are kept.
+    breadth: usize,
     /// As [`BLOCK`].
     block: usize,
     dots: Vec<i32>,
 }
 
-impl Vdb {
-    pub fn new(which: u8, index: Arc<Index>, config: CascadeConfig) -> Self {
-        Self { which, index, config, block: BLOCK, dots: Vec::new() }
+impl Search {
+    pub fn new(documents: &Shards, shard: u32, breadth: usize) -> Self {
+        let (of, index) = (documents.count(), Arc::clone(documents.shard(shard)));
+        Self { shard, of, index, breadth, block: BLOCK, dots: Vec::new() }
     }
 
-    /// The best rows of the whole index for each vector: all of them pass over a block of rows while it is
-    /// in the cache, and what a block leaves behind is its best, so that memory does not grow with the index.
-    fn search(&mut self, vectors: &[(&[i8], u32)]) -> Vec<Vec<Hit>> {
+    /// The nearest documents of each query, by their numbers in the collection: all queries pass over a block
+    /// of rows while it is in the cache, and what a block leaves behind is its best, so that memory does not
+    /// grow with the index.
+    fn nearest(&mut self, queries: &[Query]) -> Result<Vec<Vec<Hit>>, OperatorError> {
+        let mut dims: Vec<&[i8]> = Vec::with_capacity(queries.len());
+        let mut norms2: Vec<u32> = Vec::with_capacity(queries.len());
+        for query in queries {
+            let vector = query.embedding.as_ref();
+            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
+            dims.push(&vector.dims);
+            norms2.push(vector.norm2);
+        }
         let dim = self.index.dim();
-        let queries: Vec<&[i8]> = vectors.iter().map(|(dims, _)| *dims).collect();
-        let mut found: Vec<Vec<Hit>> = vec![Vec::new(); vectors.len()];
+        let mut found: Vec<Vec<Hit>> = vec![Vec::new(); queries.len()];
         let blocks = self.index.rows().chunks(self.block * dim).zip(self.index.norms().chunks(self.block));
         for (start, (rows, norms)) in (0u32..).step_by(self.block).zip(blocks) {
-            vector::dots_batch(rows, dim, &queries, &mut self.dots);
-            for ((dots, (_, norm2)), hits) in self.dots.chunks(norms.len()).zip(vectors).zip(&mut found) {
-                let best = vector::best_cosines(dots, norms, *norm2, self.config.stage_top_k[0] as usize);
-                hits.extend(best.into_iter().map(|hit| Hit { row: start + hit.row, ..hit }));
+            vector::dots_batch(rows, dim, &dims, &mut self.dots);
+            for ((dots, norm2), hits) in self.dots.chunks(norms.len()).zip(&norms2).zip(&mut found) {
+                let best = vector::best_cosines(dots, norms, *norm2, self.breadth);
+                let number = |row| (start + row) * self.of + self.shard;
+                hits.extend(best.into_iter().map(|hit| Hit { row: number(hit.row), ..hit }));
             }
         }
-        found
-    }
-
-    fn cascade(&self, query: &Query, first: Vec<Hit>) -> Vec<VdbHit> {
-        let terms: Vec<u64> = token_hashes(&query.text);
-        let mut all: Vec<VdbHit> = Vec::new();
-        let mut survivors = first;
-        for stage in 0..4u8 {
-            let config = &self.config;
-            survivors.sort_by(Hit::best_first);
-            survivors.truncate(config.stage_top_k[usize::from(stage)] as usize);
-            let mut hits: Vec<VdbHit> = survivors.iter().map(|hit| self.hit(*hit, stage + 1)).collect();
-            if let Some(&keep) = config.stage_keep.get(usize::from(stage)) {
-                let cut = config.cut + config.cut_step * f64::from(stage);
-                hits.retain(|hit| hit.score >= cut);
-                self.rerank(&terms, &mut hits);
-                hits.truncate(keep as usize);
-            }
-            survivors = hits.iter().map(|hit| Hit { row: hit.doc.row, score: hit.score }).collect();
-            for hit in hits {
-                match all.iter_mut().find(|known| known.doc == hit.doc) {
-                    Some(known) => {
-                        known.stage = hit.stage;
-                        known.rerank = hit.rerank.or(known.rerank);
-                    }
-                    None => all.push(hit),
-                }
-            }
+        for hits in &mut found {
+            hits.sort_by(Hit::best_first);
+            hits.truncate(self.breadth);
         }
-        all.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));
-        all.truncate(self.config.top_k);
-        all
+        Ok(found)
     }
+}
 
-    fn hit(&self, hit: Hit, stage: u8) -> VdbHit {
-        let doc = DocRef { vdb: self.which, row: hit.row };
-        VdbHit { doc, score: hit.score, rerank: None, stage }
-    }
+/// An enriched query begins with the query itself, so this reads either.
+fn queries(inputs: &[Frame<'_>]) -> Result<Vec<Query>, OperatorError> {
+    inputs.iter().map(decode_start).collect()
+}
 
-    /// Sorts by the blend of cosine and BM25; a query without terms leaves the order by cosine.
-    fn rerank(&self, terms: &[u64], hits: &mut [VdbHit]) {
-        if terms.is_empty() {
-            return;
-        }
-        let docs: Vec<_> = hits.iter().map(|hit| self.index.doc_terms(hit.doc.row as usize)).collect();
-        let mut keywords = if self.config.corpus_idf {
-            self.config.bm25.over_corpus(terms, &docs, &*self.index)
-        } else {
-            self.config.bm25.among_candidates(terms, &docs)
-        };
-        bm25::normalise(&mut keywords);
-        for (hit, keyword) in hits.iter_mut().zip(keywords) {
-            hit.rerank = Some(bm25::blend(hit.score, keyword, self.config.bm25_weight));
-        }
-        hits.sort_by(|a, b| {
-            let score = |hit: &VdbHit| hit.rerank.unwrap_or(hit.score);
-            score(b).total_cmp(&score(a)).then(a.doc.cmp(&b.doc))
-        });
+/// A database in one piece.
+pub struct Vdb {
+    search: Search,
+    cascade: Cascade,
+    /// Whether the query rides on: it does with one of the databases.
+    carries: bool,
+}
+
+impl Vdb {
+    pub fn new(search: Search, cascade: Cascade, carries: bool) -> Self {
+        Self { search, cascade, carries }
     }
 }
 
 impl Operator for Vdb {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        // An enriched query begins with the query itself.
-        let queries = inputs.iter().map(decode_start).collect::<Result<Vec<Query>, _>>()?;
-        let mut vectors: Vec<(&[i8], u32)> = Vec::with_capacity(queries.len());
-        for query in &queries {
-            let vector = query.embedding.as_ref();
-            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
-            vectors.push((&vector.dims[..], vector.norm2));
-        }
-        let found = self.search(&vectors);
-        for ((input, query), first) in inputs.iter().zip(&queries).zip(found) {
-            let hits = self.cascade(query, first);
-            let source = if self.which == 0 { Some(input.body) } else { None };
+        let queries = queries(inputs)?;
+        let found = self.search.nearest(&queries)?;
+        for ((input, query), nearest) in inputs.iter().zip(&queries).zip(found) {
+            let hits = self.cascade.run(&query.text, nearest);
+            let source = self.carries.then_some(input.body);
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
         Ok(())
     }
 
     fn batch_limit(&self) -> usize {
-        16
+        BATCH
+    }
+}
+
+/// The search of one shard. The first shard's result carries the query.
+pub struct Shard(pub Search);
+
+impl Operator for Shard {
+    fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        let found = self.0.nearest(&queries(inputs)?)?;
+        for (input, nearest) in inputs.iter().zip(found) {
+            let query = if self.0.shard == 0 { input.body.to_vec() } else { Vec::new() };
+            output.emit(*input, 0, &ShardResults { query, nearest })?;
+        }
+        Ok(())
+    }
+
+    fn batch_limit(&self) -> usize {
+        BATCH
+    }
+}
+
+/// Where the shards of a database meet.
+pub struct Gather {
+    parts: Parts,
+    cascade: Cascade,
+    /// As in [`Vdb`].
+    carries: bool,
+}
+
+impl Gather {
+    pub fn new(shards: usize, cascade: Cascade, carries: bool) -> Self {
+        Self { parts: Parts::new(shards), cascade, carries }
+    }
+}
+
+impl Operator for Gather {
+    fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        let (cascade, carries) = (&self.cascade, self.carries);
+        let unite = |parts: &[Frame<'_>], output: &mut Output<'_>| {
+            let first = parts[0];
+            let ShardResults { query: body, mut nearest } = decode(&first)?;
+            for part in &parts[1..] {
+                nearest.extend(decode::<ShardResults>(part)?.nearest);
+                output.adopt(own_spans(first.spans, part.spans));
+            }
+            let query: Query = decode_start(&Frame { body: &body, ..first })?;
+            let hits = cascade.run(&query.text, nearest);
+            let source = carries.then_some(&body[..]);
+            output.emit_bytes(first, 0, &VdbResults::encode(source, &hits)?, None)
+        };
+        inputs.iter().try_for_each(|input| self.parts.take(*input, output, unite))
+    }
+
+    fn finish(&mut self, output: &mut Output<'_>) -> Result<(), OperatorError> {
+        self.parts.finish(output);
+        Ok(())
+    }
+
+    fn sees_every_frame(&self) -> bool {
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{IndexDoc, build};
+    use crate::index::{IndexDoc, build, shards};
+    use crate::testing::{Harness, header};
+    use crate::text::bm25::Bm25;
     use crate::text::embed::{Embedder, TopicEmbedder};
     use crate::text::synthetic::{CATEGORY_WEIGHTS, VDB1, doc};
     use crate::text::vocabulary::{Category, QueryType};
+    use crate::wl4::cascade::CascadeConfig;
+    use crate::wl4::records::{Enriched, Joined};
 
-    #[test]
-    fn what_is_found_does_not_depend_on_the_blocks() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.index");
-        let embedder = TopicEmbedder::new(128, 1.0, 0);
-        let docs = (0..500u64).map(|i| {
-            // Every text twice, so that ties between blocks have to be broken.
-            let doc = doc(42, VDB1, i / 2, &CATEGORY_WEIGHTS);
-            IndexDoc { id: format!("d_{i:06}").into(), text: doc.text.into(), meta: doc.meta }
-        });
-        build(&path, 128, "", docs, &embedder).unwrap();
-        let index = Arc::new(Index::open(&path).unwrap());
+    const DIM: usize = 128;
+    const DOCUMENTS: u64 = 500;
+
+    /// A database of `of` shards in `folder`. Every text twice, so that ties have to be broken.
+    fn documents(folder: &std::path::Path, of: u32) -> Arc<Shards> {
+        for shard in 0..of {
+            let docs = shards::numbers(shard, of, DOCUMENTS).map(|i| {
+                let doc = doc(42, VDB1, i / 2, &CATEGORY_WEIGHTS);
+                IndexDoc { id: format!("d_{i:06}").into(), text: doc.text.into(), meta: doc.meta }
+            });
+            let path = shards::path(folder, "a", shard, of);
+            build(&path, DIM, "", docs, &TopicEmbedder::new(DIM, 1.0, 0)).unwrap();
+        }
+        Arc::new(Shards::open(folder, "a", of).unwrap())
+    }
+
+    fn cascade(documents: &Arc<Shards>) -> Cascade {
         let config = CascadeConfig {
             stage_top_k: [40, 30, 20, 10],
             stage_keep: [30, 20, 10],
@@ -178,32 +201,81 @@ mod tests {
             top_k: 25,
             bm25: Bm25::default(),
             bm25_weight: 0.3,
-            corpus_idf: false,
+            corpus_idf: true,
         };
-        let texts: Vec<String> = (0..4).map(|i| doc(7, VDB1, i, &CATEGORY_WEIGHTS).text).collect();
-        let found = |block: usize| -> Vec<Vec<VdbHit>> {
-            let mut vdb = Vdb { block, ..Vdb::new(0, Arc::clone(&index), config.clone()) };
-            let vectors: Vec<_> =
-                texts.iter().map(|text| embedder.embed(&[text]).unwrap().remove(0)).collect();
-            let pairs: Vec<(&[i8], u32)> = vectors.iter().map(|v| (&v.dims[..], v.norm2)).collect();
-            let first = vdb.search(&pairs);
-            let hits = first.into_iter().zip(&texts).map(|(first, text)| {
-                let query = Query {
-                    id: String::new(),
-                    text: text.clone(),
-                    query_type: QueryType::Factual,
-                    category: Category::General,
-                    docs_before: 0,
-                    embedding: None,
-                };
-                vdb.cascade(&query, first)
-            });
-            hits.collect()
-        };
-        let whole = found(BLOCK);
-        assert!(whole.iter().all(|hits| hits.len() >= 10));
-        for block in [1, 7, 250, 499, 500] {
-            assert_eq!(found(block), whole, "blocks of {block}");
+        Cascade::new(0, Arc::clone(documents), config)
+    }
+
+    fn search(documents: &Shards, shard: u32) -> Search {
+        Search::new(documents, shard, 40)
+    }
+
+    fn query(number: u64) -> Query {
+        let text = doc(7, VDB1, number, &CATEGORY_WEIGHTS).text;
+        let embedding = TopicEmbedder::new(DIM, 1.0, 0).embed(&[&text]).unwrap().pop();
+        Query {
+            id: format!("q_{number}"),
+            text,
+            query_type: QueryType::Factual,
+            category: Category::General,
+            docs_before: 0,
+            embedding,
         }
+    }
+
+    fn enriched(number: u64) -> Enriched {
+        let joined = Joined { query: query(number), matches: vec![], semantic_score: 0.0 };
+        Enriched { joined, graph: vec![] }
+    }
+
+    /// What a database in one piece finds.
+    fn whole(folder: &std::path::Path, numbers: std::ops::Range<u64>) -> Vec<VdbResults> {
+        let documents = documents(folder, 1);
+        let mut vdb = Harness::new(Vdb::new(search(&documents, 0), cascade(&documents), true));
+        numbers.flat_map(|number| vdb.send(header(0, number), &enriched(number))).collect()
+    }
+
+    #[test]
+    fn what_is_near_does_not_depend_on_the_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = documents(folder.path(), 1);
+        let queries: Vec<Query> = (0..4).map(query).collect();
+        let nearest = |block| Search { block, ..search(&documents, 0) }.nearest(&queries).unwrap();
+        let expected = nearest(BLOCK);
+        assert!(expected.iter().all(|hits| hits.len() == 40));
+        for block in [1, 7, 250, 499, 500] {
+            assert_eq!(nearest(block), expected, "blocks of {block}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_does_not_depend_on_the_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let expected = whole(folder.path(), 0..4);
+        assert!(expected.iter().all(|found| found.hits.len() >= 10));
+        for of in [2, 3, 7] {
+            let documents = documents(folder.path(), of);
+            let mut gather = Harness::new(Gather::new(of as usize, cascade(&documents), true));
+            let mut shards: Vec<Harness> =
+                (0..of).map(|shard| Harness::new(Shard(search(&documents, shard)))).collect();
+            let mut found: Vec<VdbResults> = Vec::new();
+            for number in 0..4 {
+                // The last shard answers first.
+                for (port, shard) in shards.iter_mut().enumerate().rev() {
+                    let part: Vec<ShardResults> = shard.send(header(0, number), &enriched(number));
+                    found.extend(gather.send::<VdbResults>(header(port as u8, number), &part[0]));
+                }
+            }
+            assert_eq!(found, expected, "{of} shards");
+        }
+    }
+
+    #[test]
+    fn shards_may_be_more_than_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let empty: [IndexDoc<'_>; 0] = [];
+        build(&folder.path().join("a.idx"), DIM, "", empty, &TopicEmbedder::new(DIM, 1.0, 0)).unwrap();
+        let documents = Shards::open(folder.path(), "a", 1).unwrap();
+        assert_eq!(search(&documents, 0).nearest(&[query(0)]).unwrap(), [vec![]]);
     }
 }
