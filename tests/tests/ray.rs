@@ -85,6 +85,15 @@ fn the_simpler_workloads_too() {
 }
 
 #[test]
+fn vector_databases_in_shards_too() {
+    let Some(_alone) = ray() else { return };
+    for fusion in ["all", "chains"] {
+        let option = format!("ray_fusion={fusion}");
+        agrees_with_local(&["--corpus-shards", "3", "--parallelism", "2", "--backend-option", &option]);
+    }
+}
+
+#[test]
 fn other_ways_to_use_ray_give_the_same_answers_and_are_labelled() {
     let Some(_alone) = ray() else { return };
     let local = record("local", &[]);

@@ -40,6 +40,26 @@ fn searching_more_changes_the_answers_and_batching_does_not() {
 }
 
 #[test]
+fn the_answers_do_not_depend_on_the_shards() {
+    for workload in ["wl1", "wl2", "wl3", "wl4", "null"] {
+        let whole = answers(workload, &[]);
+        for (shards, parallelism) in [("2", "1"), ("3", "4")] {
+            let sharded = answers(workload, &["--corpus-shards", shards, "--parallelism", parallelism]);
+            assert_eq!(sharded, whole, "{workload} in {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn a_query_that_one_shard_fails_is_one_failed_query() {
+    let output = TempDir::new().unwrap();
+    let fault = ["--corpus-shards", "3", "--set", "fault=raise:vdb2_shard1:7"];
+    succeed(&mut small_run("local", output.path(), &fault));
+    let items = &records(output.path())[0]["extra"]["items"];
+    assert_eq!((items["completed"].as_u64(), items["failed"].as_u64()), (Some(119), Some(1)));
+}
+
+#[test]
 fn every_operator_of_a_workload_sees_each_query_once() {
     for (workload, count, joins) in [("wl1", 7, false), ("wl2", 10, false), ("wl3", 10, true)] {
         let output = TempDir::new().unwrap();
@@ -82,9 +102,12 @@ fn workloads_are_listed_and_drawn() {
     );
     let svg = stdout(&succeed(&mut bench(&["workloads", "describe", "wl2", "--format", "svg"])));
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>") && !svg.contains("href"), "{svg}");
-    let graph = succeed(&mut bench(&["workloads", "describe", "wl1", "--format", "json"]));
-    let graph: Value = serde_json::from_slice(&graph.stdout).unwrap();
-    assert_eq!(graph["nodes"].as_array().unwrap().len(), 9);
+    for (set, nodes) in [("seed=1", None), ("vdb_shards=1", Some(9)), ("vdb_shards=3", Some(12))] {
+        let args = ["workloads", "describe", "wl1", "--format", "json", "--set", set];
+        let described = bench(&args).output().unwrap();
+        let graph: Option<Value> = serde_json::from_slice(&described.stdout).ok();
+        assert_eq!(graph.map(|graph| graph["nodes"].as_array().unwrap().len()), nodes, "{set}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 
 use crate::chain::members;
 use crate::fault::Fault;
-use crate::operator::{Operator, OperatorError, Output};
+use crate::operator::{Operator, OperatorError, Output, Owed};
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.
 #[must_use]
@@ -44,7 +44,7 @@ pub struct Placement {
 pub struct Instance {
     operator: Box<dyn Operator>,
     placement: Placement,
-    carried_ns: u64,
+    owed: Owed,
     finished: bool,
 }
 
@@ -57,7 +57,7 @@ impl Instance {
     /// Wraps `operator`.
     #[must_use]
     pub fn new(operator: Box<dyn Operator>, placement: Placement) -> Self {
-        Self { operator, placement, carried_ns: 0, finished: false }
+        Self { operator, placement, owed: Owed::default(), finished: false }
     }
 
     /// Processes a batch in order, appending what it emits to `batch`.
@@ -83,7 +83,7 @@ impl Instance {
             self.group(group, &mut output);
             rest = tail;
         }
-        self.carried_ns = output.carried_ns();
+        self.owed = output.into_owed();
         self.placement.ports = ports;
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Instance {
         Ok(())
     }
 
-    fn output<'a>(&self, batch: &'a mut Vec<u8>, ports: &'a [u8]) -> Output<'a> {
+    fn output<'a>(&mut self, batch: &'a mut Vec<u8>, ports: &'a [u8]) -> Output<'a> {
         let stamp = Span {
             start_ns: 0,
             busy_ns: 0,
@@ -116,7 +116,7 @@ impl Instance {
             node: self.placement.node,
             instance: self.placement.instance,
         };
-        Output::new(batch, ports, stamp, self.carried_ns)
+        Output::new(batch, ports, stamp, std::mem::take(&mut self.owed))
     }
 
     /// Processes a group together; if that fails, each record alone, so that exactly the records
@@ -294,6 +294,31 @@ mod tests {
         let out = run(&mut instance, &batch);
         assert_eq!(out[0].2.iter().map(|span| span.node).collect::<Vec<_>>(), [2, 2]);
         assert!(out[0].2.iter().all(|span| span.worker == thread_id() && span.start_ns > 0));
+    }
+
+    /// Keeps odd records, and lets their spans ride on the next even one.
+    struct Absorbing;
+
+    impl Operator for Absorbing {
+        fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+            for input in inputs {
+                match input.header.seq % 2 {
+                    1 => output.adopt(input.spans),
+                    _ => output.emit_bytes(*input, 0, input.body, None)?,
+                }
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn spans_of_absorbed_records_wait_for_the_next_that_is_emitted() {
+        let mut absorbed = Vec::new();
+        Instance::new(Box::new(Picky), placement(None, 1)).process(&input(1..2), &mut absorbed).unwrap();
+        let mut instance = Instance::new(Box::new(Absorbing), Placement { node: 7, ..placement(None, 1) });
+        assert!(run(&mut instance, &absorbed).is_empty());
+        let out = run(&mut instance, &input(2..3));
+        assert_eq!(out[0].2.iter().map(|span| span.node).collect::<Vec<_>>(), [2, 7]);
     }
 
     #[test]

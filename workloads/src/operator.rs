@@ -107,14 +107,21 @@ pub struct Output<'a> {
     stamp: Span,
     /// Offsets of the spans written since the last [`Output::settle`].
     open: Vec<usize>,
+    owed: Owed,
+}
+
+/// What calls that emitted nothing owe to the next record that is emitted.
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    /// Their time.
+    busy_ns: u64,
+    /// Spans of what they absorbed.
     adopted: Vec<u8>,
-    /// Time of calls that emitted nothing, owed to the next record that is.
-    carried_ns: u64,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(batch: &'a mut Vec<u8>, ports: &'a [u8], stamp: Span, carried_ns: u64) -> Self {
-        Self { batch, ports, stamp, open: Vec::new(), adopted: Vec::new(), carried_ns }
+    pub(crate) fn new(batch: &'a mut Vec<u8>, ports: &'a [u8], stamp: Span, owed: Owed) -> Self {
+        Self { batch, ports, stamp, open: Vec::new(), owed }
     }
 
     /// Emits `body` as a descendant of `parent`.
@@ -170,7 +177,7 @@ impl<'a> Output<'a> {
 
     /// Lets spans of absorbed records (documents in a window) ride on the next record emitted.
     pub fn adopt(&mut self, spans: &[u8]) {
-        self.adopted.extend_from_slice(spans);
+        self.owed.adopted.extend_from_slice(spans);
     }
 
     fn write(
@@ -181,7 +188,7 @@ impl<'a> Output<'a> {
         body: impl FnOnce(&mut Vec<u8>) -> Result<(), OperatorError>,
     ) -> Result<(), OperatorError> {
         let mut stamp = self.stamp;
-        let adopted = std::mem::take(&mut self.adopted);
+        let adopted = std::mem::take(&mut self.owed.adopted);
         let inherited = parent.spans.len() + adopted.len();
         let at = frame::push_with(
             self.batch,
@@ -215,21 +222,21 @@ impl<'a> Output<'a> {
 
     /// Shares `busy_ns` out over the records emitted since the last call.
     pub(crate) fn settle(&mut self, busy_ns: u64) {
-        let total = busy_ns + self.carried_ns;
+        let total = busy_ns + self.owed.busy_ns;
         if self.open.is_empty() {
-            self.carried_ns = total;
+            self.owed.busy_ns = total;
             return;
         }
         let share = total / self.open.len() as u64;
-        self.carried_ns = total % self.open.len() as u64;
+        self.owed.busy_ns = total % self.open.len() as u64;
         let field = std::mem::offset_of!(Span, busy_ns);
         for at in self.open.drain(..) {
             self.batch[at + field..at + field + 8].copy_from_slice(&share.to_le_bytes());
         }
     }
 
-    pub(crate) fn carried_ns(&self) -> u64 {
-        self.carried_ns
+    pub(crate) fn into_owed(self) -> Owed {
+        self.owed
     }
 }
 

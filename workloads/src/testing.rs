@@ -4,7 +4,7 @@ use bench_dataflow::frame::{Frame, Header, Kind, Span, frames, push};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::operator::{Operator, Output};
+use crate::operator::{Operator, Output, Owed};
 
 /// A data header on `port` with event time 0.
 pub fn header(port: u8, seq: u64) -> Header {
@@ -57,7 +57,7 @@ impl Harness {
 fn collect(call: impl FnOnce(&mut Output<'_>)) -> Vec<Emitted> {
     let mut batch = Vec::new();
     let stamp = Span { start_ns: 0, busy_ns: 0, digest: 0, worker: 0, node: 0, instance: 0 };
-    call(&mut Output::new(&mut batch, &[0], stamp, 0));
+    call(&mut Output::new(&mut batch, &[0], stamp, Owed::default()));
     frames(&batch)
         .map(Result::unwrap)
         .map(|frame| Emitted { header: frame.header, body: frame.body.to_vec() })

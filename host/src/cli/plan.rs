@@ -77,6 +77,13 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OneOrMore<T> {
     }
 }
 
+/// What `--set KEY=VALUE` asks for.
+pub fn set_parameter(params: &mut Params, set: &str) -> Result<(), Stopped> {
+    let pair = set.split_once('=');
+    let (key, value) = pair.ok_or_else(|| Stopped::usage(format!("--set {set}: write it as KEY=VALUE")))?;
+    params.set_text(key.trim(), value.trim()).map_err(Stopped::usage)
+}
+
 /// A number of documents, in whatever way it is written: 1000000 or 1e6.
 fn corpus_size(text: &str) -> Result<u32, String> {
     let number: f64 = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
@@ -170,6 +177,9 @@ pub struct RunArgs {
     /// [default: 10000]
     #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = corpus_size, help_heading = "Workload")]
     pub corpus_size: Option<u32>,
+    /// Shards of each vector database, searched by an operator each; the answers stay the same [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Workload")]
+    pub corpus_shards: Option<u32>,
     /// Parameter preset: default, light, extreme, cpu_optimized
     #[arg(long, value_name = "NAME", help_heading = "Workload")]
     pub preset: Option<String>,
@@ -365,6 +375,7 @@ impl RunArgs {
         if let Some(size) = args.corpus_size {
             (params.vdb1_corpus_size, params.vdb2_corpus_size) = (size, size);
         }
+        params.vdb_shards = args.corpus_shards.unwrap_or(params.vdb_shards);
         if let Some(url) = &args.embedding_url {
             params.embedder = EmbedderKind::Http;
             params.embedding_url = Some(url.clone());
@@ -375,10 +386,7 @@ impl RunArgs {
             params.operator_attempts = retries.saturating_add(1);
         }
         for set in &args.sets {
-            let (key, value) = set
-                .split_once('=')
-                .ok_or_else(|| Stopped::usage(format!("--set {set}: write it as KEY=VALUE")))?;
-            params.set_text(key.trim(), value.trim()).map_err(Stopped::usage)?;
+            set_parameter(&mut params, set)?;
         }
         let num_tasks = args.num_tasks.or_else(|| {
             let queries = corpus.as_ref().map(|corpus| corpus.queries.len() as u32);

@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::compare::print_json;
+use super::plan::set_parameter;
 use super::{Exit, Stopped};
 use crate::report::drawing;
 
@@ -27,6 +28,9 @@ pub enum WorkloadsCommand {
         /// How to draw it.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
+        /// A parameter that changes the graph, for example vdb_shards=3; repeatable
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
 }
 
@@ -42,7 +46,7 @@ pub enum Format {
 pub fn workloads(command: &WorkloadsCommand) -> Result<Exit, Stopped> {
     match command {
         WorkloadsCommand::List { json } => list(*json),
-        WorkloadsCommand::Describe { name, format } => describe(name, *format),
+        WorkloadsCommand::Describe { name, format, set } => describe(name, *format, set),
     }
 }
 
@@ -76,8 +80,11 @@ fn list(json: bool) -> Result<Exit, Stopped> {
     write(&text)
 }
 
-fn describe(name: &str, format: Format) -> Result<Exit, Stopped> {
-    let graph = workload::graph(name, &Params::default())
+fn describe(name: &str, format: Format, set: &[String]) -> Result<Exit, Stopped> {
+    let mut params = Params::default();
+    set.iter().try_for_each(|set| set_parameter(&mut params, set))?;
+    params.validate().map_err(Stopped::usage)?;
+    let graph = workload::graph(name, &params)
         .map_err(|cause| Stopped::new(Exit::Usage, cause, "bench workloads list"))?;
     match format {
         Format::Text => write(&format!("{name}: {}\n\n{}", workload::summary(name), drawing::text(&graph))),

@@ -33,11 +33,16 @@ fn with(mut spec: Spec, extra: &[(&str, &str)]) -> Spec {
 }
 
 fn answers_are_those_of_the_oracle(workload: &str, queries: u32, engine: &str) {
+    answers_in_shards(workload, queries, engine, 1);
+}
+
+fn answers_in_shards(workload: &str, queries: u32, engine: &str, shards: u32) {
     if !installed() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let open = open_spec(workload, queries, dir.path());
+    let mut open = open_spec(workload, queries, dir.path());
+    open.params.vdb_shards = shards;
     let expected = oracle(&open);
     assert_eq!(expected.len(), queries as usize);
     for (parallelism, batch) in [(1, 16), (2, 16), (4, 16), (1, 1), (2, 1), (4, 1)] {
@@ -70,6 +75,12 @@ fn the_simpler_workloads() {
     for workload in ["wl1", "wl2", "wl3"] {
         answers_are_those_of_the_oracle(workload, 60, "environment");
     }
+}
+
+#[test]
+fn vector_databases_in_shards() {
+    answers_in_shards("wl4", 60, "environment", 3);
+    answers_in_shards("wl4", 60, "flow", 3);
 }
 
 #[test]
