@@ -13,7 +13,8 @@
 //!
 //! `wl4` is in the module's own documentation. What an operator needs of a runtime is the same in each.
 //!
-//! A vector database in shards is a fan: `fork ─┬─ vdb1_shard0 ─┬─ vdb1`, with a branch for each.
+//! A vector database in shards is a fan, `fork ─┬─ vdb1_shard0 ─┬─ vdb1`: a branch for each, which gets the query
+//! alone, and one straight to where they meet again, with everything found so far.
 
 use bench_dataflow::graph::{Edge, Graph, Node, Ordering, Partition, Role, State};
 
@@ -99,12 +100,13 @@ pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
             ("embed_d", "join") => join::DOCS,
             (_, "join") => join::QUERIES,
             (_, "merge") => part(from),
-            _ => shard_of(from).map_or(0, |(_, shard)| shard as u8),
+            (_, to) if is_gather(to, params) => gather_port(from, params),
+            _ => 0,
         },
         partition: match (from.as_str(), to.as_str()) {
             ("embed_d", "join") => Partition::Broadcast,
             (_, "merge") => Partition::Key,
-            _ if shard_of(from).is_some() => Partition::Key,
+            (_, to) if is_gather(to, params) => Partition::Key,
             _ => Partition::Any,
         },
     });
@@ -112,28 +114,37 @@ pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
     Some(Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes })
 }
 
-/// A hop to a vector database in several shards goes through each of them.
+/// A hop to a vector database in several shards also goes through each of them.
 fn sharded(from: &str, to: &str, shards: u32) -> Vec<(String, String)> {
+    let straight = (from.to_owned(), to.to_owned());
     if !DATABASES.contains(&to) || shards == 1 {
-        return vec![(from.to_owned(), to.to_owned())];
+        return vec![straight];
     }
     let through = |shard| {
         let name = shard_name(to, shard);
         [(from.to_owned(), name.clone()), (name, to.to_owned())]
     };
-    (0..shards).flat_map(through).collect()
+    (0..shards).flat_map(through).chain([straight]).collect()
+}
+
+/// Whether the shards of a vector database meet in this operator.
+fn is_gather(name: &str, params: &Params) -> bool {
+    params.vdb_shards > 1 && DATABASES.contains(&name)
+}
+
+/// Shards enter by their number, the query itself after them.
+fn gather_port(from: &str, params: &Params) -> u8 {
+    shard_of(from).map_or(params.vdb_shards, |(_, shard)| shard) as u8
 }
 
 /// An entry of the catalogue, a vector database's shards before it.
 fn catalogued(name: &str, summary: &str, shards: u32) -> Vec<(String, String)> {
-    let whole = (name.to_owned(), summary.to_owned());
-    let Some(at) = DATABASES.iter().position(|database| *database == name).filter(|_| shards > 1) else {
-        return vec![whole];
-    };
+    if !DATABASES.contains(&name) || shards == 1 {
+        return vec![(name.to_owned(), summary.to_owned())];
+    }
     let shard = |i| (shard_name(name, i), format!("search of shard {i} of {shards} of {name}"));
-    let gathered =
-        (whole.0, format!("the shards' nearest of {}, and the four stages over them", DATABASES[at]));
-    (0..shards).map(shard).chain([gathered]).collect()
+    let gather = (name.to_owned(), "the four stages over what its shards found nearest".to_owned());
+    (0..shards).map(shard).chain([gather]).collect()
 }
 
 /// The vector databases.
@@ -151,12 +162,12 @@ pub fn shard_of(name: &str) -> Option<(u8, u32)> {
     Some((which as u8, shard.parse().ok()?))
 }
 
-/// The port on which a search leaves the fork and enters the merge.
+/// The port on which a search leaves the fork and enters the merge. A shard gets the query alone, as `vdb2`.
 fn part(search: &str) -> u8 {
     match search {
         "graph_memory" => merge::GRAPH,
-        _ if search.starts_with("vdb2") => merge::VDB2,
-        _ => merge::VDB1,
+        "vdb1" => merge::VDB1,
+        _ => merge::VDB2,
     }
 }
 
@@ -180,8 +191,7 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
     match node.name.as_str() {
         "embed_q" | "embed_d" => node.blocking = params.embedding_url.is_some(),
         "join" => (node.state, node.ordering) = (State::Broadcast, Ordering::EventTime),
-        "merge" => (node.state, node.key) = (State::Keyed, Some("query_id".into())),
-        "vdb1" | "vdb2" if params.vdb_shards > 1 => {
+        name if name == "merge" || is_gather(name, params) => {
             (node.state, node.key) = (State::Keyed, Some("query_id".into()));
         }
         "category_batch" => {
@@ -243,14 +253,13 @@ mod tests {
             for shard in 0..3 {
                 let search = graph.node(&format!("vdb1_shard{shard}")).unwrap();
                 assert_eq!(shard_of(&search.name), Some((0, shard)));
-                let into: Vec<u8> = graph.inputs(search.id).map(|edge| edge.from_port).collect();
-                assert_eq!(into, [merge::VDB1], "{workload}");
-                let out: Vec<_> = graph.outputs(search.id).collect();
-                assert_eq!(
-                    out.iter().map(|edge| (edge.to, edge.to_port, edge.partition)).collect::<Vec<_>>(),
-                    [(gather.id, shard as u8, Partition::Key)]
-                );
+                let from: Vec<u8> = graph.inputs(search.id).map(|edge| edge.from_port).collect();
+                assert_eq!(from, [merge::VDB2], "{workload}: the query alone");
             }
+            let into: Vec<_> = graph.inputs(gather.id).map(|edge| (edge.to_port, edge.partition)).collect();
+            assert_eq!(into, [0, 1, 2, 3].map(|port| (port, Partition::Key)));
+            let straight = graph.inputs(gather.id).find(|edge| edge.to_port == 3).unwrap();
+            assert_eq!(straight.from_port, merge::VDB1, "{workload}: everything found so far");
         }
         assert_eq!(shard_of("vdb1"), None);
     }

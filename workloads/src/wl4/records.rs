@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::operator::OperatorError;
 
 use crate::text::vocabulary::{Category, QueryType};
-use crate::vector::{Hit, Quantised};
+use crate::vector::Quantised;
 
 /// A question. `embedding` is empty until `embed_q` has run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,15 +112,6 @@ impl VdbResults {
         body.extend_from_slice(source.unwrap_or_default());
         postcard::to_extend(hits, body).map_err(OperatorError::new)
     }
-}
-
-/// What one shard of a vector database found, by the documents' numbers in the whole of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ShardResults {
-    /// The body that arrived, with the first shard's results; empty with the others'.
-    #[serde(with = "bytes")]
-    pub query: Vec<u8>,
-    pub nearest: Vec<Hit>,
 }
 
 /// Both halves, merged.

@@ -12,7 +12,7 @@ use crate::operator::{Operator, OperatorError, Output, decode, decode_start};
 use crate::parts::Parts;
 use crate::vector::{self, Hit};
 use crate::wl4::cascade::Cascade;
-use crate::wl4::records::{Query, ShardResults, VdbResults};
+use crate::wl4::records::{Query, VdbResults};
 
 /// Rows that are searched before their best are kept and the rest forgotten.
 const BLOCK: usize = 1 << 16;
@@ -104,15 +104,14 @@ impl Operator for Vdb {
     }
 }
 
-/// The search of one shard. The first shard's result carries the query.
+/// The search of one shard.
 pub struct Shard(pub Search);
 
 impl Operator for Shard {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         let found = self.0.nearest(&queries(inputs)?)?;
         for (input, nearest) in inputs.iter().zip(found) {
-            let query = if self.0.shard == 0 { input.body.to_vec() } else { Vec::new() };
-            output.emit(*input, 0, &ShardResults { query, nearest })?;
+            output.emit(*input, 0, &nearest)?;
         }
         Ok(())
     }
@@ -122,7 +121,7 @@ impl Operator for Shard {
     }
 }
 
-/// Where the shards of a database meet.
+/// Where the shards of a database meet, and the query that they searched for: it is the last part.
 pub struct Gather {
     parts: Parts,
     cascade: Cascade,
@@ -132,7 +131,7 @@ pub struct Gather {
 
 impl Gather {
     pub fn new(shards: usize, cascade: Cascade, carries: bool) -> Self {
-        Self { parts: Parts::new(shards), cascade, carries }
+        Self { parts: Parts::new(shards + 1), cascade, carries }
     }
 }
 
@@ -140,16 +139,15 @@ impl Operator for Gather {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         let (cascade, carries) = (&self.cascade, self.carries);
         let unite = |parts: &[Frame<'_>], output: &mut Output<'_>| {
-            let first = parts[0];
-            let ShardResults { query: body, mut nearest } = decode(&first)?;
-            for part in &parts[1..] {
-                nearest.extend(decode::<ShardResults>(part)?.nearest);
-                output.adopt(own_spans(first.spans, part.spans));
+            let Some((query, shards)) = parts.split_last() else { return Ok(()) };
+            let mut nearest: Vec<Hit> = Vec::new();
+            for shard in shards {
+                nearest.extend(decode::<Vec<Hit>>(shard)?);
+                output.adopt(own_spans(query.spans, shard.spans));
             }
-            let query: Query = decode_start(&Frame { body: &body, ..first })?;
-            let hits = cascade.run(&query.text, nearest);
-            let source = carries.then_some(&body[..]);
-            output.emit_bytes(first, 0, &VdbResults::encode(source, &hits)?, None)
+            let hits = cascade.run(&decode_start::<Query>(query)?.text, nearest);
+            let source = carries.then_some(query.body);
+            output.emit_bytes(*query, 0, &VdbResults::encode(source, &hits)?, None)
         };
         inputs.iter().try_for_each(|input| self.parts.take(*input, output, unite))
     }
@@ -260,10 +258,11 @@ mod tests {
                 (0..of).map(|shard| Harness::new(Shard(search(&documents, shard)))).collect();
             let mut found: Vec<VdbResults> = Vec::new();
             for number in 0..4 {
-                // The last shard answers first.
+                // The query itself is there first, and the last shard before the others.
+                found.extend(gather.send::<VdbResults>(header(of as u8, number), &enriched(number)));
                 for (port, shard) in shards.iter_mut().enumerate().rev() {
-                    let part: Vec<ShardResults> = shard.send(header(0, number), &enriched(number));
-                    found.extend(gather.send::<VdbResults>(header(port as u8, number), &part[0]));
+                    let nearest: Vec<Vec<Hit>> = shard.send(header(0, number), &query(number));
+                    found.extend(gather.send::<VdbResults>(header(port as u8, number), &nearest[0]));
                 }
             }
             assert_eq!(found, expected, "{of} shards");
