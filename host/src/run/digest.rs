@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 /// Pairs that are sorted at once: about a megabyte.
 const SORTED_AT_ONCE: usize = 8_192;
+/// Files that are merged into one, so that a run of any length needs few of them open.
+const MERGED_AT_ONCE: usize = 64;
 
 /// A query id and the SHA-256 of its answer.
 pub type Pair = (String, [u8; 32]);
@@ -21,30 +23,37 @@ pub type Pair = (String, [u8; 32]);
 /// # Errors
 /// The first error of `pairs`, or when a file cannot be written or read.
 pub fn output_digest(pairs: impl Iterator<Item = io::Result<Pair>>, scratch: &Path) -> io::Result<String> {
-    digest(pairs, scratch, SORTED_AT_ONCE)
+    digest(pairs, scratch, SORTED_AT_ONCE, MERGED_AT_ONCE)
 }
 
 fn digest(
     mut pairs: impl Iterator<Item = io::Result<Pair>>,
     scratch: &Path,
-    at_once: usize,
+    sorted_at_once: usize,
+    merged_at_once: usize,
 ) -> io::Result<String> {
-    let mut sorted = Vec::new();
+    // A file of one level holds what so many of the level before held.
+    let mut levels: Vec<Vec<File>> = Vec::new();
     loop {
-        let mut some = pairs.by_ref().take(at_once).collect::<io::Result<Vec<Pair>>>()?;
+        let mut some = pairs.by_ref().take(sorted_at_once).collect::<io::Result<Vec<Pair>>>()?;
         if some.is_empty() {
             break;
         }
         some.sort_unstable();
-        sorted.push(spill(&some, scratch)?);
+        let mut file = spill(some.into_iter().map(Ok), scratch)?;
+        for level in 0.. {
+            if level == levels.len() {
+                levels.push(Vec::new());
+            }
+            levels[level].push(file);
+            if levels[level].len() < merged_at_once {
+                break;
+            }
+            file = spill(merge(levels[level].drain(..)), scratch)?;
+        }
     }
-    // An error goes first, and ends the merge.
-    let before = |a: &io::Result<Pair>, b: &io::Result<Pair>| match (a, b) {
-        (Ok(a), Ok(b)) => a < b,
-        (a, _) => a.is_err(),
-    };
     let mut hasher = Sha256::new();
-    for pair in kmerge_by(sorted.into_iter().map(read), before) {
+    for pair in merge(levels.into_iter().flatten()) {
         let (query_id, digest) = pair?;
         hasher.update((query_id.len() as u64).to_le_bytes());
         hasher.update(query_id.as_bytes());
@@ -53,13 +62,22 @@ fn digest(
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// The pairs of sorted files in order. An error goes first, and ends it.
+fn merge(files: impl Iterator<Item = File>) -> impl Iterator<Item = io::Result<Pair>> {
+    kmerge_by(files.map(read), |a: &io::Result<Pair>, b: &io::Result<Pair>| match (a, b) {
+        (Ok(a), Ok(b)) => a < b,
+        (a, _) => a.is_err(),
+    })
+}
+
 /// Writes pairs to a file without a name.
-fn spill(pairs: &[Pair], scratch: &Path) -> io::Result<File> {
+fn spill(pairs: impl Iterator<Item = io::Result<Pair>>, scratch: &Path) -> io::Result<File> {
     let mut file = BufWriter::new(tempfile::tempfile_in(scratch)?);
-    for (query_id, digest) in pairs {
+    for pair in pairs {
+        let (query_id, digest) = pair?;
         file.write_all(&(query_id.len() as u32).to_le_bytes())?;
         file.write_all(query_id.as_bytes())?;
-        file.write_all(digest)?;
+        file.write_all(&digest)?;
     }
     let mut file = file.into_inner()?;
     file.rewind()?;
@@ -96,8 +114,8 @@ mod tests {
         (0..count).map(|i| (format!("q{}", i % 50), [i / 50; 32])).collect()
     }
 
-    fn of(pairs: Vec<Pair>, at_once: usize) -> String {
-        digest(pairs.into_iter().map(Ok), &std::env::temp_dir(), at_once).unwrap()
+    fn of(pairs: Vec<Pair>, sorted_at_once: usize, merged_at_once: usize) -> String {
+        digest(pairs.into_iter().map(Ok), &std::env::temp_dir(), sorted_at_once, merged_at_once).unwrap()
     }
 
     #[test]
@@ -105,12 +123,14 @@ mod tests {
         // Some ids stand there twice, with other answers.
         let (forward, mut backward) = (pairs(70), pairs(70));
         backward.reverse();
-        let all = of(forward.clone(), 1_000);
-        for at_once in [1, 7, 35, 69, 70] {
-            assert_eq!(of(forward.clone(), at_once), all, "{at_once}");
-            assert_eq!(of(backward.clone(), at_once), all, "{at_once}");
+        let all = of(forward.clone(), 1_000, 64);
+        for sorted in [1, 7, 35, 69, 70] {
+            for merged in [2, 3, 64] {
+                assert_eq!(of(forward.clone(), sorted, merged), all, "{sorted} {merged}");
+                assert_eq!(of(backward.clone(), sorted, merged), all, "{sorted} {merged}");
+            }
         }
-        assert_ne!(of(pairs(69), 1_000), all);
+        assert_ne!(of(pairs(69), 1_000, 64), all);
     }
 
     #[test]
@@ -122,13 +142,13 @@ mod tests {
             hasher.update(digest);
         }
         let wanted: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(of(vec![("b".into(), [2; 32]), ("a".into(), [1; 32])], 1), wanted);
+        assert_eq!(of(vec![("b".into(), [2; 32]), ("a".into(), [1; 32])], 1, 2), wanted);
     }
 
     #[test]
     fn what_cannot_be_read_has_no_digest() {
         let broken = [Ok(("a".to_owned(), [0; 32])), Err(io::Error::other("cut short"))];
-        let error = digest(broken.into_iter(), &std::env::temp_dir(), 10).unwrap_err();
+        let error = digest(broken.into_iter(), &std::env::temp_dir(), 10, 2).unwrap_err();
         assert_eq!(error.to_string(), "cut short");
     }
 }
