@@ -36,7 +36,7 @@ use crate::vector::MAX_DIMENSION;
 
 mod build;
 
-pub use build::{IndexDoc, build};
+pub use build::{IndexDoc, build, try_build};
 
 #[cfg(target_endian = "big")]
 compile_error!("index files are little-endian and read in place");
