@@ -15,7 +15,7 @@ use super::params::{EmbedderKind, Params};
 use super::records::DocRef;
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
-use crate::index::{Index, IndexDoc, build};
+use crate::index::{Index, IndexDoc, try_build};
 use crate::operator::OperatorError;
 use crate::random;
 use crate::schedule::{self, doc_time_ns, prefill};
@@ -92,22 +92,24 @@ impl Recipe<'_> {
         let p = self.params;
         let dim = p.embedding_dimension as usize;
         let embedder = self.embedder(|| self.term_table())?;
-        let mut make = |name: &str, docs: &mut dyn Iterator<Item = IndexDoc<'static>>| {
+        type Docs<'a> = dyn Iterator<Item = Result<IndexDoc<'static>, WorkloadError>> + 'a;
+        let mut make = |name: &str, docs: &mut Docs<'_>| {
             let path = folder.join(name);
             if Index::open(&path).is_ok() {
                 return Ok(());
             }
             progress(name.trim_end_matches(".idx"));
-            build(&path, dim, &embedder.name(), docs, &*embedder).map_err(WorkloadError::from)
+            try_build(&path, dim, &embedder.name(), docs, &*embedder)
         };
         let categories = categories(p);
         if let Some(corpus) = &self.corpus {
             make(
                 "vdb.idx",
-                &mut corpus.docs.iter().map(|doc| IndexDoc {
-                    id: Cow::Owned(doc.id.clone()),
-                    text: Cow::Owned(doc.content()),
-                    meta: DocMeta::plain(Category::General, "corpus"),
+                &mut corpus.docs.iter().map(|doc| {
+                    let doc = doc?;
+                    let text = Cow::Owned(doc.content());
+                    let meta = DocMeta::plain(Category::General, "corpus");
+                    Ok(IndexDoc { id: Cow::Owned(doc.id), text, meta })
                 }),
             )?;
         } else {
@@ -116,14 +118,14 @@ impl Recipe<'_> {
                 "vdb1.idx",
                 &mut (0..first).map(|item| {
                     let doc = synthetic::doc(self.seed, synthetic::VDB1, item, &categories);
-                    IndexDoc { id: format!("v1_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
+                    Ok(IndexDoc { id: format!("v1_{item:06}").into(), text: doc.text.into(), meta: doc.meta })
                 }),
             )?;
             make(
                 "vdb2.idx",
                 &mut (0..u64::from(p.vdb2_corpus_size)).map(|item| {
                     let (doc, _) = synthetic::second_doc(self.seed, item, first, &categories);
-                    IndexDoc { id: format!("v2_{item:06}").into(), text: doc.text.into(), meta: doc.meta }
+                    Ok(IndexDoc { id: format!("v2_{item:06}").into(), text: doc.text.into(), meta: doc.meta })
                 }),
             )?;
         }
@@ -132,10 +134,10 @@ impl Recipe<'_> {
         make(
             "window.idx",
             &mut (0..prefilled).map(|number| {
-                let doc = texts.doc(number);
+                let doc = texts.doc(number)?;
                 let seconds = doc_time_ns(number, prefilled, p.doc_qps) as f64 / 1e9;
                 let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
-                IndexDoc { id: doc.id.into(), text: doc.text.into(), meta }
+                Ok(IndexDoc { id: doc.id.into(), text: doc.text.into(), meta })
             }),
         )?;
         make(
@@ -143,14 +145,14 @@ impl Recipe<'_> {
             &mut (0..u64::from(p.graph_nodes)).map(|item| {
                 let (text, kind) = match &self.corpus {
                     // The memory of a real corpus is made of its own documents.
-                    Some(corpus) => (corpus.docs[item as usize % corpus.docs.len()].content(), "memory"),
+                    Some(corpus) => (corpus.docs.get(item as usize % corpus.docs.len())?.content(), "memory"),
                     None => {
                         let node = synthetic::graph_node(self.seed, item);
                         (node.text, node.node_type.as_str())
                     }
                 };
                 let meta = DocMeta::plain(Category::General, kind);
-                IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta }
+                Ok(IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta })
             }),
         )
     }
@@ -177,25 +179,24 @@ impl Recipe<'_> {
         })
     }
 
-    fn term_table(&self) -> Arc<TermTable> {
-        let contents: Vec<String> =
-            self.corpus.iter().flat_map(|corpus| &corpus.docs).map(|doc| doc.content()).collect();
-        Arc::new(TermTable::of_texts(contents.iter().map(String::as_str)))
+    fn term_table(&self) -> Result<Arc<TermTable>, WorkloadError> {
+        let table = self.corpus.as_ref().map(|corpus| corpus.term_table()).transpose()?;
+        Ok(Arc::new(table.unwrap_or_default()))
     }
 
     fn embedder_over(&self, index: Arc<Index>) -> Result<Arc<dyn Embedder>, WorkloadError> {
-        self.embedder(|| index)
+        self.embedder(|| Ok(index))
     }
 
     fn embedder<S: crate::text::bm25::TermStatistics + 'static>(
         &self,
-        statistics: impl FnOnce() -> Arc<S>,
+        statistics: impl FnOnce() -> Result<Arc<S>, WorkloadError>,
     ) -> Result<Arc<dyn Embedder>, WorkloadError> {
         let p = self.params;
         let dim = p.embedding_dimension as usize;
         Ok(match p.embedder {
             EmbedderKind::Topic => Arc::new(TopicEmbedder::new(dim, BETA, p.encoder_layers)),
-            EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics(), p.encoder_layers)),
+            EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics()?, p.encoder_layers)),
             EmbedderKind::Http => {
                 let url = p.embedding_url.as_deref().unwrap_or_default();
                 let endpoint = Endpoint::new(url, &p.embedding_model, patience(p))?;
