@@ -3,6 +3,7 @@
 //! * [`workload`] opens a workload: its graph, operators and schedule. Start there.
 //! * [`wl4`] is the main one; [`null`] the same graph without the work.
 //! * [`operator`] says what an operator is; [`instance`] and [`chain`] make it ready to run.
+//! * [`judge`] scores rankings where the corpus has judgements, by the measures of [`quality`].
 //! * [`text`], [`vector`], [`index`], [`corpus`] are what the operators are made of.
 //! * [`ffi`] is all of it for other languages.
 //!
@@ -15,6 +16,7 @@ pub mod fault;
 pub mod ffi;
 pub mod index;
 pub mod instance;
+pub mod judge;
 pub mod null;
 pub mod operator;
 pub mod parts;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bench_dataflow::frame::{Header, Kind};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, CorpusError};
 use crate::shuffle::deterministic_shuffle_v1;
 use crate::text::synthetic;
 use crate::text::vocabulary::{Category, QueryType};
@@ -49,7 +49,7 @@ pub struct ScheduleConfig {
     pub corpus: Option<Arc<Corpus>>,
 }
 
-/// Iterates over the events.
+/// Iterates over the events. An error is a document that could not be read.
 pub struct Schedule {
     texts: Texts,
     order: Vec<u32>,
@@ -121,7 +121,7 @@ impl Schedule {
         doc
     }
 
-    fn doc_event(&mut self) -> Event {
+    fn doc_event(&mut self) -> Result<Event, CorpusError> {
         let seq = self.next_doc;
         self.next_doc += 1;
         let header = Header {
@@ -132,8 +132,9 @@ impl Schedule {
             event_time_ns: doc_time_ns(seq, self.prefill, self.doc_qps),
             watermark_ns: i64::MIN,
         };
-        let doc = self.texts.doc(seq);
-        Event { header, body: postcard::to_stdvec(&doc).expect("a document is plain data"), position: None }
+        let doc = self.texts.doc(seq)?;
+        let body = postcard::to_stdvec(&doc).expect("a document is plain data");
+        Ok(Event { header, body, position: None })
     }
 
     fn query_event(&mut self, event_time_ns: i64) -> Event {
@@ -155,9 +156,9 @@ impl Schedule {
 }
 
 impl Iterator for Schedule {
-    type Item = Event;
+    type Item = Result<Event, CorpusError>;
 
-    fn next(&mut self) -> Option<Event> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.next_position >= self.order.len() as u64 {
             return None;
         }
@@ -167,13 +168,13 @@ impl Iterator for Schedule {
         if self.documents && doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= due_ns {
             return Some(self.doc_event());
         }
-        Some(match beat_ns {
+        Some(Ok(match beat_ns {
             Some(beat) => {
                 let header = self.in_query_sequence(Kind::Heartbeat, self.next_seq, beat);
                 Event { header, body: Vec::new(), position: None }
             }
             None => self.query_event(query_ns),
-        })
+        }))
     }
 }
 
@@ -203,19 +204,17 @@ impl Texts {
     }
 
     /// Document `number` of the stream. A corpus repeats when it is used up.
-    #[must_use]
-    pub fn doc(&self, number: u64) -> Doc {
+    ///
+    /// # Errors
+    /// When the corpus is no longer what was loaded.
+    pub fn doc(&self, number: u64) -> Result<Doc, CorpusError> {
         if let Some((corpus, order)) = &self.corpus {
-            let doc = &corpus.docs[order[(number % order.len() as u64) as usize] as usize];
-            return Doc {
-                id: doc.id.clone(),
-                text: doc.content(),
-                category: Category::General,
-                embedding: None,
-            };
+            let doc = corpus.docs.get(order[(number % order.len() as u64) as usize] as usize)?;
+            let text = doc.content();
+            return Ok(Doc { id: doc.id, text, category: Category::General, embedding: None });
         }
         let doc = synthetic::doc(self.seed, synthetic::WINDOW, number, &self.categories);
-        Doc { id: format!("d_{number:06}"), text: doc.text, category: doc.category, embedding: None }
+        Ok(Doc { id: format!("d_{number:06}"), text: doc.text, category: doc.category, embedding: None })
     }
 
     /// Question `item`. A corpus repeats when it is used up, with a suffix that keeps ids distinct.
@@ -239,7 +238,8 @@ mod tests {
     use super::*;
 
     fn schedule(queries: u32, seed: u64, params: Params) -> Vec<Event> {
-        Schedule::new(ScheduleConfig { seed, queries, documents: true, params, corpus: None }).collect()
+        let config = ScheduleConfig { seed, queries, documents: true, params, corpus: None };
+        Schedule::new(config).collect::<Result<_, _>>().unwrap()
     }
 
     fn query(event: &Event) -> Query {

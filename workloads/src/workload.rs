@@ -1,6 +1,5 @@
 //! Opening a workload by name.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,13 +7,13 @@ use bench_dataflow::graph::{Graph, Role, State};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, NotALine};
-use crate::corpus::{Corpus, CorpusError};
+use crate::corpus::{self, Corpus, CorpusError};
 use crate::fault::Fault;
 use crate::index::IndexError;
 use crate::instance::{Instance, Placement};
+use crate::judge::Judge;
 use crate::null;
 use crate::operator::Operator;
-use crate::quality::Quality;
 use crate::schedule::{Schedule, ScheduleConfig};
 use crate::text::endpoint::EndpointError;
 use crate::wl4;
@@ -110,7 +109,12 @@ pub fn prepare(spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), Wo
 }
 
 fn load_corpus(spec: &OpenSpec) -> Result<Option<Arc<Corpus>>, WorkloadError> {
-    Ok(spec.params.corpus.as_deref().map(Corpus::load).transpose()?.map(Arc::new))
+    let Some(folder) = &spec.params.corpus else { return Ok(None) };
+    let corpus = Corpus::load(folder)?;
+    if spec.corpus_digest.as_deref().is_some_and(|digest| digest != corpus.digest()) {
+        return Err(corpus::changed(folder).into());
+    }
+    Ok(Some(Arc::new(corpus)))
 }
 
 fn recipe(spec: &OpenSpec, corpus: Option<Arc<Corpus>>) -> Recipe<'_> {
@@ -222,80 +226,26 @@ impl Workload {
     }
 }
 
-/// Scores of the rankings against a corpus's judgements.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
-    /// What the vector databases found, merged.
-    pub retrieval: Quality,
-    /// The final ranking, after deduplication, rerank and MMR.
-    pub ranking: Quality,
-    /// Plain BM25 over the corpus: same tokeniser, same queries.
-    pub bm25: Quality,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Depth of recall.
-const RECALL_DEPTH: usize = 100;
-
-/// Collects rankings and scores them.
-pub struct Judge {
-    corpus: Arc<Corpus>,
-    rows: HashMap<String, u32>,
-    /// Per query of the corpus: retrieval and final ranking.
-    rankings: Vec<Option<[Vec<u32>; 2]>>,
-    queries: HashMap<String, usize>,
-}
-
-impl Judge {
-    fn new(corpus: Arc<Corpus>) -> Self {
-        let rows = corpus.docs.iter().enumerate().map(|(row, doc)| (doc.id.clone(), row as u32)).collect();
-        let queries = corpus.queries.iter().enumerate().map(|(i, query)| (query.id.clone(), i)).collect();
-        Self { rankings: vec![None; corpus.queries.len()], rows, queries, corpus }
-    }
-
-    /// Takes one query's rankings, as document ids. Repetitions of a query are not judged again.
-    pub fn score(&mut self, query_id: &str, retrieved: &[String], ranking: &[String]) {
-        let Some(&query) = self.queries.get(query_id) else { return };
-        let rows = |ids: &[String]| ids.iter().filter_map(|id| self.rows.get(id).copied()).collect();
-        self.rankings[query] = Some([rows(retrieved), rows(ranking)]);
-    }
-
-    /// Scores what was collected, beside BM25 for the same queries.
-    #[must_use]
-    pub fn finish(&self) -> Scores {
-        let judged = |which: usize| {
-            let pairs = self.rankings.iter().zip(&self.corpus.qrels);
-            Quality::of(
-                pairs
-                    .filter_map(|(ranks, qrels)| Some((ranks.as_ref()?[which].as_slice(), qrels.as_slice()))),
-                RECALL_DEPTH,
-            )
+    #[test]
+    fn a_corpus_other_than_the_planned_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["corpus.jsonl", "queries.jsonl"] {
+            std::fs::write(folder.path().join(name), "{\"_id\": \"1\", \"text\": \"wings\"}").unwrap();
+        }
+        let spec = OpenSpec {
+            workload: "wl4".into(),
+            seed: 1,
+            num_tasks: 1,
+            params: Params { corpus: Some(folder.path().to_owned()), ..Params::default() },
+            corpus_digest: Some("that of another day".into()),
+            cache_dir: folder.path().join("cache"),
         };
-        let keyword = self.bm25_rankings();
-        let bm25 = Quality::of(
-            keyword.iter().map(|(query, rows)| (rows.as_slice(), self.corpus.qrels[*query].as_slice())),
-            RECALL_DEPTH,
-        );
-        Scores { retrieval: judged(0), ranking: judged(1), bm25 }
-    }
-
-    fn bm25_rankings(&self) -> Vec<(usize, Vec<u32>)> {
-        use crate::text::bm25::{Bm25, DocTerms, TermTable};
-        use crate::text::tokens::{count_terms, token_hashes};
-        let contents: Vec<String> = self.corpus.docs.iter().map(|doc| doc.content()).collect();
-        let table = TermTable::of_texts(contents.iter().map(String::as_str));
-        let counted: Vec<_> = contents.iter().map(|text| count_terms(token_hashes(text))).collect();
-        let docs: Vec<DocTerms<'_>> = counted.iter().map(|terms| DocTerms::of(terms)).collect();
-        let answered = self.rankings.iter().enumerate().filter(|(_, ranks)| ranks.is_some());
-        answered
-            .map(|(query, _)| {
-                let terms: Vec<u64> = token_hashes(&self.corpus.queries[query].text);
-                let scores = Bm25::default().over_corpus(&terms, &docs, &table);
-                let mut best = crate::vector::TopK::new(RECALL_DEPTH);
-                for (row, score) in scores.into_iter().enumerate().filter(|(_, score)| *score > 0.0) {
-                    best.offer(crate::vector::Hit { row: row as u32, score });
-                }
-                (query, best.into_sorted().into_iter().map(|hit| hit.row).collect())
-            })
-            .collect()
+        let error = prepare(&spec, &mut |_| ()).unwrap_err().to_string();
+        assert!(error.ends_with("it was changed while it was in use"), "{error}");
+        assert!(!spec.cache_dir.exists());
     }
 }

@@ -130,7 +130,7 @@ impl Worker<'_> {
     fn take(&mut self) -> Result<Option<Vec<Delivery>>, Failure> {
         let Common { router, emitter, source, batch_size, .. } = self.common;
         let _held = source.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(events) = emitter.next(*batch_size) else { return Ok(None) };
+        let Some(events) = emitter.next(*batch_size)? else { return Ok(None) };
         let for_all = |delivery: &Delivery| {
             router.graph().outputs(delivery.node).any(|edge| edge.partition == Partition::Broadcast)
         };

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bench_dataflow::frame::{self, Header};
+use bench_workloads::corpus::CorpusError;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::random;
 use bench_workloads::schedule::{Event, Schedule};
@@ -34,7 +35,7 @@ pub struct Emitted {
     pub backpressured: u64,
     /// Largest lateness that is the generator's.
     pub worst_lateness_ns: u64,
-    /// True when the stream was cut short by a drain.
+    /// True when the stream was cut short by a drain or by a document that could not be read.
     pub cut_short: bool,
 }
 
@@ -130,28 +131,33 @@ impl Emitter {
 
     /// The next batch: up to `max_queries` queries with the documents and heartbeats that precede
     /// each. `None` at the end.
-    pub fn next(&self, max_queries: u32) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When a document of the corpus cannot be read.
+    pub fn next(&self, max_queries: u32) -> Result<Option<Vec<u8>>, CorpusError> {
         let asked_ns = monotonic_ns();
         let mut state = self.state();
         let left = self.queries - state.emitted.queries;
         let wanted = u64::from(max_queries.max(1)).min(left);
         if wanted == 0 || !self.pace(&mut state, wanted as usize) {
             state.emitted.cut_short |= left > 0;
-            return None;
+            return Ok(None);
         }
         let mut events: Vec<(Event, Option<Pending>)> = Vec::new();
         let mut taken = 0;
         while taken < wanted {
-            let due = state.schedule.peek().is_some_and(|event| event.position.is_some());
+            let is_query = |event: &Event| event.position.is_some();
+            let due = state.schedule.peek().is_some_and(|event| event.as_ref().is_ok_and(is_query));
             if due && taken > 0 && !self.is_due(&state) {
                 break;
             }
             let Some(event) = state.schedule.next() else { break };
+            let event = event.inspect_err(|_| state.emitted.cut_short = true)?;
             let pending = event.position.map(|position| self.stamp(&mut state, &event, position, asked_ns));
             taken += u64::from(pending.is_some());
             events.push((event, pending));
         }
-        Some(self.encode(&events))
+        Ok(Some(self.encode(&events)))
     }
 
     /// Waits until the load model lets the next query go. False when draining.
@@ -232,22 +238,42 @@ impl Emitter {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use bench_dataflow::frame::frames;
+    use bench_workloads::corpus::Corpus;
     use bench_workloads::schedule::{QUERY_SOURCE, ScheduleConfig};
 
     use super::*;
     use crate::run::plan::tests::plan;
 
     fn emitter(plan: &Plan) -> (Emitter, Arc<Ledger>) {
+        emitter_over(plan, None)
+    }
+
+    fn emitter_over(plan: &Plan, corpus: Option<Arc<Corpus>>) -> (Emitter, Arc<Ledger>) {
         let ledger = Arc::new(Ledger::default());
         let schedule = Schedule::new(ScheduleConfig {
             seed: plan.seed,
             queries: plan.num_tasks,
             documents: true,
             params: plan.params.clone(),
-            corpus: None,
+            corpus,
         });
         (Emitter::new(plan, schedule, Arc::clone(&ledger)), ledger)
+    }
+
+    /// A corpus of one document, in a folder.
+    fn corpus() -> (tempfile::TempDir, Arc<Corpus>) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, id: &str| {
+            fs::write(folder.path().join(name), format!("{{\"_id\": \"{id}\", \"text\": \"wings\"}}"))
+                .unwrap();
+        };
+        write("corpus.jsonl", "d");
+        write("queries.jsonl", "q");
+        let corpus = Corpus::load(folder.path()).unwrap();
+        (folder, Arc::new(corpus))
     }
 
     fn queries(batch: &[u8]) -> Vec<u64> {
@@ -259,7 +285,7 @@ mod tests {
     fn batches_hold_the_wanted_queries_and_the_stream_ends() {
         let (emitter, ledger) = emitter(&Plan { num_tasks: 40, ..plan() });
         let mut sizes = Vec::new();
-        while let Some(batch) = emitter.next(16) {
+        while let Some(batch) = emitter.next(16).unwrap() {
             let seqs = queries(&batch);
             sizes.push(seqs.len());
             seqs.into_iter().for_each(|seq| {
@@ -273,7 +299,7 @@ mod tests {
     #[test]
     fn warm_up_queries_are_not_timed() {
         let (emitter, ledger) = emitter(&Plan { num_tasks: 16, warmup_items: 5, ..plan() });
-        emitter.next(16);
+        emitter.next(16).unwrap();
         let timed = ledger.unanswered().iter().filter(|(_, pending)| pending.timed).count();
         assert_eq!(timed, 11);
     }
@@ -282,7 +308,7 @@ mod tests {
     fn an_open_load_keeps_its_intended_times() {
         let load = Load::Open { rate: 1_000.0, arrivals: Arrivals::Fixed };
         let (emitter, ledger) = emitter(&Plan { num_tasks: 20, load, ..plan() });
-        while emitter.next(4).is_some() {}
+        while emitter.next(4).unwrap().is_some() {}
         let pending = ledger.unanswered();
         let intended: Vec<u64> =
             pending.iter().map(|(_, p)| p.intended_ns - pending[0].1.intended_ns).collect();
@@ -295,7 +321,7 @@ mod tests {
         let load = Load::Open { rate: 1e6, arrivals: Arrivals::Poisson };
         let intended = || {
             let (emitter, ledger) = emitter(&Plan { num_tasks: 2_000, load, ..plan() });
-            while emitter.next(64).is_some() {}
+            while emitter.next(64).unwrap().is_some() {}
             let all = ledger.unanswered();
             all.iter().map(|(_, p)| p.intended_ns - all[0].1.intended_ns).collect::<Vec<_>>()
         };
@@ -308,8 +334,18 @@ mod tests {
     #[test]
     fn a_drain_ends_the_stream_and_says_so() {
         let (emitter, ledger) = emitter(&plan());
-        emitter.next(16);
+        emitter.next(16).unwrap();
         ledger.drain();
-        assert!(emitter.next(16).is_none() && emitter.emitted().cut_short);
+        assert!(emitter.next(16).unwrap().is_none() && emitter.emitted().cut_short);
+    }
+
+    #[test]
+    fn a_corpus_that_changes_during_a_run_ends_the_stream_with_an_error() {
+        let (folder, corpus) = corpus();
+        let (emitter, _) = emitter_over(&plan(), Some(corpus));
+        fs::write(folder.path().join("corpus.jsonl"), "").unwrap();
+        let error = emitter.next(16).unwrap_err().to_string();
+        assert!(error.ends_with("corpus.jsonl: it was changed while it was in use"), "{error}");
+        assert!(emitter.emitted().cut_short);
     }
 }

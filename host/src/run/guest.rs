@@ -82,7 +82,10 @@ impl v1::Host for HostObject {
         if self.0.channel.is_draining() {
             self.0.ledger.drain();
         }
-        RResult::ROk(self.0.emitter.next(max_items).map(RVec::from).into())
+        match self.0.emitter.next(max_items) {
+            Ok(batch) => RResult::ROk(batch.map(RVec::from).into()),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
+        }
     }
 
     fn emit(&self, batch: RSlice<'_, u8>) -> RResult<(), v1::BackendError> {

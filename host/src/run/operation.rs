@@ -11,8 +11,9 @@ use abi_stable::std_types::RVec;
 use bench_dataflow::graph::{Graph, Node, Role};
 use bench_plugin_api::v1;
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::judge::Scores;
 use bench_workloads::schedule::prefill;
-use bench_workloads::workload::{Scores, Workload};
+use bench_workloads::workload::Workload;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

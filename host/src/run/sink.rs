@@ -11,10 +11,10 @@ use std::time::Duration;
 use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::judge::{Judge, Scores};
 use bench_workloads::operator::Tombstone;
 use bench_workloads::schedule::query_key;
 use bench_workloads::wl4::records::Answer;
-use bench_workloads::workload::{Judge, Scores};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -257,14 +257,14 @@ impl Sink {
     /// The end: what was seen. The items are on disk afterwards.
     ///
     /// # Errors
-    /// When the items could not be written.
+    /// When the items could not be written, or the corpus could not be read again for the scores.
     pub fn close(&self) -> io::Result<Sunk> {
         let mut state = self.state();
         if let Some(error) = state.failure.take() {
             return Err(error);
         }
         state.items.flush()?;
-        let scores = state.judge.take().map(|judge| judge.finish());
+        let scores = state.judge.take().map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
         let sunk = std::mem::take(&mut state.sunk);
         Ok(Sunk { scores, ..sunk })
     }

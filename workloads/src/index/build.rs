@@ -41,9 +41,20 @@ pub fn build<'a>(
     docs: impl IntoIterator<Item = IndexDoc<'a>>,
     embedder: &dyn Embedder,
 ) -> Result<(), IndexError> {
+    try_build(path, dim, label, docs.into_iter().map(Ok), embedder)
+}
+
+/// As [`build`], from documents that may turn out to be unreadable: then nothing is at `path` but what was.
+pub fn try_build<'a, E: From<IndexError>>(
+    path: &Path,
+    dim: usize,
+    label: &str,
+    docs: impl IntoIterator<Item = Result<IndexDoc<'a>, E>>,
+    embedder: &dyn Embedder,
+) -> Result<(), E> {
     if dim == 0 || dim > MAX_DIMENSION || dim != embedder.dimension() {
         let why = format!("dimension {dim} does not fit embedder {}", embedder.name());
-        return Err(IndexError::Document { id: String::new(), why });
+        return Err(IndexError::Document { id: String::new(), why }.into());
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let io = |source| IndexError::Io { path: path.to_owned(), action: "cannot write", source };
@@ -53,21 +64,24 @@ pub fn build<'a>(
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         batch.clear();
-        batch.extend(docs.by_ref().take(BATCH));
+        for doc in docs.by_ref().take(BATCH) {
+            batch.push(doc?);
+        }
         if batch.is_empty() {
             break;
         }
         let texts: Vec<&str> = batch.iter().map(|doc| doc.text.as_ref()).collect();
-        let vectors = embedder.embed(&texts)?;
+        let vectors = embedder.embed(&texts).map_err(IndexError::from)?;
         let fits = vectors.len() == batch.len() && vectors.iter().all(|v| v.dims.len() == dim);
         for (at, doc) in batch.iter().enumerate() {
             if let Some(why) = (!fits).then_some("the embedder gave no fitting vector").or(unfit(doc)) {
-                return Err(IndexError::Document { id: doc.id.clone().into_owned(), why: why.to_owned() });
+                let id = doc.id.clone().into_owned();
+                return Err(IndexError::Document { id, why: why.to_owned() }.into());
             }
             writer.add(doc, &vectors[at].dims, vectors[at].norm2).map_err(io)?;
         }
     }
-    writer.finish(path, folder, label).map_err(io)
+    Ok(writer.finish(path, folder, label).map_err(io)?)
 }
 
 fn unfit(doc: &IndexDoc) -> Option<&'static str> {

@@ -185,3 +185,13 @@ fn ten_thousand_documents_take_about_a_second_at_most() {
     println!("built in {built:?}, opened in {:?}, {} bytes", start.elapsed() - built, index.map.len());
     assert!(built.as_secs() < 10, "{built:?}");
 }
+
+#[test]
+fn documents_that_cannot_be_read_leave_the_old_index() {
+    let place = built(10);
+    let unreadable = IndexError::Document { id: "x".into(), why: "unreadable".into() };
+    let docs = synthetic(100).map(Ok).chain([Err(unreadable)]);
+    let error = try_build(&place.path, 128, "", docs, &embedder()).unwrap_err();
+    assert_eq!(error.to_string(), "document \"x\": unreadable");
+    assert_eq!(Index::open(&place.path).unwrap().len(), 10);
+}

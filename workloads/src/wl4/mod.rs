@@ -29,6 +29,7 @@ pub mod vdb;
 
 mod graph;
 mod operators;
+mod prepare;
 pub mod shared;
 
 pub use graph::graph;

@@ -1,12 +1,8 @@
 //! What all operators of a process share: parameters, mapped indexes, embedder, generator.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
-use std::num::NonZero;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -18,15 +14,13 @@ use super::params::{EmbedderKind, Params};
 use super::records::DocRef;
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
-use crate::index::{Index, IndexDoc, IndexError, Shards, build, shards};
+use crate::index::{Index, Shards};
 use crate::operator::OperatorError;
 use crate::random;
-use crate::schedule::{self, doc_time_ns, prefill};
-use crate::text::bm25::{Bm25, TermTable};
+use crate::schedule::prefill;
+use crate::text::bm25::{Bm25, TermStatistics, TermTable};
 use crate::text::embed::{Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
 use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Patience};
-use crate::text::synthetic::{self, DocMeta};
-use crate::text::vocabulary::Category;
 use crate::workload::WorkloadError;
 
 /// Increase when the content of prepared indexes changes.
@@ -87,59 +81,6 @@ impl Recipe<'_> {
         digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Builds what is missing in `folder`. `progress` hears what is being built.
-    ///
-    /// # Errors
-    /// When a text cannot be embedded or a file cannot be written.
-    pub fn prepare(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
-        let p = self.params;
-        let mut wanted: Vec<Wanted<'_>> = Vec::new();
-        for shard in 0..p.vdb_shards {
-            let numbers = |len| shards::numbers(shard, p.vdb_shards, len);
-            let mut want = |name, docs| {
-                wanted.push(Wanted { path: shards::path(folder, name, shard, p.vdb_shards), docs });
-            };
-            if let Some(corpus) = &self.corpus {
-                want("vdb", Box::new(numbers(corpus.docs.len() as u64).map(|item| corpus_doc(corpus, item))));
-            } else {
-                let seed = self.seed;
-                let first = u64::from(p.vdb1_corpus_size);
-                let categories = categories(p);
-                want("vdb1", Box::new(numbers(first).map(move |item| vdb1_doc(seed, item, &categories))));
-                let second = numbers(p.vdb2_corpus_size.into());
-                want("vdb2", Box::new(second.map(move |item| vdb2_doc(seed, item, first, &categories))));
-            }
-        }
-        let texts = schedule::Texts::new(self.seed, p, self.corpus.clone());
-        let prefilled = prefill(p);
-        let window = (0..prefilled).map(move |number| {
-            let doc = texts.doc(number);
-            let seconds = doc_time_ns(number, prefilled, p.doc_qps) as f64 / 1e9;
-            let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
-            IndexDoc { id: doc.id.into(), text: doc.text.into(), meta }
-        });
-        wanted.push(Wanted { path: folder.join("window.idx"), docs: Box::new(window) });
-        let nodes = (0..u64::from(p.graph_nodes)).map(|item| {
-            let (text, kind) = match &self.corpus {
-                // The memory of a real corpus is made of its own documents.
-                Some(corpus) => (corpus.docs[item as usize % corpus.docs.len()].content(), "memory"),
-                None => {
-                    let node = synthetic::graph_node(self.seed, item);
-                    (node.text, node.node_type.as_str())
-                }
-            };
-            let meta = DocMeta::plain(Category::General, kind);
-            IndexDoc { id: format!("node_{item}").into(), text: text.into(), meta }
-        });
-        wanted.push(Wanted { path: folder.join("nodes.idx"), docs: Box::new(nodes) });
-        wanted.retain(|index| Index::open(&index.path).is_err());
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let embedder = self.embedder(|| self.term_table())?;
-        build_all(wanted, p.embedding_dimension as usize, &*embedder, progress)
-    }
-
     /// Maps the prepared state.
     ///
     /// # Errors
@@ -156,28 +97,27 @@ impl Recipe<'_> {
         let statistics = Arc::clone(&vdb[0]);
         Ok(Shared {
             params: self.params.clone(),
-            embedder: self.embedder(|| statistics)?,
+            embedder: self.embedder(|| Ok(statistics))?,
             generator: self.generator()?,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
             prepared: Prepared { vdb, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
     }
 
-    fn term_table(&self) -> Arc<TermTable> {
-        let contents: Vec<String> =
-            self.corpus.iter().flat_map(|corpus| &corpus.docs).map(|doc| doc.content()).collect();
-        Arc::new(TermTable::of_texts(contents.iter().map(String::as_str)))
+    pub(super) fn term_table(&self) -> Result<Arc<TermTable>, WorkloadError> {
+        let table = self.corpus.as_ref().map(|corpus| corpus.term_table()).transpose()?;
+        Ok(Arc::new(table.unwrap_or_default()))
     }
 
-    fn embedder<S: crate::text::bm25::TermStatistics + 'static>(
+    pub(super) fn embedder<S: TermStatistics + 'static>(
         &self,
-        statistics: impl FnOnce() -> Arc<S>,
+        statistics: impl FnOnce() -> Result<Arc<S>, WorkloadError>,
     ) -> Result<Arc<dyn Embedder>, WorkloadError> {
         let p = self.params;
         let dim = p.embedding_dimension as usize;
         Ok(match p.embedder {
             EmbedderKind::Topic => Arc::new(TopicEmbedder::new(dim, BETA, p.encoder_layers)),
-            EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics(), p.encoder_layers)),
+            EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics()?, p.encoder_layers)),
             EmbedderKind::Http => {
                 let url = p.embedding_url.as_deref().unwrap_or_default();
                 let endpoint = Endpoint::new(url, &p.embedding_model, patience(p))?;
@@ -201,71 +141,6 @@ impl Recipe<'_> {
     }
 }
 
-/// An index that is missing, and the documents it is to hold.
-struct Wanted<'a> {
-    path: PathBuf,
-    docs: Box<dyn Iterator<Item = IndexDoc<'static>> + Send + 'a>,
-}
-
-/// Builds as many at once as there are cores; `progress` hears of each as it begins.
-fn build_all(
-    wanted: Vec<Wanted<'_>>,
-    dim: usize,
-    embedder: &dyn Embedder,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), WorkloadError> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(wanted.len());
-    let queue = Mutex::new(wanted.into_iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let (begun, names) = mpsc::channel();
-    let label = embedder.name();
-    thread::scope(|scope| {
-        let builder = |begun: mpsc::Sender<String>| {
-            while let Some(Wanted { path, docs }) = next() {
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                // Nobody listens any more only when the scope is being unwound.
-                let _ = begun.send(name);
-                build(&path, dim, &label, docs, embedder)?;
-            }
-            Ok(())
-        };
-        let builders: Vec<_> = (0..threads)
-            .map(|_| {
-                let begun = begun.clone();
-                scope.spawn(move || builder(begun))
-            })
-            .collect();
-        drop(begun);
-        names.iter().for_each(|name| progress(&name));
-        let outcome = |builder: thread::ScopedJoinHandle<'_, Result<(), IndexError>>| {
-            builder.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        // All of them end before the first failure is told.
-        let outcomes: Vec<_> = builders.into_iter().map(outcome).collect();
-        outcomes.into_iter().collect::<Result<(), _>>().map_err(WorkloadError::from)
-    })
-}
-
-fn corpus_doc(corpus: &Corpus, number: u64) -> IndexDoc<'static> {
-    let doc = &corpus.docs[number as usize];
-    IndexDoc {
-        id: Cow::Owned(doc.id.clone()),
-        text: Cow::Owned(doc.content()),
-        meta: DocMeta::plain(Category::General, "corpus"),
-    }
-}
-
-fn vdb1_doc(seed: u64, number: u64, categories: &[f64; 4]) -> IndexDoc<'static> {
-    let doc = synthetic::doc(seed, synthetic::VDB1, number, categories);
-    IndexDoc { id: format!("v1_{number:06}").into(), text: doc.text.into(), meta: doc.meta }
-}
-
-/// `first` is the size of `vdb1`, which some documents of `vdb2` nearly repeat.
-fn vdb2_doc(seed: u64, number: u64, first: u64, categories: &[f64; 4]) -> IndexDoc<'static> {
-    let (doc, _) = synthetic::second_doc(seed, number, first, categories);
-    IndexDoc { id: format!("v2_{number:06}").into(), text: doc.text.into(), meta: doc.meta }
-}
-
 fn patience(p: &Params) -> Patience {
     Patience {
         timeout: Duration::from_millis(p.request_timeout_ms.into()),
@@ -279,11 +154,6 @@ fn patience(p: &Params) -> Patience {
 #[must_use]
 pub fn bm25(p: &Params) -> Bm25 {
     Bm25 { k1: p.bm25_k1, b: p.bm25_b }
-}
-
-fn categories(p: &Params) -> [f64; 4] {
-    let c = &p.category_distribution;
-    [c.finance, c.healthcare, c.technology, c.general]
 }
 
 /// 2 to 5 random successors per node, no loops, weights in 0.5..1.

@@ -174,6 +174,7 @@ impl v1::Host for HostObject {
         let mut batch = Vec::new();
         for _ in 0..max_items {
             while let Some(event) = state.schedule.next() {
+                let event = event.expect("texts are synthetic");
                 let now = monotonic_ns();
                 if event.position.is_some() {
                     state.pending.insert(event.header.seq, (event.header.event_time_ns, now));

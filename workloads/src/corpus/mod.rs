@@ -4,36 +4,24 @@
 //! which documents answer which query. Published collections are ragged, so what can be used is used: a
 //! missing title, an empty text, a query without judgements. What would make a result wrong without
 //! anyone noticing is refused, with file, line and cause: a repeated id, a judgement of an unknown id.
+//!
+//! Queries and judgements are kept in memory. Documents stay on the disk, however many there are: see
+//! [`Docs`].
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// Longer lines are refused before they fill the memory.
-const LONGEST_LINE: u64 = 64 * 1024 * 1024;
+use crate::text::bm25::TermTable;
+use crate::text::tokens::{count_terms, token_hashes};
 
-/// A document. Title and text may both be empty; then nothing finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CorpusDoc {
-    pub id: String,
-    pub title: String,
-    pub text: String,
-}
+mod docs;
+mod lines;
 
-impl CorpusDoc {
-    /// What is indexed: title and text, as BEIR's baselines do.
-    pub fn content(&self) -> String {
-        match (self.title.trim(), self.text.trim()) {
-            (title, "") => title.to_owned(),
-            ("", text) => text.to_owned(),
-            (title, text) => format!("{title} {text}"),
-        }
-    }
-}
+pub use docs::{CorpusDoc, Docs, IdHash};
+use lines::{each_line, hex};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorpusQuery {
@@ -49,9 +37,9 @@ pub struct Judgement {
 }
 
 /// A collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Corpus {
-    pub docs: Vec<CorpusDoc>,
+    pub docs: Docs,
     pub queries: Vec<CorpusQuery>,
     /// For each query, in the order of `queries`, its judgements in the order of the file.
     pub qrels: Vec<Vec<Judgement>>,
@@ -71,7 +59,7 @@ impl Corpus {
     /// Reads a folder.
     pub fn load(folder: &Path) -> Result<Self, CorpusError> {
         let mut digest = Sha256::new();
-        let docs = docs(&folder.join("corpus.jsonl"), &mut digest)?;
+        let docs = Docs::load(&folder.join("corpus.jsonl"), &mut digest)?;
         let queries = queries(&folder.join("queries.jsonl"), &mut digest)?;
         let path = folder.join("qrels").join("test.tsv");
         let qrels = if path.try_exists().unwrap_or(true) {
@@ -87,8 +75,18 @@ impl Corpus {
     pub fn digest(&self) -> &str {
         &self.digest
     }
+
+    /// In how many documents each term occurs.
+    pub fn term_table(&self) -> Result<TermTable, CorpusError> {
+        let mut table = TermTable::default();
+        for doc in self.docs.iter() {
+            table.add(&count_terms(token_hashes(&doc?.content())));
+        }
+        Ok(table)
+    }
 }
 
+/// A line of documents or of queries.
 #[derive(Deserialize)]
 struct RawDoc {
     #[serde(rename = "_id")]
@@ -97,29 +95,28 @@ struct RawDoc {
     text: Option<String>,
 }
 
-fn docs(path: &Path, digest: &mut Sha256) -> Result<Vec<CorpusDoc>, CorpusError> {
-    let mut docs = Vec::new();
-    let mut seen = HashSet::new();
-    each_line(path, digest, |_, line| {
-        let raw: RawDoc = json(line)?;
-        new_id(&mut seen, &raw.id)?;
-        let (title, text) = (raw.title.unwrap_or_default(), raw.text.unwrap_or_default());
-        docs.push(CorpusDoc { id: raw.id, title, text });
-        Ok(())
-    })?;
-    match docs.len() {
-        0 => Err(at(path, None, "it holds no documents")),
-        n if n > u32::MAX as usize => Err(at(path, None, "it holds more than 4,294,967,295 documents")),
-        _ => Ok(docs),
+impl RawDoc {
+    fn of(line: &str) -> Result<Self, String> {
+        let raw: Self = serde_json::from_str(line).map_err(|e| {
+            // The position in the line helps; the line within the line does not.
+            e.to_string().replace("at line 1 column", "at column")
+        })?;
+        if raw.id.is_empty() { Err("the _id is empty".to_owned()) } else { Ok(raw) }
     }
+}
+
+fn repeated(id: &str) -> String {
+    format!("_id {id:?} occurs twice")
 }
 
 fn queries(path: &Path, digest: &mut Sha256) -> Result<Vec<CorpusQuery>, CorpusError> {
     let mut queries = Vec::new();
     let mut seen = HashSet::new();
-    each_line(path, digest, |_, line| {
-        let raw: RawDoc = json(line)?;
-        new_id(&mut seen, &raw.id)?;
+    each_line(path, digest, |line| {
+        let raw = RawDoc::of(line.text)?;
+        if !seen.insert(raw.id.clone()) {
+            return Err(repeated(&raw.id));
+        }
         let text = raw.text.unwrap_or_default();
         if text.trim().is_empty() {
             return Err(format!("query {:?} has no text", raw.id));
@@ -132,25 +129,24 @@ fn queries(path: &Path, digest: &mut Sha256) -> Result<Vec<CorpusQuery>, CorpusE
 
 fn judgements(
     path: &Path,
-    docs: &[CorpusDoc],
+    docs: &Docs,
     queries: &[CorpusQuery],
     digest: &mut Sha256,
 ) -> Result<Vec<Vec<Judgement>>, CorpusError> {
-    let rows: HashMap<&str, u32> = docs.iter().map(|d| d.id.as_str()).zip(0..).collect();
     let numbers: HashMap<&str, usize> = queries.iter().map(|q| q.id.as_str()).zip(0..).collect();
     let mut qrels = vec![Vec::new(); queries.len()];
     let mut seen = HashSet::new();
-    each_line(path, digest, |number, line| {
-        let fields: Vec<&str> = line.split('\t').map(str::trim).collect();
+    each_line(path, digest, |line| {
+        let fields: Vec<&str> = line.text.split('\t').map(str::trim).collect();
         let &[query, doc, gain] = fields.as_slice() else {
             return Err(format!("{} fields where query, document and score are wanted", fields.len()));
         };
-        if number == 1 && (query == "query-id" || gain == "score") {
+        if line.number == 1 && (query == "query-id" || gain == "score") {
             return Ok(());
         }
         let gain = gain.parse().map_err(|_| format!("score {gain:?} is not a whole number"))?;
         let &query_number = numbers.get(query).ok_or_else(|| format!("unknown query {query:?}"))?;
-        let &row = rows.get(doc).ok_or_else(|| format!("unknown document {doc:?}"))?;
+        let row = docs.row(IdHash::of(doc)).ok_or_else(|| format!("unknown document {doc:?}"))?;
         if !seen.insert((query_number, row)) {
             return Err(format!("query {query:?} judges document {doc:?} twice"));
         }
@@ -160,74 +156,13 @@ fn judgements(
     Ok(qrels)
 }
 
-fn json(line: &str) -> Result<RawDoc, String> {
-    serde_json::from_str(line).map_err(|e| {
-        // The position in the line helps; the line within the line does not.
-        e.to_string().replace("at line 1 column", "at column")
-    })
-}
-
-fn new_id(seen: &mut HashSet<String>, id: &str) -> Result<(), String> {
-    if id.is_empty() {
-        return Err("the _id is empty".to_owned());
-    }
-    if !seen.insert(id.to_owned()) {
-        return Err(format!("_id {id:?} occurs twice"));
-    }
-    Ok(())
-}
-
 fn at(path: &Path, line: Option<u64>, why: &str) -> CorpusError {
     CorpusError { path: path.to_owned(), line, why: why.to_owned() }
 }
 
-/// Calls `each` with number and text of every line that is not blank, and adds the file to the digest.
-fn each_line(
-    path: &Path,
-    digest: &mut Sha256,
-    mut each: impl FnMut(u64, &str) -> Result<(), String>,
-) -> Result<(), CorpusError> {
-    let file = File::open(path).map_err(|e| at(path, None, &format!("cannot open: {e}")))?;
-    let mut reader = BufReader::with_capacity(1 << 16, Hashing { file, hash: Sha256::new() });
-    let mut bytes = Vec::new();
-    for number in 1.. {
-        bytes.clear();
-        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
-        if read.map_err(|e| at(path, Some(number), &format!("cannot read: {e}")))? == 0 {
-            break;
-        }
-        if bytes.len() as u64 == LONGEST_LINE {
-            return Err(at(path, Some(number), "the line is longer than 64 MiB"));
-        }
-        let line = str::from_utf8(&bytes)
-            .map_err(|e| at(path, Some(number), &format!("not UTF-8 after byte {}", e.valid_up_to())))?;
-        let line = if number == 1 { line.trim_start_matches('\u{feff}') } else { line };
-        let line = line.trim_end_matches(['\n', '\r']);
-        if !line.trim().is_empty() {
-            each(number, line).map_err(|why| at(path, Some(number), &why))?;
-        }
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    digest.update(format!("{}  {name}\n", hex(&reader.into_inner().hash.finalize())));
-    Ok(())
-}
-
-/// A file that hashes what is read from it.
-struct Hashing {
-    file: File,
-    hash: Sha256,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(to)?;
-        self.hash.update(&to[..n]);
-        Ok(n)
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Since it was loaded, or since its digest was taken.
+pub(crate) fn changed(path: &Path) -> CorpusError {
+    at(path, None, "it was changed while it was in use")
 }
 
 #[cfg(test)]
@@ -270,7 +205,7 @@ mod tests {
 
     #[test]
     fn ragged_documents_are_accepted() {
-        let contents: Vec<String> = good().docs.iter().map(CorpusDoc::content).collect();
+        let contents: Vec<String> = good().docs.iter().map(|doc| doc.unwrap().content()).collect();
         assert_eq!(contents, ["Wings flutter at speed", "Grüße aus 東京", "", "Only a title"]);
     }
 

@@ -1,0 +1,74 @@
+//! Reading a file of text line by line.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::{CorpusError, at};
+
+/// Longer lines are refused before they fill the memory.
+const LONGEST_LINE: u64 = 64 * 1024 * 1024;
+
+/// A line of a file.
+pub struct Line<'a> {
+    /// Counts from 1.
+    pub number: u64,
+    /// Bytes of the file before the text.
+    pub start: u64,
+    /// Without what ends the line, and without a byte order mark.
+    pub text: &'a str,
+}
+
+/// Calls `each` with every line that is not blank, and adds the file to the digest.
+pub fn each_line(
+    path: &Path,
+    digest: &mut Sha256,
+    mut each: impl FnMut(Line<'_>) -> Result<(), String>,
+) -> Result<(), CorpusError> {
+    let file = File::open(path).map_err(|e| at(path, None, &format!("cannot open: {e}")))?;
+    let mut reader = BufReader::with_capacity(1 << 16, Hashing { file, hash: Sha256::new() });
+    let mut bytes = Vec::new();
+    let mut next = 0;
+    for number in 1.. {
+        bytes.clear();
+        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
+        if read.map_err(|e| at(path, Some(number), &format!("cannot read: {e}")))? == 0 {
+            break;
+        }
+        if bytes.len() as u64 == LONGEST_LINE {
+            return Err(at(path, Some(number), "the line is longer than 64 MiB"));
+        }
+        let text = str::from_utf8(&bytes)
+            .map_err(|e| at(path, Some(number), &format!("not UTF-8 after byte {}", e.valid_up_to())))?;
+        next += bytes.len() as u64;
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
+        let start = next - text.len() as u64;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !text.trim().is_empty() {
+            each(Line { number, start, text }).map_err(|why| at(path, Some(number), &why))?;
+        }
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    digest.update(format!("{}  {name}\n", hex(&reader.into_inner().hash.finalize())));
+    Ok(())
+}
+
+/// A file that hashes what is read from it.
+struct Hashing {
+    file: File,
+    hash: Sha256,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(to)?;
+        self.hash.update(&to[..n]);
+        Ok(n)
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
