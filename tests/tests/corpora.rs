@@ -57,6 +57,20 @@ fn a_ragged_folder_works_and_only_judged_queries_are_scored() {
 }
 
 #[test]
+fn a_folder_in_shards_gives_the_same_answers_and_scores() {
+    let folder = beir(RAGGED, QUERIES, Some("1\ta\t2\n2\tc\t1\n"));
+    let outcome = |shards: &str| {
+        let output = TempDir::new().unwrap();
+        succeed(run(folder.path(), output.path()).args(["--corpus-shards", shards]));
+        let extra = records(output.path()).remove(0)["extra"].take();
+        (extra["output_digest"].clone(), extra["quality"].clone())
+    };
+    let whole = outcome("1");
+    // More shards than documents, too.
+    assert!(["2", "7"].iter().all(|shards| outcome(shards) == whole));
+}
+
+#[test]
 fn a_folder_without_judgements_runs_without_scores() {
     let folder = beir(RAGGED, QUERIES, None);
     let output = TempDir::new().unwrap();
