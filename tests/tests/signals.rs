@@ -51,7 +51,8 @@ fn ctrl_c_ends_a_soak_early_and_keeps_what_it_saw() {
     under_way(&mark);
     signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let soak: Value = serde_json::from_slice(&std::fs::read(output.path().join("soak.json")).unwrap()).unwrap();
+    let soak: Value =
+        serde_json::from_slice(&std::fs::read(output.path().join("soak.json")).unwrap()).unwrap();
     assert_eq!((&soak["partial"], &soak["validity"]["verdict"]), (&true.into(), &"INVALID".into()));
     assert!(!soak["windows"].as_array().unwrap().is_empty() && soak["items"].as_u64() < Some(1_200));
 }
