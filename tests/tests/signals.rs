@@ -3,8 +3,9 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use bench_tests::{bench_path, eventually, mark, marked, records, small_run};
+use bench_tests::{bench, bench_path, eventually, mark, marked, records, small_run};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A run that would take a minute: an open load of two queries a second.
@@ -38,6 +39,22 @@ fn ctrl_c_once_drains_and_writes_a_partial_record() {
     let emitted = items["emitted"].as_u64().unwrap();
     assert!((1..120).contains(&emitted) && items["completed"].as_u64() == Some(emitted), "{items}");
     assert!(marked(&mark).is_empty());
+}
+
+#[test]
+fn ctrl_c_ends_a_soak_early_and_keeps_what_it_saw() {
+    let (output, mark) = (TempDir::new().unwrap(), mark());
+    let load = ["soak", "--duration", "60s", "--load", "open", "--rate", "20", "--workload", "null"];
+    let place = ["--backend", "local", "--no-user-plugins", "--output-dir", output.path().to_str().unwrap()];
+    let mut command = bench(&[&load[..], &place].concat());
+    let mut child = command.env("MARK", &mark).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    under_way(&mark);
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let soak: Value =
+        serde_json::from_slice(&std::fs::read(output.path().join("soak.json")).unwrap()).unwrap();
+    assert_eq!((&soak["partial"], &soak["validity"]["verdict"]), (&true.into(), &"INVALID".into()));
+    assert!(!soak["windows"].as_array().unwrap().is_empty() && soak["items"].as_u64() < Some(1_200));
 }
 
 #[test]

@@ -52,6 +52,23 @@ enum Command {
     ///
     /// Prints tables and writes target/bench-scale.json.
     BenchScale(bench::scale::Args),
+    /// Does the load generator keep to its schedule, does a capacity agree with a closed loop, and what do the
+    /// real runtimes sustain?
+    ///
+    /// Parts, of which --only picks some:
+    ///
+    ///   accuracy   `local` on null at each of --rates, fixed and Poisson: asked, scheduled and actual rate, how
+    ///              late arrivals were (jitter), and how many. Aim: actual within 2 % of the schedule.
+    ///   capacity   `bench capacity` on `local` with a generous goal, against the closed loop right after it.
+    ///              Aim: within 5 %, each time.
+    ///   runtimes   for each of --backends: capacity, latency at 25, 50 and 75 % of it, throughput at
+    ///              parallelism 1, 2 and 4, and the path of each report.html.
+    ///   digests    wl1 to wl4 on `local` and --backends: are the answers equal?
+    ///
+    /// Prints tables and writes target/bench-load.json. An aim that is missed is said, and is no error. All of
+    /// it takes about 20 minutes; installs the runtimes below target/.
+    #[command(verbatim_doc_comment)]
+    BenchLoad(bench::load::Args),
     /// Time `bench compare` beside pandas on the same million made-up records, and take its peak memory.
     ///
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
@@ -81,6 +98,7 @@ fn main() -> ExitCode {
         Command::BenchListing(args) => bench::listing::run(&args),
         Command::BenchBackends(args) => bench::backends::run(&args),
         Command::BenchScale(args) => bench::scale::run(&args),
+        Command::BenchLoad(args) => bench::load::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),

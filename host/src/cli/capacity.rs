@@ -20,9 +20,11 @@ use crate::results::atomic;
 use crate::results::histogram;
 use crate::results::time::UtcTime;
 use crate::run::capacity::{self, Goal, Phase, Report, Slo, Trial};
+use crate::run::emitter::Due;
 use crate::run::plan::{Arrivals, Load, Plan};
-use crate::run::series::{Recorder, Sample, completion_rate};
+use crate::run::series::{Pace, Recorder, Sample, pace};
 use crate::run::supervise::{Finished, Job};
+use crate::run::validity::Finding;
 
 /// Name of the artefact in the output folder.
 pub const FILE_NAME: &str = "capacity.json";
@@ -146,7 +148,7 @@ impl Trials<'_> {
         let mut index = 0;
         let mut closed = |items: u32| {
             let plan = self.plan_of(items, Load::Closed);
-            let finished = self.watched(&plan, index, "closed")?.finished;
+            let finished = self.whole(&plan, index, "closed")?.finished;
             index += 1;
             Ok::<f64, Stopped>(finished.measured.throughput)
         };
@@ -162,16 +164,19 @@ impl Trials<'_> {
             let seconds = if phase == Phase::Confirm { 2.0 * args.trial } else { args.trial };
             let load = Load::Open { rate, arrivals: self.arrivals };
             let plan = self.plan_of(items(rate, seconds, least), load);
-            let watched = self.watched(&plan, index, phase.name())?;
+            let watched = unless_it_broke(self.whole(&plan, index, phase.name()))?;
             index += 1;
-            let trial = trial_of(&watched, rate, slo, plan.warmup_items)?;
+            let trial = match watched {
+                Ok(watched) => trial_of(&watched, &plan, rate, slo)?,
+                Err(why) => Trial::failed(rate, why),
+            };
             let verdict =
                 goal.limit(&trial).map_or("sustained".to_owned(), |limit| goal.words(&trial, limit));
             screen::note(&format!("{:8} {rate:8.1}/s  {verdict}", phase.name()));
             Ok::<Trial, Stopped>(trial)
         })?;
         let plan = self.plan_of(items(throughput, 2.0 * args.trial, 0), Load::Closed);
-        let after = self.watched(&plan, index, "closed")?.finished.measured.throughput;
+        let after = unless_it_broke(self.whole(&plan, index, "closed"))?.ok();
         Ok(Report {
             backend: self.description.name.to_string(),
             workload: self.plan.workload.clone(),
@@ -184,7 +189,7 @@ impl Trials<'_> {
             precision: args.precision,
             trial_seconds: args.trial,
             closed_loop_throughput: throughput,
-            closed_loop_throughput_after: after,
+            closed_loop_throughput_after: after.map(|watched| watched.finished.measured.throughput),
             found,
         })
     }
@@ -194,10 +199,16 @@ impl Trials<'_> {
         Plan { num_tasks: items, warmup_items: settle, repeat: 1, load, ..self.plan.clone() }
     }
 
+    /// One run that nobody cut short.
+    pub fn whole(&self, plan: &Plan, index: u32, what: &str) -> Result<Watched, Stopped> {
+        let watched = self.watched(plan, index, what)?;
+        if watched.finished.measured.partial { Err(interrupted()) } else { Ok(watched) }
+    }
+
     /// One run, with its record in the output folder.
     pub fn watched(&self, plan: &Plan, index: u32, what: &str) -> Result<Watched, Stopped> {
         if STOP.level() > StopLevel::Go {
-            return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
+            return Err(interrupted());
         }
         let mut extra = Map::new();
         extra.insert("trial".into(), json!({"phase": what, "index": index}));
@@ -223,14 +234,27 @@ impl Trials<'_> {
         let finished = job.run(&mut watcher, &STOP);
         let (samples, started) = watcher.into_samples();
         let finished = finished.map_err(|error| stopped(error, &job.folder()))?;
-        if finished.measured.partial {
-            return Err(Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", ""));
-        }
         let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
         let memory = finished.memory.iter();
         let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));
         let memory = memory.collect();
         Ok(Watched { finished, samples, memory })
+    }
+}
+
+fn interrupted() -> Stopped {
+    Stopped::new(Exit::Interrupted, "interrupted; finished trials are kept", "")
+}
+
+/// A run that the backend did not survive is an answer to the question how much it can take; anything
+/// else that goes wrong ends the search.
+fn unless_it_broke<T>(run: Result<T, Stopped>) -> Result<Result<T, String>, Stopped> {
+    match run {
+        Ok(run) => Ok(Ok(run)),
+        Err(stopped) if matches!(stopped.exit, Exit::RunFailed | Exit::TimedOut | Exit::Dishonest) => {
+            Ok(Err(stopped.message))
+        }
+        Err(stopped) => Err(stopped),
     }
 }
 
@@ -240,20 +264,44 @@ fn items(rate: f64, seconds: f64, least_timed: u64) -> u32 {
     (rate * seconds).ceil().max(least).clamp(f64::from(FIRST_LOOK), 5e7) as u32
 }
 
-fn trial_of(watched: &Watched, rate: f64, slo: Slo, settle: u32) -> Result<Trial, Stopped> {
+fn trial_of(watched: &Watched, plan: &Plan, rate: f64, slo: Slo) -> Result<Trial, Stopped> {
     let Watched { finished, samples, .. } = watched;
     let measured = &finished.measured;
     let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
     let response = intervals.iter().find(|interval| interval.tag.as_deref() == Some("response"));
     let latency = response.and_then(|interval| interval.latencies.quantile(slo.quantile));
-    let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);
+    let due = Due::of(plan).into_iter().flatten().take(plan.num_tasks as usize);
+    let Pace { offered, completed } = pace(samples, plan.warmup_items.into(), due).unwrap_or_else(|| {
+        let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);
+        Pace { offered, completed: measured.throughput }
+    });
+    let doubts = finished.findings.iter().filter(|finding| finding.is_of_the_machine());
     Ok(Trial {
         rate,
         offered,
-        completed: completion_rate(samples, settle.into()).unwrap_or(measured.throughput),
+        completed,
         latency_ms: latency.map(|ms| ms.get()),
         success_rate: measured.timed_completed as f64 / measured.timed.max(1) as f64,
         items: measured.timed,
         late: measured.late as f64 / measured.emitted.max(1) as f64,
+        lateness_ms: measured.generator.map_or(0.0, |generator| generator.lateness_p99_ms),
+        doubts: doubts.map(Finding::code).map(str::to_owned).collect(),
+        error: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_backend_that_breaks_is_an_answer() {
+        let run = |exit| unless_it_broke::<()>(Err(Stopped::new(exit, "why", "")));
+        for exit in [Exit::RunFailed, Exit::TimedOut, Exit::Dishonest] {
+            assert_eq!(run(exit).unwrap(), Err("why".to_owned()));
+        }
+        for exit in [Exit::Interrupted, Exit::Output, Exit::Unavailable, Exit::Usage] {
+            assert_eq!(run(exit).unwrap_err().exit, exit);
+        }
+    }
 }

@@ -15,7 +15,8 @@ use crate::report;
 use crate::report::html::curves::Curves;
 use crate::results::atomic;
 use crate::run::plan::{Load, Plan};
-use crate::run::soak::{Verdict, WINDOWS, Window, judge, windows};
+use crate::run::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
+use crate::run::validity::Finding;
 
 /// Seconds of the closed run that says how many items fill the wanted time.
 const LOOK: f64 = 5.0;
@@ -71,16 +72,23 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     let watched = trials.watched(&plan, 2, "soak")?;
     let windows = windows(&watched.samples, &watched.memory, WINDOWS);
     let drifts = judge(&windows);
-    let worse = drifts.iter().any(|drift| drift.verdict == Verdict::Worse);
+    let verdict = overall(&drifts);
+    let finished = &watched.finished;
+    if !finished.findings.is_empty() {
+        let why: Vec<String> = finished.findings.iter().map(Finding::message).collect();
+        screen::warning(&format!("the run is INVALID: {}", why.join("; ")));
+    }
     let value = json!({
         "backend": name,
         "workload": plan.workload,
         "run_id": trials.run_id,
         "config_hash": plan.config_hash()?,
-        "duration_seconds": watched.finished.measured.wall_seconds,
-        "items": plan.num_tasks,
-        "failed": watched.finished.measured.failed,
-        "verdict": if worse { "worse" } else { "steady" },
+        "duration_seconds": finished.measured.wall_seconds,
+        "items": finished.measured.emitted,
+        "failed": finished.measured.failed,
+        "partial": finished.measured.partial,
+        "validity": finished.record.extra["validity"],
+        "verdict": verdict,
         "measures": drifts,
         "windows": windows,
     });
@@ -105,7 +113,19 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         screen::grid(&grid);
         files.iter().for_each(|file| screen::path(file));
     }
-    Ok(if worse { Exit::Regression } else { Exit::Ok })
+    Ok(match verdict {
+        // What was seen until then is kept, and judged.
+        _ if finished.measured.partial => Exit::Interrupted,
+        Verdict::Worse => Exit::Regression,
+        Verdict::Steady | Verdict::Unknown => Exit::Ok,
+    })
+}
+
+/// The worst that is known; steady only when every measure is.
+fn overall(drifts: &[Drift]) -> Verdict {
+    let any = |wanted| drifts.iter().any(|drift| drift.verdict == wanted);
+    let worst = [Verdict::Worse, Verdict::Unknown].into_iter().find(|verdict| any(*verdict));
+    worst.unwrap_or(Verdict::Steady)
 }
 
 /// Two closed runs: a look, and one of some seconds.
@@ -114,7 +134,7 @@ fn closed_rate(trials: &Trials<'_>, base: &Plan) -> Result<f64, Stopped> {
     for index in 0..2 {
         let num_tasks = (rate * LOOK).ceil().clamp(200.0, 1e7) as u32;
         let plan = Plan { num_tasks, warmup_items: num_tasks / 5, repeat: 1, ..base.clone() };
-        rate = trials.watched(&plan, index, "look")?.finished.measured.throughput;
+        rate = trials.whole(&plan, index, "look")?.finished.measured.throughput;
     }
     if rate > 0.0 {
         return Ok(rate);
@@ -140,6 +160,19 @@ fn csv(windows: &[Window]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::soak::Measure;
+
+    #[test]
+    fn a_soak_is_steady_only_when_every_measure_is_known_to_be() {
+        let drift = |verdict| Drift { measure: Measure::Memory, trend: None, change: 0.0, verdict };
+        let overall = |verdicts: &[Verdict]| {
+            overall(&verdicts.iter().map(|verdict| drift(*verdict)).collect::<Vec<_>>())
+        };
+        use Verdict::{Steady, Unknown, Worse};
+        assert_eq!(overall(&[Steady, Steady, Steady]), Steady);
+        assert_eq!(overall(&[Steady, Unknown, Steady]), Unknown);
+        assert_eq!(overall(&[Unknown, Worse, Steady]), Worse);
+    }
 
     #[test]
     fn durations_are_read() {

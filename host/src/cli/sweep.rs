@@ -290,12 +290,17 @@ fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
             continue;
         }
         let records = jsonl::read(&path)?.collect::<Result<Vec<Record>, _>>()?;
-        let own: Vec<&Record> =
-            records.iter().filter(|record| record.extra["sweep"]["point"] == json!(number)).collect();
+        let own: Vec<&Record> = records.iter().filter(|record| is_of(record, number)).collect();
         rows.extend(Row::of_records(point, &own));
     }
     relate(&mut rows);
     Ok(rows)
+}
+
+/// Whether a record is one of a point's. A run that was cut short is repeated on `--resume`, and must not
+/// count beside its repetition.
+fn is_of(record: &Record, point: usize) -> bool {
+    record.extra["sweep"]["point"] == json!(point) && record.extra.get("partial") != Some(&json!(true))
 }
 
 fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
@@ -344,4 +349,25 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
     screen::path(&path);
     files.iter().for_each(|file| screen::path(file));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_cut_short_is_no_part_of_its_point() {
+        let record = |extra| -> Record {
+            serde_json::from_value(json!({
+                "backend": "local", "workload": "wl1", "run_id": "r", "seed": 42, "nodes": 1, "parallelism": 2,
+                "throughput": 100.0, "latency_p50": null, "latency_p95": null, "latency_p99": null,
+                "success_rate": 1.0, "duration_seconds": 1.0, "timestamp": "2026-01-01T00:00:00Z",
+                "config_hash": null, "extra": extra,
+            }))
+            .unwrap()
+        };
+        let whole = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": false}));
+        let cut = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": true}));
+        assert!(is_of(&whole, 1) && !is_of(&whole, 0) && !is_of(&cut, 1));
+    }
 }

@@ -13,8 +13,8 @@ use crate::run::capacity::{Report, Trial};
 pub fn charts(report: &Report) -> Vec<Chart> {
     let percentile = percentile(report);
     // Of several trials at one rate the last counts: it is the confirming one.
-    let trials: BTreeMap<i64, &Trial> =
-        report.found.steps.iter().map(|step| (tenths(step.trial.offered), &step.trial)).collect();
+    let measured = report.found.steps.iter().map(|step| &step.trial).filter(|trial| trial.error.is_none());
+    let trials: BTreeMap<i64, &Trial> = measured.map(|trial| (tenths(trial.rate), trial)).collect();
     let points = |of: &dyn Fn(&Trial) -> Option<f64>| -> Vec<(f64, f64)> {
         trials.iter().filter_map(|(rate, trial)| Some((*rate as f64 / 10.0, of(trial)?))).collect()
     };
@@ -53,11 +53,12 @@ pub fn grid(report: &Report) -> Grid {
             trial.latency_ms.map_or("n/a".into(), |ms| format!("{ms:.1}")),
             format!("{:.4}", trial.success_rate),
             step.limit.map_or("sustained".into(), |limit| format!("{limit:?}").to_lowercase()),
+            trial.doubts.join(", "),
         ]
     });
     Grid {
         caption: format!("The trials; the latency is {} of the response time", percentile(report)),
-        columns: &["phase", "rate/s#", "completed/s#", "latency ms#", "success#", "verdict"],
+        columns: &["phase", "rate/s#", "completed/s#", "latency ms#", "success#", "verdict", "INVALID"],
         rows: rows.collect(),
     }
 }
@@ -67,13 +68,16 @@ pub fn grid(report: &Report) -> Grid {
 pub fn words(report: &Report) -> [String; 2] {
     let (before, after) = (report.closed_loop_throughput, report.closed_loop_throughput_after);
     let found = match report.found.capacity {
-        Some(capacity) => format!(
-            "capacity of {} for {}: {capacity:.1} items/s; under a closed load {before:.1}/s before the search and \
-             {after:.1}/s right after ({:+.1} %)",
-            report.backend,
-            report.goal.slo,
-            (capacity / after - 1.0) * 100.0
-        ),
+        Some(capacity) => {
+            let after = after.map_or("a failure".to_owned(), |after| {
+                format!("{after:.1}/s right after ({:+.1} %)", (capacity / after - 1.0) * 100.0)
+            });
+            format!(
+                "capacity of {} for {}: {capacity:.1} items/s; under a closed load {before:.1}/s before the search \
+                 and {after}",
+                report.backend, report.goal.slo,
+            )
+        }
         None => format!("no capacity of {} for {}", report.backend, report.goal.slo),
     };
     [found, format!("stopped: {}", report.found.stopped)]
@@ -95,7 +99,7 @@ mod tests {
                 latency_ms: Some(completed / 2.0),
                 success_rate: 1.0,
                 items: 1_000,
-                late: 0.0,
+                ..Trial::default()
             },
             limit: None,
         };
@@ -111,7 +115,7 @@ mod tests {
             precision: 0.02,
             trial_seconds: 10.0,
             closed_loop_throughput: 120.0,
-            closed_loop_throughput_after: 100.0,
+            closed_loop_throughput_after: Some(100.0),
             found: Found {
                 capacity: Some(98.0),
                 refused: Some(101.0),

@@ -91,6 +91,7 @@ pub fn grid(rows: &[Row], searched: bool) -> Grid {
             or(row.success_rate, 4),
             or(row.speed_up, 2),
             or(row.efficiency, 2),
+            format!("{} of {}", row.invalid, row.runs),
         ]
     };
     let columns: &[&str] = if searched {
@@ -105,6 +106,7 @@ pub fn grid(rows: &[Row], searched: bool) -> Grid {
             "success#",
             "speed-up#",
             "efficiency#",
+            "INVALID#",
         ]
     } else {
         &[
@@ -118,6 +120,7 @@ pub fn grid(rows: &[Row], searched: bool) -> Grid {
             "success#",
             "speed-up#",
             "efficiency#",
+            "INVALID#",
         ]
     };
     Grid {
@@ -135,6 +138,7 @@ mod tests {
         Row {
             point: Point { backend: "local".into(), nodes: 1, parallelism, rate },
             runs: 1,
+            invalid: 0,
             throughput,
             latency_p50: None,
             latency_p95: None,

@@ -18,7 +18,12 @@ const BACKLOG_TOLERANCE: f64 = 0.02;
 const WIDEN: (f64, f64) = (1.25, 4.0);
 /// How often the bracket may widen, and how often an unconfirmed rate gives way to a lower one.
 const MOST_WIDENINGS: u32 = 12;
-const MOST_CONFIRMATIONS: u32 = 4;
+const MOST_CONFIRMATIONS: u32 = 5;
+/// At less than this share of where the search starts nothing waits for anything else: what is not
+/// sustained there is no question of rate, and a trial that is to see enough items would last for ever.
+const LOWEST: f64 = 0.02;
+/// How often a trial is repeated that is refused while something else disturbed it.
+const MOST_REPEATS: u32 = 1;
 
 /// What a user wants of the response time: `p99=200ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,11 +65,11 @@ pub struct Goal {
 }
 
 /// What was seen at one rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Wanted arrivals per second.
     pub rate: f64,
-    /// Arrivals per second that the schedule came to.
+    /// Arrivals per second by the schedule, over the time that `completed` is of.
     pub offered: f64,
     /// Completions per second once settled, while arrivals went on.
     pub completed: f64,
@@ -74,34 +79,70 @@ pub struct Trial {
     pub items: u64,
     /// Share of arrivals that the generator was late for.
     pub late: f64,
+    /// How late it was: the 99th percentile over all arrivals.
+    pub lateness_ms: f64,
+    /// Codes of what makes it INVALID without being the backend's doing.
+    pub doubts: Vec<String>,
+    /// Why there are no figures: the run failed.
+    pub error: Option<String>,
+}
+
+impl Trial {
+    /// A backend that breaks under a rate does not sustain it.
+    #[must_use]
+    pub fn failed(rate: f64, error: String) -> Self {
+        Self { rate, offered: rate, error: Some(error), ..Self::default() }
+    }
 }
 
 /// Why a rate is not sustained.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
+    /// The run failed.
+    Error,
     Failures,
     Backlog,
     Latency,
+    /// Backlog or latency that the generator's own lateness explains: no limit of the backend is known.
+    Generator,
 }
 
 impl Goal {
     /// What stops `trial` from being sustained, or nothing.
     #[must_use]
     pub fn limit(&self, trial: &Trial) -> Option<Limit> {
+        if trial.error.is_some() {
+            return Some(Limit::Error);
+        }
         if trial.success_rate < self.success {
             return Some(Limit::Failures);
         }
-        if trial.completed < trial.offered * (1.0 - BACKLOG_TOLERANCE) {
-            return Some(Limit::Backlog);
-        }
-        trial.latency_ms.is_none_or(|latency| latency > self.slo.limit_ms).then_some(Limit::Latency)
+        let (limit, beyond_ms) = if trial.completed < trial.offered * (1.0 - BACKLOG_TOLERANCE) {
+            // How much longer the last item waits than the first.
+            let length_ms = trial.items as f64 / trial.offered * 1e3;
+            (Limit::Backlog, (1.0 - trial.completed / trial.offered) * length_ms)
+        } else {
+            let beyond_ms = trial.latency_ms.unwrap_or(f64::INFINITY) - self.slo.limit_ms;
+            (beyond_ms > 0.0).then_some((Limit::Latency, beyond_ms))?
+        };
+        Some(if beyond_ms <= trial.lateness_ms { Limit::Generator } else { limit })
     }
 
     /// The same in words.
     #[must_use]
     pub fn words(&self, trial: &Trial, limit: Limit) -> String {
-        match limit {
+        let doubts = match limit {
+            Limit::Generator | Limit::Error => String::new(),
+            _ if trial.doubts.is_empty() => String::new(),
+            _ => format!(" (in a trial that is INVALID: {})", trial.doubts.join(", ")),
+        };
+        let text = match limit {
+            Limit::Error => format!("the run failed: {}", trial.error.as_deref().unwrap_or_default()),
+            Limit::Generator => format!(
+                "the generator was up to {:.1} ms late: this machine offers no more, the backend may sustain more",
+                trial.lateness_ms
+            ),
             Limit::Failures => {
                 format!("only {:.4} of the items succeeded, {} are wanted", trial.success_rate, self.success)
             }
@@ -119,7 +160,8 @@ impl Goal {
                 ),
                 None => "nothing was answered".to_owned(),
             },
-        }
+        };
+        text + &doubts
     }
 }
 
@@ -179,8 +221,9 @@ pub struct Report {
     pub trial_seconds: f64,
     /// Items a second as fast as the in-flight limit allows: where the search began.
     pub closed_loop_throughput: f64,
-    /// The same right after the search: machines drift, and the confirming trial was just before.
-    pub closed_loop_throughput_after: f64,
+    /// The same right after the search: machines drift, and the confirming trial was just before. Absent
+    /// when that run failed.
+    pub closed_loop_throughput_after: Option<f64>,
     #[serde(flatten)]
     pub found: Found,
 }
@@ -198,10 +241,18 @@ pub fn search<E>(
 ) -> Result<Found, E> {
     let mut steps: Vec<Step> = Vec::new();
     let mut ask = |phase: Phase, rate: f64, steps: &mut Vec<Step>| -> Result<bool, E> {
-        let trial = trial(phase, rate)?;
-        let limit = goal.limit(&trial);
-        steps.push(Step { phase, trial, limit });
-        Ok(limit.is_none())
+        let mut repeats = 0;
+        loop {
+            let trial = trial(phase, rate)?;
+            let limit = goal.limit(&trial);
+            // A refusal bounds the search for good; what held in spite of a disturbance holds.
+            let again = limit.is_some() && !trial.doubts.is_empty() && repeats < MOST_REPEATS;
+            steps.push(Step { phase, trial, limit });
+            if !again {
+                return Ok(limit.is_none());
+            }
+            repeats += 1;
+        }
     };
     let (mut low, mut high): (Option<f64>, Option<f64>) = (None, None);
     let (mut rate, mut factor) = (start, WIDEN.0);
@@ -213,7 +264,7 @@ pub fn search<E>(
             high = Some(rate);
             rate /= factor;
         }
-        if low.is_some() && high.is_some() {
+        if low.is_some() && high.is_some() || rate < start * LOWEST {
             break;
         }
         factor = (factor * factor).min(WIDEN.1);
@@ -234,7 +285,7 @@ pub fn search<E>(
             high = Some(middle);
         }
     }
-    for _ in 0..MOST_CONFIRMATIONS {
+    for attempt in 0..MOST_CONFIRMATIONS {
         if ask(Phase::Confirm, sustained, &mut steps)? {
             let stopped = match high {
                 Some(refused) => {
@@ -245,7 +296,8 @@ pub fn search<E>(
             return Ok(Found { capacity: Some(sustained), refused: high, stopped, steps });
         }
         high = Some(sustained);
-        sustained /= 1.0 + precision;
+        // Further each time: what a longer trial shows may be more than the precision.
+        sustained /= (1.0 + precision).powi(1 << attempt);
     }
     let stopped =
         format!("no rate could be confirmed by a second trial; the last try: {}", why(goal, &steps, high));
@@ -277,7 +329,7 @@ mod tests {
                 latency_ms: Some(latency_ms),
                 success_rate: 1.0,
                 items: 1_000,
-                late: 0.0,
+                ..Trial::default()
             })
         }
     }
@@ -333,6 +385,85 @@ mod tests {
         let found = search(&goal("p99=1ms"), 100.0, 0.02, server(100.0)).unwrap();
         assert_eq!(found.capacity, None);
         assert!(found.stopped.starts_with("no rate down to"), "{}", found.stopped);
+        // A trial has to see some hundred items, however slowly they come.
+        assert!(found.steps.iter().all(|step| step.trial.rate >= 2.0), "{found:?}");
+    }
+
+    #[test]
+    fn a_refusal_counts_only_when_nothing_else_disturbed_it() {
+        let steady = server(100.0);
+        let mut trials = 0;
+        let disturbed = |phase, rate: f64| {
+            trials += 1;
+            let trial = steady(phase, rate)?;
+            let burst = Trial { completed: rate / 2.0, doubts: vec!["other_load".into()], ..trial.clone() };
+            // The first trial of three at any rate meets somebody else's burst.
+            Ok::<_, ()>(if trials % 3 == 1 { burst } else { trial })
+        };
+        let found = search(&goal("p99=10s"), 90.0, 0.02, disturbed).unwrap();
+        assert!((96.0..=103.0).contains(&found.capacity.unwrap()), "{found:?}");
+    }
+
+    #[test]
+    fn a_machine_that_is_always_disturbed_still_gives_a_capacity_and_says_so() {
+        let steady = server(100.0);
+        let disturbed =
+            |phase, rate| Ok::<_, ()>(Trial { doubts: vec!["other_load".into()], ..steady(phase, rate)? });
+        let found = search(&goal("p99=10s"), 90.0, 0.02, disturbed).unwrap();
+        assert!((96.0..=103.0).contains(&found.capacity.unwrap()), "{found:?}");
+        assert!(found.stopped.ends_with("INVALID: other_load)"), "{}", found.stopped);
+    }
+
+    #[test]
+    fn a_late_generator_is_not_taken_for_a_slow_backend() {
+        let fast = server(1e9);
+        let late = |phase, rate: f64| {
+            let trial = fast(phase, rate)?;
+            let late = Trial {
+                latency_ms: Some(205.0),
+                late: 0.3,
+                lateness_ms: 40.0,
+                doubts: vec!["late_generator".into()],
+                ..trial.clone()
+            };
+            Ok::<_, ()>(if rate > 50.0 { late } else { trial })
+        };
+        let found = search(&goal("p99=200ms"), 10.0, 0.02, late).unwrap();
+        assert!((48.0..=50.0).contains(&found.capacity.unwrap()), "{found:?}");
+        assert!(found.stopped.contains("the generator was up to 40.0 ms late"), "{}", found.stopped);
+        // Lateness that harmed nothing is no reason to refuse, and one that does not explain a refusal no excuse.
+        let trial = Trial { late: 0.3, lateness_ms: 40.0, ..fast(Phase::Confirm, 100.0).unwrap() };
+        assert_eq!(goal("p99=200ms").limit(&trial), None);
+        let slow = Trial { latency_ms: Some(300.0), ..trial.clone() };
+        assert_eq!(goal("p99=200ms").limit(&slow), Some(Limit::Latency));
+        // 10 s of arrivals: the last waits half a second longer than the first.
+        let backlog = Trial { completed: 95.0, ..trial.clone() };
+        assert_eq!(goal("p99=200ms").limit(&backlog), Some(Limit::Backlog));
+        let starved = Trial { lateness_ms: 600.0, ..backlog };
+        assert_eq!(goal("p99=200ms").limit(&starved), Some(Limit::Generator));
+    }
+
+    #[test]
+    fn a_backend_that_breaks_under_a_rate_does_not_sustain_it() {
+        let steady = server(1e9);
+        let breaking = |phase, rate: f64| {
+            if rate > 50.0 { Ok(Trial::failed(rate, "out of memory".into())) } else { steady(phase, rate) }
+        };
+        let found = search::<()>(&goal("p99=10s"), 10.0, 0.02, breaking).unwrap();
+        assert!((48.0..=50.0).contains(&found.capacity.unwrap()), "{found:?}");
+        assert!(found.stopped.ends_with("the run failed: out of memory"), "{}", found.stopped);
+    }
+
+    #[test]
+    fn what_a_longer_trial_shows_may_be_far_below() {
+        let steady = server(100.0);
+        let tiring = |phase, rate: f64| {
+            let trial = steady(phase, rate)?;
+            let completed = if phase == Phase::Confirm { trial.completed.min(88.0) } else { trial.completed };
+            Ok::<_, ()>(Trial { completed, ..trial })
+        };
+        let found = search(&goal("p99=10s"), 90.0, 0.02, tiring).unwrap();
+        assert!((84.0..=90.0).contains(&found.capacity.unwrap()), "{found:?}");
     }
 
     #[test]

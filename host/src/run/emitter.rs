@@ -63,16 +63,49 @@ struct State {
     lateness: LatencyHistogram,
     /// Monotonic time of position 0 of an open load.
     start_ns: Option<u64>,
-    /// Intended time of the next query, relative to `start_ns`.
-    next_offset_ns: u64,
+    /// Of an open load.
+    due: Option<Due>,
+}
+
+/// When each query of an open load is due, in nanoseconds after the first: a function of seed and load.
+#[derive(Debug, Clone)]
+pub struct Due {
+    arrivals: Arrivals,
+    mean_ns: f64,
     gaps: random::Stream,
+    position: u64,
+    next_ns: u64,
+}
+
+impl Due {
+    /// `None` for a closed load.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Option<Self> {
+        let Load::Open { rate, arrivals } = plan.load else { return None };
+        let gaps = random::stream(plan.seed, "arrivals", 0);
+        Some(Self { arrivals, mean_ns: 1e9 / rate, gaps, position: 0, next_ns: 0 })
+    }
+}
+
+impl Iterator for Due {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let now = self.next_ns;
+        self.position += 1;
+        self.next_ns = match self.arrivals {
+            // From the position, so that rounding does not add up.
+            Arrivals::Fixed => (self.position as f64 * self.mean_ns) as u64,
+            Arrivals::Poisson => now + (-libm::log(1.0 - self.gaps.unit()) * self.mean_ns) as u64,
+        };
+        Some(now)
+    }
 }
 
 /// See the module. Any thread may ask for events; batches are handed out one at a time.
 pub struct Emitter {
     state: Mutex<State>,
     ledger: Arc<Ledger>,
-    load: Load,
     warmup: u64,
     queries: u64,
     max_in_flight: usize,
@@ -88,13 +121,11 @@ impl Emitter {
             spans: None,
             lateness: LatencyHistogram::new(),
             start_ns: None,
-            next_offset_ns: 0,
-            gaps: random::stream(plan.seed, "arrivals", 0),
+            due: Due::of(plan),
         };
         Self {
             state: Mutex::new(state),
             ledger,
-            load: plan.load,
             warmup: u64::from(plan.warmup_items),
             queries: u64::from(plan.num_tasks),
             max_in_flight: plan.max_in_flight as usize,
@@ -162,48 +193,33 @@ impl Emitter {
 
     /// Waits until the load model lets the next query go. False when draining.
     fn pace(&self, state: &mut State, wanted: usize) -> bool {
-        match self.load {
-            Load::Closed => self.ledger.wait_for_room(wanted, self.max_in_flight),
-            Load::Open { .. } => {
-                let start = *state.start_ns.get_or_insert_with(monotonic_ns);
-                let due = start + state.next_offset_ns;
-                loop {
-                    let now = monotonic_ns();
-                    if now >= due {
-                        return !self.ledger.is_draining();
-                    }
-                    if !self.ledger.sleep(Duration::from_nanos(due - now)) {
-                        return false;
-                    }
-                }
+        let Some(due) = &state.due else {
+            return self.ledger.wait_for_room(wanted, self.max_in_flight);
+        };
+        let due = *state.start_ns.get_or_insert_with(monotonic_ns) + due.next_ns;
+        loop {
+            let now = monotonic_ns();
+            if now >= due {
+                return !self.ledger.is_draining();
+            }
+            if !self.ledger.sleep(Duration::from_nanos(due - now)) {
+                return false;
             }
         }
     }
 
     /// Whether another query may join a batch that has one already.
     fn is_due(&self, state: &State) -> bool {
-        match (self.load, state.start_ns) {
-            (Load::Open { .. }, Some(start)) => start + state.next_offset_ns <= monotonic_ns(),
+        match (&state.due, state.start_ns) {
+            (Some(due), Some(start)) => start + due.next_ns <= monotonic_ns(),
             _ => true,
         }
     }
 
     fn stamp(&self, state: &mut State, event: &Event, position: u64, asked_ns: u64) -> Pending {
         let emitted_ns = monotonic_ns();
-        let intended_ns = match (self.load, state.start_ns) {
-            (Load::Open { rate, arrivals }, Some(start)) => {
-                let intended = start + state.next_offset_ns;
-                let mean_ns = 1e9 / rate;
-                let gap_ns = match arrivals {
-                    // From the position, so that rounding does not add up.
-                    Arrivals::Fixed => ((position + 1) as f64 * mean_ns) as u64 - state.next_offset_ns,
-                    Arrivals::Poisson => (-libm::log(1.0 - state.gaps.unit()) * mean_ns) as u64,
-                };
-                state.next_offset_ns += gap_ns;
-                intended
-            }
-            _ => emitted_ns,
-        };
+        let due = state.due.as_mut().and_then(Iterator::next);
+        let intended_ns = due.zip(state.start_ns).map_or(emitted_ns, |(due, start)| start + due);
         // What the backend did not ask for in time is its own doing; the response time knows.
         let lateness = emitted_ns.saturating_sub(intended_ns.max(asked_ns));
         state.emitted.backpressured += u64::from(asked_ns.saturating_sub(intended_ns) > LATE_NS);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::canonical_json::config_hash_of;
-use super::capacity::{Goal, Report};
+use super::capacity::{Goal, Report, Step};
 use super::plan::{Arrivals, Load, Plan};
 use crate::results::Record;
 use crate::results::time::UtcTime;
@@ -114,6 +114,8 @@ pub struct Row {
     #[serde(flatten)]
     pub point: Point,
     pub runs: u32,
+    /// How many of them are INVALID; of a search, how many trials that were refused are.
+    pub invalid: u32,
     /// Items a second: completed, or with a goal the capacity.
     pub throughput: f64,
     pub latency_p50: Option<f64>,
@@ -139,6 +141,7 @@ impl Row {
         Some(Self {
             point: point.clone(),
             runs: records.len() as u32,
+            invalid: records.iter().filter(|record| is_invalid(record)).count() as u32,
             throughput: mean(records.iter().map(|record| record.throughput.get()).collect())?,
             latency_p50: latency(|record| record.latency_p50),
             latency_p95: latency(|record| record.latency_p95),
@@ -157,6 +160,7 @@ impl Row {
         Some(Self {
             point: point.clone(),
             runs: report.found.steps.len() as u32,
+            invalid: report.found.steps.iter().filter(|step| is_doubtful(step)).count() as u32,
             throughput: report.found.capacity?,
             latency_p50: None,
             latency_p95: None,
@@ -167,6 +171,15 @@ impl Row {
             stopped: Some(report.found.stopped.clone()),
         })
     }
+}
+
+fn is_invalid(record: &Record) -> bool {
+    record.extra.get("validity").is_some_and(|validity| validity["verdict"] == "INVALID")
+}
+
+/// What held in spite of a disturbance holds.
+fn is_doubtful(step: &Step) -> bool {
+    step.limit.is_some() && !step.trial.doubts.is_empty()
 }
 
 /// Fills in speed-up and efficiency.
@@ -202,6 +215,7 @@ mod tests {
         Row {
             point,
             runs: 1,
+            invalid: 0,
             throughput,
             latency_p50: None,
             latency_p95: None,

@@ -65,6 +65,12 @@ impl Finding {
         findings
     }
 
+    /// Whether the machine is to blame, and another run may be free of it.
+    #[must_use]
+    pub fn is_of_the_machine(&self) -> bool {
+        matches!(self, Self::LateGenerator { .. } | Self::CpuSteal { .. } | Self::OtherLoad { .. })
+    }
+
     /// Stable name.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -1,12 +1,12 @@
 //! `cargo xtask bench-backends`: the real runtimes side by side on identical work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::table::{Spread, Table, figure};
-use super::{cache_dir, json as json_of, machine, verdict, write};
+use super::{cache_dir, data_dir, json as json_of, machine, verdict, write};
 use crate::Done;
 use crate::cargo::target;
 use crate::stage::{Profile, stage};
@@ -83,10 +83,6 @@ pub fn run(args: &Args) -> Done {
     write(&path, &json!({"machine": machine(), "workloads": all}))?;
     println!("\n{}", path.display());
     Ok(())
-}
-
-fn data_dir() -> PathBuf {
-    target().join("bench-data")
 }
 
 fn side_by_side(bench: &Path, workload: &str, args: &Args) -> Result<Value, String> {

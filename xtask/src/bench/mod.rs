@@ -5,6 +5,7 @@ pub mod backends;
 pub mod compare;
 pub mod host;
 pub mod listing;
+pub mod load;
 pub mod operators;
 mod python;
 pub mod scale;
@@ -49,6 +50,11 @@ fn json(command: &mut Command) -> Result<Value, String> {
 /// Prepared indexes of all benchmarks.
 fn cache_dir() -> PathBuf {
     target().join("bench-cache")
+}
+
+/// Real runtimes that benchmarks drive.
+fn data_dir() -> PathBuf {
+    target().join("bench-data")
 }
 
 fn write(path: &Path, value: &Value) -> Result<(), String> {
