@@ -16,14 +16,14 @@ use crate::results::time::UtcTime;
 const BACKLOG_TOLERANCE: f64 = 0.02;
 /// From one rate to the next while the bracket is open: at first, and at most. It is squared each time.
 const WIDEN: (f64, f64) = (1.25, 4.0);
-/// How often the bracket may widen, and how often an unconfirmed rate gives way to a lower one.
+/// How often the bracket may widen.
 const MOST_WIDENINGS: u32 = 12;
-const MOST_CONFIRMATIONS: u32 = 5;
 /// At less than this share of where the search starts nothing waits for anything else: what is not
 /// sustained there is no question of rate, and a trial that is to see enough items would last for ever.
 const LOWEST: f64 = 0.02;
-/// How often a trial is repeated that is refused while something else disturbed it.
-const MOST_REPEATS: u32 = 1;
+/// A trial that is refused while something else disturbed it is repeated once, until this many repeats
+/// running were refused as well: then the disturbance is how this machine is.
+const MOST_VAIN_REPEATS: u32 = 3;
 
 /// What a user wants of the response time: `p99=200ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -240,19 +240,23 @@ pub fn search<E>(
     mut trial: impl FnMut(Phase, f64) -> Result<Trial, E>,
 ) -> Result<Found, E> {
     let mut steps: Vec<Step> = Vec::new();
+    let mut vain_repeats = 0;
     let mut ask = |phase: Phase, rate: f64, steps: &mut Vec<Step>| -> Result<bool, E> {
-        let mut repeats = 0;
-        loop {
+        let mut once = || {
             let trial = trial(phase, rate)?;
             let limit = goal.limit(&trial);
             // A refusal bounds the search for good; what held in spite of a disturbance holds.
-            let again = limit.is_some() && !trial.doubts.is_empty() && repeats < MOST_REPEATS;
+            let doubtful = limit.is_some() && !trial.doubts.is_empty();
             steps.push(Step { phase, trial, limit });
-            if !again {
-                return Ok(limit.is_none());
-            }
-            repeats += 1;
+            Ok((limit.is_none(), doubtful))
+        };
+        let (sustained, doubtful) = once()?;
+        if !doubtful || vain_repeats == MOST_VAIN_REPEATS {
+            return Ok(sustained);
         }
+        let (sustained, _) = once()?;
+        vain_repeats = if sustained { 0 } else { vain_repeats + 1 };
+        Ok(sustained)
     };
     let (mut low, mut high): (Option<f64>, Option<f64>) = (None, None);
     let (mut rate, mut factor) = (start, WIDEN.0);
@@ -285,7 +289,9 @@ pub fn search<E>(
             high = Some(middle);
         }
     }
-    for attempt in 0..MOST_CONFIRMATIONS {
+    // A longer trial may show more than the precision: an unconfirmed rate gives way to ever lower ones.
+    let mut step = 1.0 + precision;
+    while sustained >= start * LOWEST {
         if ask(Phase::Confirm, sustained, &mut steps)? {
             let stopped = match high {
                 Some(refused) => {
@@ -296,8 +302,8 @@ pub fn search<E>(
             return Ok(Found { capacity: Some(sustained), refused: high, stopped, steps });
         }
         high = Some(sustained);
-        // Further each time: what a longer trial shows may be more than the precision.
-        sustained /= (1.0 + precision).powi(1 << attempt);
+        sustained /= step;
+        step = (step * step).min(WIDEN.1);
     }
     let stopped =
         format!("no rate could be confirmed by a second trial; the last try: {}", why(goal, &steps, high));
@@ -412,6 +418,11 @@ mod tests {
         let found = search(&goal("p99=10s"), 90.0, 0.02, disturbed).unwrap();
         assert!((96.0..=103.0).contains(&found.capacity.unwrap()), "{found:?}");
         assert!(found.stopped.ends_with("INVALID: other_load)"), "{}", found.stopped);
+        let refused = found.steps.iter().filter(|step| step.limit.is_some()).count();
+        let rates =
+            found.steps.iter().filter(|step| step.limit.is_some()).map(|step| step.trial.rate.to_bits());
+        let rates: std::collections::BTreeSet<u64> = rates.collect();
+        assert!(refused <= rates.len() + MOST_VAIN_REPEATS as usize, "{found:?}");
     }
 
     #[test]
@@ -459,11 +470,13 @@ mod tests {
         let steady = server(100.0);
         let tiring = |phase, rate: f64| {
             let trial = steady(phase, rate)?;
-            let completed = if phase == Phase::Confirm { trial.completed.min(88.0) } else { trial.completed };
+            let completed = if phase == Phase::Confirm { trial.completed.min(40.0) } else { trial.completed };
             Ok::<_, ()>(Trial { completed, ..trial })
         };
         let found = search(&goal("p99=10s"), 90.0, 0.02, tiring).unwrap();
-        assert!((84.0..=90.0).contains(&found.capacity.unwrap()), "{found:?}");
+        assert!((20.0..=41.0).contains(&found.capacity.unwrap()), "{found:?}");
+        let confirms = found.steps.iter().filter(|step| step.phase == Phase::Confirm).count();
+        assert!(confirms <= 8, "{found:?}");
     }
 
     #[test]
