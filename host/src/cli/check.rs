@@ -8,6 +8,7 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
+use super::plan::mebibytes;
 use super::run::{prepare, survey, workload_library};
 use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
@@ -40,7 +41,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
     /// Most private memory of each process, in MiB [default: three quarters of the machine's]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes())]
     memory_limit: Option<u64>,
     #[command(flatten)]
     plugins: PluginArgs,
