@@ -139,6 +139,15 @@ fn only_trusted_files_load_when_the_user_says_so() {
 }
 
 #[test]
+fn plugins_in_the_data_directory_are_found_unless_the_user_says_no() {
+    let user = User::new();
+    std::fs::rename(user.plugins.path(), user.data.path().join("plugins")).unwrap();
+    let found = |more: &[&str]| stdout(&succeed(user.call(&["list"]).args(more))).contains("healthy");
+    assert!(found(&[]));
+    assert!(!found(&["--no-user-plugins"]));
+}
+
+#[test]
 fn a_resumed_pair_trusts_no_more_than_the_one_that_was_started() {
     let user = User::new();
     let root = TempDir::new().unwrap();

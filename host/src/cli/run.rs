@@ -10,6 +10,7 @@ use crate::plugins::ErrorKind;
 use crate::plugins::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
 use crate::plugins::discover::{SearchPath, Survey};
 use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
+use crate::plugins::text::shell_word;
 use crate::plugins::vet::{Vetted, vet};
 use crate::run::canonical_json::sha256_hex;
 use crate::run::guest::WorkloadLibrary;
@@ -130,7 +131,7 @@ pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
         screen::warning(&format!("plugin file {name} is left out: {why}"));
     }
     for (hidden, by) in &survey.shadowed {
-        screen::warning(&format!("{} is hidden by {}", hidden.path.display(), by.display()));
+        screen::warning(&format!("{} is hidden by {}", shell_word(&hidden.path), shell_word(by)));
     }
     Ok(survey)
 }
