@@ -1,27 +1,41 @@
-//! What a runner sends, in pieces: a message is read only with its nonce, everything else is an error
-//! that is fit for a terminal, and nothing is kept beyond the limit.
+//! What a runner sends: a message is read only with its nonce, everything else is an error that is fit for
+//! a terminal, nothing is kept beyond the limit, and the lines are the same however they arrive. The first
+//! byte is the length of the pieces.
 #![no_main]
 
+use bench::plugins::describe::Description;
 use bench::plugins::isolate::wire::{Lines, read};
 use bench::run::guest::RunEvent;
 use bench::run::operation::RunReply;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|pieces: Vec<Vec<u8>>| {
-    let mut lines = Lines::new(4096);
+const LONGEST: usize = 4096;
+
+fn lines_of<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let (mut lines, mut found) = (Lines::new(LONGEST), Vec::new());
     for piece in pieces {
-        lines.push(&piece);
+        lines.push(piece);
         loop {
             match lines.next_line() {
-                Ok(Some(line)) => {
-                    assert!(line.len() <= 4096);
-                    if let Err(error) = read::<RunEvent, RunReply>(&line, "nonce") {
-                        drop(error);
-                    }
-                }
+                Ok(Some(line)) => found.push(line),
                 Ok(None) => break,
-                Err(_) => return,
+                Err(_) => return found,
             }
+        }
+    }
+    found
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((&length, sent)) = bytes.split_first() else { return };
+    let lines = lines_of(sent.chunks(usize::from(length).max(1)));
+    assert_eq!(lines, lines_of(std::iter::once(sent)));
+    for line in lines {
+        assert!(line.len() <= LONGEST);
+        for error in
+            [read::<RunEvent, RunReply>(&line, "nonce").err(), read::<(), Description>(&line, "nonce").err()]
+        {
+            assert!(!error.unwrap_or_default().chars().any(char::is_control));
         }
     }
 });

@@ -1,26 +1,33 @@
-//! `unified_results.jsonl` of whatever origin: each line is a record or an error that names it, and a
-//! record that is read can be written.
+//! `unified_results` of whatever origin, JSONL or CSV: each line is a record or an error that names it, and
+//! a record that is read can be written and compared.
 #![no_main]
 
 use std::io::Write as _;
 
-use bench::results::jsonl;
+use bench::results::{Record, Result, csv, jsonl};
 use libfuzzer_sys::fuzz_target;
+
+fn check(record: Result<Record>) {
+    match record {
+        Ok(record) => {
+            let _ = record.validate();
+            let line = serde_json::to_vec(&record).unwrap();
+            bench::compare::try_line(&line).unwrap();
+        }
+        Err(error) => drop(error.to_string()),
+    }
+}
 
 fuzz_target!(|bytes: &[u8]| {
     let mut file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
     file.write_all(bytes).unwrap();
     let lines = bytes.split(|byte| *byte == b'\n').count();
-    let mut read = 0;
-    for record in jsonl::read(file.path()).unwrap() {
-        read += 1;
-        match record {
-            Ok(record) => {
-                let _ = record.validate();
-                serde_json::to_string(&record).unwrap();
-            }
-            Err(error) => drop(error.to_string()),
-        }
+    assert!(jsonl::read(file.path()).unwrap().map(check).count() <= lines);
+    if let Ok(rows) = csv::read(file.path()) {
+        rows.for_each(check);
     }
-    assert!(read <= lines);
+    // The comparison reads most lines at sight: what it takes must not depend on that.
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let _ = bench::compare::try_line(line);
+    }
 });

@@ -27,7 +27,7 @@ pub struct Project {
 }
 
 const HEADER: &str = include_str!("../../plugin-api/include/bench_backend.h");
-const IGNORE: &str = "/target\n/build\n";
+const IGNORE: &str = "/target\n/build\n/results\n";
 
 /// A project for backend `name`. `api` is the folder of bench-plugin-api, for Rust.
 #[must_use]

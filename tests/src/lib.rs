@@ -82,6 +82,25 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The shell blocks of the section under `heading` in a file of `docs/`.
+#[must_use]
+pub fn shell_blocks(document: &str, heading: &str) -> Vec<String> {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(document);
+    let text = fs::read_to_string(document).expect("it is there");
+    let section = text.split("\n## ").find(|section| section.starts_with(heading)).expect(heading);
+    let blocks = section.split("```sh\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()).map(str::to_owned).collect()
+}
+
+/// Runs a block in `folder` with `bench` on the path, as a reader would type it.
+pub fn type_in(block: &str, folder: &Path) -> String {
+    let bin = staged().join("bin");
+    let path = std::env::var("PATH").expect("a shell finds its programs");
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", block]).current_dir(folder).env("PATH", format!("{}:{path}", bin.display()));
+    stdout(&succeed(shell.env("BENCH_CACHE_DIR", staged().join("cache"))))
+}
+
 /// The records of an output folder.
 #[must_use]
 pub fn records(output: &Path) -> Vec<Value> {

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use bench_tests::{bench, bench_path, folder, stderr, stdout, succeed};
+use bench_tests::{bench, bench_path, folder, shell_blocks, stderr, stdout, succeed, type_in};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,6 +21,16 @@ const SOME: &str = "image|loads|name|explains|every-item|answers-are-right$|zero
 fn check(plugin: &Path) {
     let plugin = plugin.to_str().unwrap();
     succeed(&mut bench(&["backends", "check", plugin, "--only", SOME]));
+}
+
+#[test]
+fn the_tutorial_for_c_works_as_it_is_printed() {
+    let place = TempDir::new().unwrap();
+    let blocks = shell_blocks("plugin-author.md", "From nothing, in C or C++");
+    let said = type_in(&blocks[0], place.path());
+    assert!(said.contains("backend 'my_engine' conforms: "), "{said}");
+    let records = bench_tests::records(&place.path().join("my_engine/results"));
+    assert_eq!(records[0]["extra"]["items"]["completed"], 20);
 }
 
 #[test]
@@ -47,6 +57,25 @@ fn a_new_project_in_rust_builds_offline_and_conforms() {
     let output = succeed(&mut build);
     assert!(!stderr(&output).contains("warning:"), "{}", stderr(&output));
     check(&target.canonicalize().unwrap().join("debug/libbackend_my_engine.so"));
+}
+
+/// As the project's CI does it: the source of bench in a folder of the project.
+#[test]
+fn a_new_project_in_rust_takes_the_api_from_bench_inside_it() {
+    let place = new("rust");
+    let project = place.path().join("my_engine");
+    let workflow = std::fs::read_to_string(project.join(".github/workflows/ci.yml")).unwrap();
+    assert!(workflow.contains("run: cargo add bench-plugin-api --path bench/plugin-api"), "{workflow}");
+    std::os::unix::fs::symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), project.join("bench"))
+        .unwrap();
+    let cargo = |args: &[&str]| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&project).args(args).arg("--offline");
+        succeed(&mut command)
+    };
+    cargo(&["add", "bench-plugin-api", "--path", "bench/plugin-api"]);
+    let known = stdout(&cargo(&["metadata", "--format-version", "1", "--no-deps"]));
+    assert!(known.contains("my_engine/bench/plugin-api"), "{known}");
 }
 
 #[test]
@@ -107,6 +136,15 @@ fn only_trusted_files_load_when_the_user_says_so() {
     assert_eq!(user.state("example_c", &["--only-trusted"]), "untrusted");
     succeed(&mut user.call(&["untrust", "healthy"]));
     assert_eq!(user.state("healthy", &["--only-trusted"]), "untrusted");
+}
+
+#[test]
+fn plugins_in_the_data_directory_are_found_unless_the_user_says_no() {
+    let user = User::new();
+    std::fs::rename(user.plugins.path(), user.data.path().join("plugins")).unwrap();
+    let found = |more: &[&str]| stdout(&succeed(user.call(&["list"]).args(more))).contains("healthy");
+    assert!(found(&[]));
+    assert!(!found(&["--no-user-plugins"]));
 }
 
 #[test]

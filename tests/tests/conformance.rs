@@ -5,6 +5,7 @@ use std::process::Command;
 
 use bench_tests::{bench, eventually, folder, mark, marked, staged, stderr, stdout};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Runs `check` on a file, and returns its exit code and report.
 fn check(plugin: &Path, wish: &str, more: &[&str]) -> (Option<i32>, Value) {
@@ -65,6 +66,7 @@ const MATRIX: &[Row] = &[
     ),
     Row("hostile", "load:hang", "loads", "timed_out", "did not finish `load` within 2 s"),
     Row("hostile", "create:panic", "loads", "failed", "panicked in `create`: hostile on purpose"),
+    Row("hostile", "load:panic", "loads", "crashed", "crashed with SIGABRT in `load`"),
     Row("hostile", "create:abort", "loads", "crashed", "crashed with SIGABRT in `create`"),
     Row("hostile", "create:hang", "loads", "timed_out", "did not finish `create` within 2 s"),
     Row(
@@ -87,6 +89,13 @@ const MATRIX: &[Row] = &[
         "availability-is-quick",
         "timed_out",
         "did not finish `is_available` within 2 s",
+    ),
+    Row(
+        "hostile",
+        "is_available:panic",
+        "availability-explains-itself",
+        "failed",
+        "is_available failed: panic: hostile on purpose",
     ),
     Row("hostile", "is_available:children", "availability-starts-nothing", "failed", "processes"),
     Row(
@@ -116,6 +125,10 @@ const MATRIX: &[Row] = &[
     Row("hostile", "run:panic", "every-item-once", "failed", "panicked in `run`: hostile on purpose"),
     Row("hostile", "run:segfault", "every-item-once", "crashed", "crashed with SIGSEGV in `run`"),
     Row("hostile", "run:overflow", "every-item-once", "crashed", "crashed with SIGABRT in `run`"),
+    Row("hostile", "run:abort", "every-item-once", "crashed", "crashed with SIGABRT in `run`"),
+    Row("hostile", "run:sigterm", "every-item-once", "crashed", "crashed with SIGTERM in `run`"),
+    // Which of the host's own files is missed first depends.
+    Row("hostile", "run:closefds", "every-item-once", "crashed", "in `run`"),
     Row("hostile", "run:exit0", "every-item-once", "crashed", "ended its process in `run` (exit code 0)"),
     Row("hostile", "run:hang", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
     Row("hostile", "run:spin", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
@@ -135,6 +148,7 @@ const MATRIX: &[Row] = &[
     ),
     Row("hostile", "run:flood", "prints-nothing", "warning", "it printed"),
     Row("hostile", "drop:hang", "loads", "timed_out", "its destructors did not end"),
+    Row("hostile", "drop:panic", "loads", "crashed", "its process ended badly after the answer"),
     Row("hostile", "drop:segfault", "loads", "crashed", "its process ended badly after the answer: SIGSEGV"),
     // A C plugin: nothing is contained but by the process.
     Row("hostile_c", "load:abort", "loads", "crashed", "crashed with SIGABRT in `load`"),
@@ -217,6 +231,10 @@ const MATRIX: &[Row] = &[
         "failed",
         "states elapsed_seconds = inf, which is not a time",
     ),
+    Row("hostile_c", "run:children", "every-item-once", "failed", "it left processes running: 50 × sleep"),
+    Row("hostile_c", "run:outlive", "every-item-once", "failed", "it left processes running: sleep"),
+    Row("hostile_c", "run:handlers", "every-item-once", "success", ""),
+    Row("hostile_c", "run:deaf", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
     Row("hostile_c", "run:forgotten_thread", "one-item", "success", ""),
     Row("hostile_c", "drop:abort", "loads", "crashed", "its process ended badly after the answer: SIGABRT"),
     Row("hostile_c", "table:null", "loads", "failed", "bench_backend_entry_v1 returned no table"),
@@ -243,6 +261,15 @@ const MATRIX: &[Row] = &[
     Row("hostile_c", "table:invalid_utf8", "loads", "failed", "`name` in its table is not UTF-8"),
     Row("hostile_c", "table:control", "loads", "failed", "it calls itself `../\\u{1b}[2Jevil`"),
     // A C++ plugin that lets exceptions out.
+    Row("hostile_cpp", "load:throw", "loads", "crashed", "crashed with SIGABRT in `load`"),
+    Row(
+        "hostile_cpp",
+        "extension:throw",
+        "requirements-are-readable",
+        "crashed",
+        "crashed with SIGABRT in `bench.requirements/1`",
+    ),
+    Row("hostile_cpp", "drop:throw", "loads", "crashed", "its process ended badly after the answer: SIGABRT"),
     Row("hostile_cpp", "create:throw", "loads", "crashed", "crashed with SIGABRT in `create`"),
     Row(
         "hostile_cpp",
@@ -271,14 +298,15 @@ fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody(
 /// What is not as the row says.
 fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> {
     let folder = folder(&[("healthy", "healthy"), (library, library)]);
-    let mark = mark();
+    let (mark, temp) = (mark(), TempDir::new().unwrap());
     let plugin = folder.path().join(format!("libbackend_{library}.so"));
     let only = format!("^{test}$");
     let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
     // What hangs is given up soon; what does not gets time, because the machine may be busy.
     let timeout = if *status == "timed_out" { "2" } else { "20" };
     command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
-    let output = command.env("HOSTILE", wish).env("MARK", &mark).output().unwrap();
+    command.env("HOSTILE", wish).env("MARK", &mark).env("TMPDIR", temp.path());
+    let output = command.output().unwrap();
     let report = serde_json::from_slice::<Value>(&output.stdout).map_err(|_| stderr(&output))?;
     let found = &tests(&report)[0];
     let said = found["message"].as_str().unwrap();
@@ -287,12 +315,13 @@ fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> 
         && said.contains(message)
         && !said.contains(['\n', '\u{1b}'])
         && output.status.code() == Some(if bad { 14 } else { 0 });
-    eventually("nothing is left", || marked(&mark).is_empty());
+    eventually("no process is left", || marked(&mark).is_empty());
+    eventually("no file is left", || std::fs::read_dir(temp.path()).unwrap().next().is_none());
     others_still_work(folder.path(), library, wish);
     if fine { Ok(()) } else { Err(format!("{library} {wish}: wanted {status} `{message}`, got {found}")) }
 }
 
-/// Beside a hostile plugin every other one is still listed as ready.
+/// Beside a hostile plugin every other one is still listed as ready; that it runs too, `hostile.rs` shows.
 fn others_still_work(folder: &Path, hostile: &str, wish: &str) {
     let plugins = folder.to_str().unwrap();
     let list =

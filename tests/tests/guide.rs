@@ -2,28 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use bench_tests::{bench_path, installed, records, small_run, staged, stdout, succeed};
+use bench_tests::{installed, records, shell_blocks, small_run, succeed, type_in};
 use tempfile::TempDir;
-
-/// The shell blocks of the section under `heading`.
-fn shell_blocks(heading: &str) -> Vec<String> {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md");
-    let guide = fs::read_to_string(guide).unwrap();
-    let section = guide.split("\n## ").find(|section| section.starts_with(heading)).expect(heading);
-    let blocks = section.split("```sh\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
-}
-
-/// Runs a block in `folder` with `bench` on the path.
-fn type_in(block: &str, folder: &Path) -> String {
-    let bin = bench_path().parent().unwrap().to_owned();
-    let path = std::env::var("PATH").unwrap();
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", block]).current_dir(folder).env("PATH", format!("{}:{path}", bin.display()));
-    stdout(&succeed(shell.env("BENCH_CACHE_DIR", staged().join("cache"))))
-}
 
 #[test]
 fn the_single_run_commands_work_and_the_manifests_say_that_the_configurations_match() {
@@ -31,7 +12,7 @@ fn the_single_run_commands_work_and_the_manifests_say_that_the_configurations_ma
         return;
     }
     let folder = TempDir::new().unwrap();
-    let blocks = shell_blocks("A single run");
+    let blocks = shell_blocks("guide.md", "A single run");
     let [runs, snippet] = blocks.as_slice() else { panic!("{blocks:?}") };
     type_in(runs, folder.path());
     let [sage, ray] =

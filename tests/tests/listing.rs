@@ -24,6 +24,10 @@ fn hostile(wish: &str) -> Status {
     let folder = folder(&[("healthy", "healthy"), ("hostile", "hostile")]);
     let mark = mark();
     let mut listings = list(&candidates(folder.path()), &runner(wish, &mark), &Stop::new());
+    if wish.ends_with(":killwarden") {
+        // Nobody is left who could wait: the kernel ends the runner, soon.
+        eventually("the runner is gone", || marked(&mark).is_empty());
+    }
     assert_eq!(marked(&mark), [""; 0], "{wish}: nothing may be left running");
     assert_eq!(listings.len(), 2);
     assert!(listings[0].is_available(), "{wish}: {:?}", listings[0]);
@@ -201,7 +205,7 @@ fn changed(to: &Path, change: impl Fn(&mut Vec<u8>)) {
 }
 
 /// Each file, and the reason and remedy that the list gives for it.
-const FILES: [(Make, &str, &str); 9] = [
+const FILES: [(Make, &str, &str); 10] = [
     (
         |to| changed(to, |bytes| bytes.truncate(bytes.len() / 2)),
         "damaged or cut short",
@@ -210,6 +214,11 @@ const FILES: [(Make, &str, &str); 9] = [
     (|to| changed(to, |bytes| bytes[18] = 243), "built for Riscv64", "on, or for, this machine"),
     (|to| changed(to, |bytes| bytes.fill(b'x')), "it is not an ELF file", "build the plugin as a `cdylib`"),
     (|to| changed(to, |bytes| bytes.truncate(10)), "has 10 bytes", "build or copy it again"),
+    (
+        |to| assert!(fs::copy(bench_tests::staged().join("lib/libbench_workloads.so"), to).is_ok()),
+        "exports no entry of a bench plugin",
+        "in C `bench_backend_entry_v1`",
+    ),
     (|to| fs::create_dir(to).unwrap(), "is a directory", "put the plugin's library there, or remove it"),
     (
         |to| assert!(Command::new("mkfifo").arg(to).status().unwrap().success()),
@@ -251,6 +260,36 @@ fn files_that_must_not_be_loaded_are_refused_with_reason_and_remedy_and_the_othe
         assert!(matches!(listings[0].status, Status::Refused { .. }), "{reason}: nothing of it ran");
         assert!(listings[1].is_available(), "{reason}");
     }
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_refused_and_other_folders_are_listed() {
+    let (good, open) = (folder(&[("healthy", "healthy")]), folder(&[("hostile", "hostile")]));
+    fs::set_permissions(open.path(), Permissions::from_mode(0o777)).unwrap();
+    let mut all = candidates(good.path());
+    all.extend(candidates(open.path()));
+    let listings = list(&all, &runner("", &mark()), &Stop::new());
+    assert!(listings[0].is_available());
+    let (cause, remedy) = listings[1].trouble().unwrap();
+    assert!(cause.contains("can be written by others (mode 0777)"), "{cause}");
+    assert_eq!(remedy, format!("run: chmod go-w {}", open.path().display()));
+    assert!(matches!(listings[1].status, Status::Refused { .. }));
+}
+
+#[test]
+fn a_symbol_that_is_nowhere_is_named() {
+    let place = folder(&[("healthy", "healthy")]);
+    let source = place.path().join("source.c");
+    let code = "extern int of_no_library;\nint *bench_backend_entry_v1(void) { return &of_no_library; }\n";
+    fs::write(&source, code).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"]).arg(place.path().join("libbackend_missing.so")).arg(&source);
+    assert!(cc.status().unwrap().success());
+    let listings = list(&candidates(place.path()), &runner("", &mark()), &Stop::new());
+    assert!(listings[0].is_available());
+    let (cause, remedy) = listings[1].trouble().unwrap();
+    assert!(cause.contains("failed in `load`") && cause.contains("of_no_library"), "{cause}");
+    assert_eq!(remedy, "install what it links to, or rebuild it here");
 }
 
 #[test]

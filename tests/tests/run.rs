@@ -182,6 +182,8 @@ fn wrong_values_are_one_clear_error() {
         (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
         (["--workload", "wl9"], "there is no workload 'wl9'"),
         (["--max-in-flight", "10"], "--max-in-flight must be at least"),
+        (["--memory-limit", "0"], "0 is not in 64.."),
+        (["--memory-limit", "99999999999999999"], "99999999999999999 is not in 64.."),
     ] {
         let mut command = bench(&["run", "--backend", "local", "--no-user-plugins"]);
         let refused = command.args(args).output().unwrap();

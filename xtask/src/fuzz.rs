@@ -1,10 +1,12 @@
-//! `cargo xtask fuzz` and `cargo xtask miri`: what needs a nightly compiler.
+//! `cargo xtask fuzz`, `cargo xtask miri` and `cargo xtask asan`: what needs a nightly compiler.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
 use crate::Done;
 use crate::cargo::{forget_this_package, root, run, target};
+use crate::ci::compile;
+use crate::stage::place;
 
 /// Flags.
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,41 @@ pub fn miri() -> Done {
         command.env("MIRIFLAGS", "-Zmiri-tree-borrows -Zmiri-disable-isolation -Zmiri-ignore-leaks");
         command.args(["miri", "test", "--target-dir"]).arg(target().join("miri"));
         run(command.args(tests))?;
+    }
+    Ok(())
+}
+
+/// What the address sanitiser watches: the host, with the two C plugins that the tests load. They are not
+/// instrumented, but what they allocate, free and copy is.
+const UNDER_ASAN: [(&str, &str); 2] = [
+    ("plugins/examples/c/backend_example_c.c", "example_c"),
+    ("plugins/examples/cpp/backend_example_cpp.cpp", "example_cpp"),
+];
+
+/// Runs the conformance suite on real libraries in a host with the address sanitiser: what Miri cannot.
+///
+/// # Errors
+/// When nightly is missing, or something is found.
+pub fn asan() -> Done {
+    let triple = &format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    needs(&["+nightly", "--version"], "rustup toolchain install nightly")?;
+    let built = target().join("asan");
+    let mut build = nightly();
+    // Naming the target keeps the flags from build scripts.
+    build.env("RUSTFLAGS", "-Zsanitizer=address").args(["build", "--package", "bench", "--target", triple]);
+    run(build.arg("--target-dir").arg(&built))?;
+    let staged = built.join("staged");
+    place(&built.join(triple).join("debug/bench"), &staged.join("bin/bench"))?;
+    let header = "include/bench_backend.h";
+    place(&root().join("plugin-api").join(header), &staged.join(header))?;
+    for (source, name) in UNDER_ASAN {
+        let plugin = staged.join("plugins").join(format!("libbackend_{name}.so"));
+        place(&compile(&staged, source, name)?, &plugin)?;
+        let mut check = Command::new(staged.join("bin/bench"));
+        check.args(["backends", "check"]).arg(plugin);
+        // Its shadow of the memory is larger than any machine's; leaks are meant, see above.
+        check.args(["--memory-limit", "1099511627776"]).env("ASAN_OPTIONS", "detect_leaks=0");
+        run(&mut check)?;
     }
     Ok(())
 }

@@ -78,6 +78,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Run the tests of the plugin API and of the C ABI under Miri (nightly).
     Miri,
+    /// Run the conformance suite on plugins in C and C++ in a host with the address sanitiser (nightly).
+    Asan,
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),
+        Command::Asan => fuzz::asan(),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::plan::mebibytes;
 use super::run::survey;
 use super::screen::{self, Spinner};
 use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};
-use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, list};
+use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
 use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
 use crate::plugins::isolate::{Limits, Runner};
 
@@ -84,7 +85,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT.as_secs_f64(), help_heading = "Limits")]
     timeout: f64,
     /// Most private memory of each process, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 2048, help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = mebibytes(), help_heading = "Limits")]
     memory_limit: u64,
 }
 
@@ -172,6 +173,9 @@ fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Res
         if let Some(requirements) = &d.requirements {
             anstream::println!("needs      {requirements}");
         }
+    }
+    if let Status::Described { remarks, .. } = &listing.status {
+        remarks.iter().for_each(|remark| anstream::println!("remark     {remark}"));
     }
     if let Some((cause, remedy)) = listing.trouble() {
         anstream::println!("trouble    {cause}");

@@ -8,11 +8,13 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
+use super::plan::mebibytes;
 use super::run::{prepare, survey, workload_library};
 use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use crate::plugins::discover::Candidate;
 use crate::plugins::isolate::StopLevel;
+use crate::plugins::text::shell_word;
 use crate::run::machine::default_memory_limit;
 use crate::run::plan::default_cache_dir;
 
@@ -40,7 +42,7 @@ pub struct CheckArgs {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
     /// Most private memory of each process, in MiB [default: three quarters of the machine's]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes())]
     memory_limit: Option<u64>,
     #[command(flatten)]
     plugins: PluginArgs,
@@ -115,14 +117,14 @@ fn candidate(args: &CheckArgs) -> Result<Candidate, Stopped> {
     let path = args.path.as_deref().unwrap_or(Path::new(""));
     if path.symlink_metadata().is_ok() {
         return Candidate::at(path).map_err(|why| {
-            let message = format!("{} is not named like a plugin: {why}", path.display());
+            let message = format!("{} is not named like a plugin: {why}", shell_word(path));
             Stopped::new(Exit::Usage, message, "name the file libbackend_<name>.so")
         });
     }
     let name = path.to_string_lossy();
     let survey = survey(&args.plugins)?;
     survey.find(&name).cloned().map_err(|unknown| {
-        let message = format!("there is no file {}, and {unknown}", path.display());
+        let message = format!("there is no file {}, and {unknown}", shell_word(path));
         Stopped::new(Exit::UnknownBackend, message, "bench backends list")
     })
 }

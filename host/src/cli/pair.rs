@@ -144,7 +144,7 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
         backends,
         aa: args.aa,
         plan,
-        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        memory_limit: Some(args.run.memory_bytes()),
         backend_options: args.run.backend_options()?,
         plugins_dir: plugins_dir.map(absolute).collect(),
         no_user_plugins: args.run.plugins.no_user_plugins,

@@ -8,11 +8,13 @@ use std::time::Duration;
 use bench_workloads::corpus::Corpus;
 use bench_workloads::wl4::params::{EmbedderKind, Params, preset_tasks};
 use bench_workloads::workload::WORKLOADS;
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped};
+use crate::run::machine::default_memory_limit;
 use crate::run::plan::{Arrivals, Load, Plan, default_cache_dir};
 use crate::run::trace::Format;
 
@@ -98,6 +100,11 @@ fn one<T: Copy>(flag: &str, values: Option<&OneOrMore<T>>) -> Result<Option<T>, 
         Some([value]) => Ok(Some(*value)),
         Some(_) => Err(Stopped::usage(format!("{flag} takes one value here; `bench sweep` takes several"))),
     }
+}
+
+/// A limit on memory: below the least, not even the process that loads a plugin gets to its feet.
+pub fn mebibytes() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(64..=1 << 40)
 }
 
 /// Flags of `bench run`.
@@ -216,7 +223,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
     pub timeout: Option<f64>,
     /// Most private memory of each process of the run, in MiB [default: three quarters of the machine's]
-    #[arg(long, value_name = "MIB", help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes(), help_heading = "Limits")]
     pub memory_limit: Option<u64>,
     /// How often a failing record of a stateless operator is tried again [default: 0]
     #[arg(long, value_name = "N", help_heading = "Limits")]
@@ -449,6 +456,12 @@ impl RunArgs {
             duration.ok_or_else(|| Stopped::usage("--timeout must be above 0 seconds"))
         };
         self.timeout.map(parse).transpose()
+    }
+
+    /// Most private memory of each process, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)
     }
 
     /// The id of this run: given, or new.

@@ -7,13 +7,13 @@ use serde_json::{Map, json};
 use super::screen::{self, RunProgress, Spinner};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use crate::plugins::ErrorKind;
-use crate::plugins::describe::{DEFAULT_TIMEOUT, Description, Listing};
+use crate::plugins::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
 use crate::plugins::discover::{SearchPath, Survey};
 use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
+use crate::plugins::text::shell_word;
 use crate::plugins::vet::{Vetted, vet};
 use crate::run::canonical_json::sha256_hex;
 use crate::run::guest::WorkloadLibrary;
-use crate::run::machine::default_memory_limit;
 use crate::run::plan::Plan;
 use crate::run::supervise::{Finished, Job, RunError};
 
@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             repeat_index,
             output_dir: &output_dir,
             library: workload_library(),
-            memory_limit: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
+            memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
             extra: Map::new(),
             trace: args.trace.as_deref().map(|path| (path, args.trace_format)),
@@ -61,6 +61,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         }
     }
     show(args, &finished, &output_dir)?;
+    for remark in finished.iter().flat_map(|run| &run.remarks) {
+        screen::warning(&format!("backend `{name}`: {remark}"));
+    }
     if let Some(trace) = args.trace.as_deref().filter(|_| !args.json) {
         screen::path(trace);
     }
@@ -92,7 +95,14 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
             Some(_) => {
                 Stopped::new(Exit::Unavailable, format!("backend '{name}' is not available: {cause}"), remedy)
             }
-            None => Stopped::new(Exit::BadPlugin, format!("backend '{name}': {cause}"), remedy),
+            None => {
+                // The time-out of a run is not that of a description.
+                let slow = matches!(&listing.status, Status::Failed { failure }
+                    if matches!(failure.cause, Cause::TimedOut(_)));
+                let look = || format!("see how long it needs: bench backends info {name} --timeout 120");
+                let remedy = if slow { look() } else { remedy };
+                Stopped::new(Exit::BadPlugin, format!("backend '{name}': {cause}"), remedy)
+            }
         });
     }
     let vetted = vet(candidate).map_err(|refusal| {
@@ -121,7 +131,7 @@ pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
         screen::warning(&format!("plugin file {name} is left out: {why}"));
     }
     for (hidden, by) in &survey.shadowed {
-        screen::warning(&format!("{} is hidden by {}", hidden.path.display(), by.display()));
+        screen::warning(&format!("{} is hidden by {}", shell_word(&hidden.path), shell_word(by)));
     }
     Ok(survey)
 }
@@ -199,7 +209,10 @@ pub fn stopped(error: RunError, folder: &Path) -> Stopped {
             let remedy = failure.remedy();
             Stopped::new(exit, message, if remedy.is_empty() { log } else { format!("{remedy} ({log})") })
         }
-        error @ RunError::Dishonest { .. } => Stopped::new(Exit::Dishonest, error, log),
+        RunError::Dishonest { ref backend, .. } => {
+            let remedy = format!("bench backends check {backend} ({log})");
+            Stopped::new(Exit::Dishonest, &error, remedy)
+        }
         RunError::Results(error) => error.into(),
         error @ RunError::Io { .. } => Stopped::new(Exit::Output, error, ""),
     }

@@ -57,7 +57,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         description: &description,
         run_id: args.run.run_id()?,
         output_dir: output_dir.clone(),
-        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        memory_limit: Some(args.run.memory_bytes()),
         options: args.run.backend_options()?,
         arrivals: args.run.arrivals(),
         verbose: args.run.verbose,

@@ -165,7 +165,7 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
         plan,
         arrivals: args.run.arrivals(),
         search,
-        memory_limit: args.run.memory_limit.map(|mib| mib << 20),
+        memory_limit: Some(args.run.memory_bytes()),
         backend_options: args.run.backend_options()?,
         plugins_dir: args.run.plugins.plugins_dir.iter().map(absolute).collect(),
         no_user_plugins: args.run.plugins.no_user_plugins,

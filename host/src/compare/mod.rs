@@ -75,6 +75,16 @@ pub struct Summary {
     pub artifacts: Vec<String>,
 }
 
+/// Reads one line of a results file as a comparison does; for fuzzing.
+///
+/// # Errors
+/// When it holds no record.
+#[doc(hidden)]
+pub fn try_line(line: &[u8]) -> crate::results::Result<()> {
+    let place = row::Place { source: 0, name: "", is_csv: false, offset: 0 };
+    row::Parsed::default().read(line, place).map(drop)
+}
+
 impl Summary {
     /// Whether anything was found that makes some comparison impossible.
     pub fn is_clean(&self) -> bool {

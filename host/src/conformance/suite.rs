@@ -183,17 +183,12 @@ fn lived(test: &Test, answer: Answer<Verdict>) -> Ended {
     }
     if let Some(remark) = answer.remarks.first() {
         let at_the_end = Some("drop".to_owned());
-        return match remark {
-            Remark::LeftBehind(names) => {
-                (Status::Failed, format!("it left processes running: {}", names.join(", ")), at_the_end)
-            }
-            Remark::EndedBadly(how) => {
-                (Status::Crashed, format!("its process ended badly after the answer: {how}"), at_the_end)
-            }
-            Remark::SlowToClose => {
-                (Status::TimedOut, "its destructors did not end within 5 s".into(), at_the_end)
-            }
+        let status = match remark {
+            Remark::LeftBehind(_) => Status::Failed,
+            Remark::EndedBadly(_) => Status::Crashed,
+            Remark::SlowToClose => Status::TimedOut,
         };
+        return (status, remark.to_string(), at_the_end);
     }
     if test.name == PRINTS_NOTHING && status == Status::Success && !answer.tail.trim().is_empty() {
         let first: String = answer.tail.trim().chars().take(80).collect();

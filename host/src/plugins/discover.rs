@@ -17,6 +17,7 @@ use serde::Serialize;
 
 pub use name::{BackendName, UnknownBackend};
 
+use super::install::data_dir;
 use super::text::{one_line, shell_word};
 use super::trust::Demand;
 
@@ -105,12 +106,12 @@ impl SearchPath {
     /// The search path of this process: `flags` first, then environment, executable and user.
     #[must_use]
     pub fn of_this_process(flags: &[PathBuf], user_plugins: bool) -> Self {
-        let user = directories::ProjectDirs::from("", "", "bench").filter(|_| user_plugins);
+        let user = data_dir().filter(|_| user_plugins);
         Self::new(
             flags,
             std::env::var_os(PATH_VARIABLE).as_deref(),
             std::env::current_exe().ok().as_deref(),
-            user.as_ref().map(directories::ProjectDirs::data_dir),
+            user.as_deref(),
         )
     }
 

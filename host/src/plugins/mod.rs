@@ -18,7 +18,7 @@ mod error;
 pub mod install;
 pub mod isolate;
 pub mod load;
-mod text;
+pub(crate) mod text;
 pub mod trust;
 pub mod vet;
 

@@ -33,7 +33,7 @@ pub(super) fn last_line(text: &str) -> Option<String> {
 }
 
 /// `path` as a word that a shell reads back as that path.
-pub(super) fn shell_word(path: &Path) -> String {
+pub(crate) fn shell_word(path: &Path) -> String {
     let text = one_line(&path.to_string_lossy());
     let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

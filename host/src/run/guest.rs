@@ -91,7 +91,7 @@ impl v1::Host for HostObject {
     fn emit(&self, batch: RSlice<'_, u8>) -> RResult<(), v1::BackendError> {
         match self.0.sink.take(batch.as_slice()) {
             Ok(()) => RResult::ROk(()),
-            Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
     }
 
@@ -149,7 +149,7 @@ impl v1::Operator for OperatorObject {
                 self.usual = output.len();
                 RResult::ROk(output.into())
             }
-            Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
     }
 
@@ -157,7 +157,7 @@ impl v1::Operator for OperatorObject {
         let mut output = Vec::new();
         match self.instance.finish(&mut output) {
             Ok(()) => RResult::ROk(output.into()),
-            Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Account {
     pub fn of(result: v1::RunResult) -> Result<Self, Error> {
         let wrong = |what: String| {
             Err(Error::new(
-                ErrorKind::Invalid,
+                ErrorKind::Runtime,
                 format!("its result {what}"),
                 "report this to the plugin's author",
             ))

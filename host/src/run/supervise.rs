@@ -20,7 +20,8 @@ use super::sink::read_items;
 use super::trace::Format;
 use super::validity::Finding;
 use crate::plugins::describe::Description;
-use crate::plugins::isolate::{Answer, Failure, Limits, Notice, Runner, Stop, Wish, scratch_path};
+use crate::plugins::discover::BackendName;
+use crate::plugins::isolate::{Answer, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path};
 use crate::plugins::vet::Vetted;
 use crate::results::time::UtcTime;
 use crate::results::units::{Fraction, ItemsPerSecond, Seconds};
@@ -56,6 +57,8 @@ pub struct Finished {
     pub record: Record,
     pub measured: Measured,
     pub findings: Vec<Finding>,
+    /// What was not as it should be, and cost nothing.
+    pub remarks: Vec<Remark>,
     /// Folder with the run's items, histogram and log.
     pub folder: PathBuf,
     /// Memory of the process tree over time, in bytes.
@@ -67,8 +70,8 @@ pub struct Finished {
 pub enum RunError {
     #[error("{}", sentence(.0))]
     Child(Box<Failure>),
-    #[error("{backend} did not answer as it must: {}", .wrongs.join("; "))]
-    Dishonest { backend: String, wrongs: Vec<String>, measured: Box<Measured> },
+    #[error("backend `{backend}` did not answer in `run` as it must: {}", .wrongs.join("; "))]
+    Dishonest { backend: BackendName, wrongs: Vec<String>, measured: Box<Measured> },
     #[error(transparent)]
     Results(#[from] results::Error),
     #[error("{what}: {cause}")]
@@ -139,7 +142,8 @@ impl Job<'_> {
         }
         let record = self.record(measured, extra)?;
         self.write(&record)?;
-        Ok(Finished { record, measured: answer.reply.measured, findings, folder, memory })
+        let Answer { reply, remarks, .. } = answer;
+        Ok(Finished { record, measured: reply.measured, findings, remarks, folder, memory })
     }
 
     fn call(
@@ -218,7 +222,7 @@ impl Job<'_> {
         if wrongs.is_empty() {
             return Ok(());
         }
-        let backend = format!("backend `{}`", self.description.name);
+        let backend = self.description.name.clone();
         Err(RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) })
     }
 

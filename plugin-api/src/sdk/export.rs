@@ -92,6 +92,9 @@ pub fn runner<B: Backend>(new: impl FnOnce() -> B) -> RResult<v1::RunnerBox, v1:
     }
 }
 
+/// How the account of an `is_available` that panicked begins.
+pub const IS_AVAILABLE_FAILED: &str = "is_available failed: ";
+
 /// A backend whose every method catches panics: one that crossed the ABI would abort.
 struct Contained<B>(B);
 
@@ -111,8 +114,8 @@ impl<B: Backend> v1::WorkloadRunner for Contained<B> {
             Ok(answer) => answer.into(),
             Err(error) => v1::Availability {
                 available: false,
-                detail: format!("is_available failed: {error}").into(),
-                remedy: RString::new(),
+                detail: format!("{IS_AVAILABLE_FAILED}{error}").into(),
+                remedy: "report this to the plugin's author".into(),
             },
         }
     }

@@ -11,7 +11,7 @@ mod host;
 mod pipeline;
 
 pub use error::Error;
-pub use export::{module, runner};
+pub use export::{IS_AVAILABLE_FAILED, module, runner};
 pub use host::{Host, Operator};
 pub use pipeline::InlinePipeline;
 

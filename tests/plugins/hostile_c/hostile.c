@@ -22,6 +22,21 @@ static int wants(const char *phase, const char *what) {
     return strcmp(wish(phase), what) == 0;
 }
 
+static void ignore_signals(void) {
+    for (int number = 1; number < 32; number++) {
+        signal(number, SIG_IGN);
+    }
+}
+
+/* In a session of its own, so that no process group names it. */
+static void child(void) {
+    if (fork() == 0) {
+        setsid();
+        execlp("sleep", "sleep", "62.5", (char *)NULL);
+        _exit(1);
+    }
+}
+
 static void misbehave(const char *phase) {
     const char *what = wish(phase);
     if (strcmp(what, "abort") == 0) {
@@ -37,9 +52,18 @@ static void misbehave(const char *phase) {
     } else if (strcmp(what, "sigkill") == 0) {
         raise(SIGKILL);
     } else if (strcmp(what, "handlers") == 0) {
-        for (int number = 1; number < 32; number++) {
-            signal(number, SIG_IGN);
+        ignore_signals();
+    } else if (strcmp(what, "deaf") == 0) {
+        ignore_signals();
+        for (;;) {
+            pause();
         }
+    } else if (strcmp(what, "children") == 0) {
+        for (int i = 0; i < 50; i++) {
+            child();
+        }
+    } else if (strcmp(what, "outlive") == 0) {
+        child();
     }
 }
 

@@ -15,6 +15,11 @@ void misbehave(const std::string &phase) {
     }
 }
 
+// Thrown by the dynamic loader's call of a constructor.
+const struct Loading {
+    Loading() { misbehave("load"); }
+} loading;
+
 bench_status create(bench_self **, bench_text *) {
     misbehave("create");
     return BENCH_OK;
@@ -32,12 +37,17 @@ bench_status run(bench_self *, const bench_spec *, const bench_host *, bench_res
     return BENCH_ERROR_UNSUPPORTED;
 }
 
+bench_status extension(bench_self *, const char *, const char *, bench_text *) {
+    misbehave("extension");
+    return BENCH_END;
+}
+
 void drop(bench_self *) {
     misbehave("drop");
 }
 
 const bench_backend_v1 backend = {
-    BENCH_BACKEND_HEADER, "hostile_cpp", "1.0.0", create, is_available, run, nullptr, drop,
+    BENCH_BACKEND_HEADER, "hostile_cpp", "1.0.0", create, is_available, run, extension, drop,
 };
 
 } // namespace

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bench_plugin_api::sdk::IS_AVAILABLE_FAILED;
+
 use super::super::case::Case;
 use super::super::{Area, Test, Tried, Verdict, offline, require};
 use super::child;
@@ -57,6 +59,7 @@ fn explains(case: &Case) -> Tried {
     case.channel.phase("is_available");
     let answer = backend.availability();
     let (detail, remedy) = (answer.detail.trim(), answer.remedy.trim());
+    require(!detail.starts_with(IS_AVAILABLE_FAILED), || detail.to_owned())?;
     require(!detail.is_empty(), || {
         if answer.available {
             "it is ready and names no version".into()

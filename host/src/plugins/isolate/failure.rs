@@ -1,5 +1,6 @@
 //! How a call can end, and the one sentence that says so.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -33,6 +34,24 @@ pub enum Remark {
     EndedBadly(Ending),
     /// Destructors did not finish within their grace.
     SlowToClose,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeftBehind(names) => write!(f, "it left processes running: {}", counted(names)),
+            Self::EndedBadly(how) => write!(f, "its process ended badly after the answer: {how}"),
+            Self::SlowToClose => f.write_str("its destructors did not end in time"),
+        }
+    }
+}
+
+/// Each name once, with how often it occurs: `ray, 50 × sleep`.
+fn counted(names: &[String]) -> String {
+    let mut counts = BTreeMap::new();
+    names.iter().for_each(|name| *counts.entry(one_line(name)).or_insert(0) += 1);
+    let shown = |(name, count)| if count == 1 { name } else { format!("{count} × {name}") };
+    counts.into_iter().map(shown).collect::<Vec<String>>().join(", ")
 }
 
 /// How a process ended.

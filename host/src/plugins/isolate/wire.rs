@@ -68,8 +68,9 @@ pub fn read<E: DeserializeOwned, R: DeserializeOwned>(
     nonce: &str,
 ) -> Result<Body<E, R>, String> {
     let message: Message<Body<E, R>> = serde_json::from_slice(line).map_err(|cause| {
-        let shown = one_line(&String::from_utf8_lossy(&line[..line.len().min(80)]));
-        format!("it sent a line that is not a message ({cause}): {shown}")
+        // The cause may quote it too.
+        let shown = String::from_utf8_lossy(&line[..line.len().min(80)]);
+        one_line(&format!("it sent a line that is not a message ({cause}): {shown}"))
     })?;
     if message.nonce == nonce { Ok(message.body) } else { Err("it sent a message with a wrong nonce".into()) }
 }
@@ -150,6 +151,7 @@ mod tests {
             b"{}",
             b"null",
             b"{\"nonce\":\"n\",\"body\":{\"event\":\"x\"}}",
+            b"{\"nonce\":\"n\",\"body\":{\"\\u001b\":1}}",
             b"\x1b[2J",
         ] {
             let error = read::<u32, String>(garbage, "n").unwrap_err();

@@ -1,0 +1,207 @@
+//! `bench run` on plugins that misbehave, as a user sees it: one line that names the plugin, the phase and
+//! the cause, one that says what to do, nothing left behind, and the next backend runs.
+
+use std::fs;
+use std::path::Path;
+
+use bench_tests::{bench, eventually, folder, mark, marked, stderr};
+use tempfile::TempDir;
+
+/// What is wrong with a library, and how the run then ends.
+struct Row {
+    library: &'static str,
+    wish: &'static str,
+    exit: i32,
+    says: &'static str,
+    mends: &'static str,
+}
+
+const REPORT: &str = "report this to the plugin's author";
+const LOG: &str = "see its output above or in the log";
+
+const fn row(
+    library: &'static str,
+    wish: &'static str,
+    exit: i32,
+    says: &'static str,
+    mends: &'static str,
+) -> Row {
+    Row { library, wish, exit, says, mends }
+}
+
+const CHANNEL_CLOSED: &str =
+    "backend `hostile` broke the protocol in `run`: it closed the descriptor on which its answer was due";
+const NAN: &str =
+    "backend `hostile_c` failed in `measure`: its result states the metric `speed` as NaN, which is not JSON";
+const HUGE: &str =
+    "backend `hostile_c` failed in `measure`: its result has 104857605 bytes of metrics, more than 1048576";
+const CUT_SHORT: &str =
+    "backend `hostile_c` failed in `run`: malformed batch at byte 0: the header is cut short";
+
+const ROWS: &[Row] = &[
+    // Before the run: a plugin that cannot be described is not run.
+    row("hostile", "load:segfault", 8, "backend 'hostile': crashed with SIGSEGV in `load`", REPORT),
+    row("hostile", "load:panic", 8, "backend 'hostile': crashed with SIGABRT in `load`", REPORT),
+    row(
+        "hostile",
+        "load:exit0",
+        8,
+        "backend 'hostile': ended its process in `load` (exit code 0) without an answer",
+        REPORT,
+    ),
+    row("hostile", "create:panic", 8, "backend 'hostile': panicked in `create`: hostile on purpose", REPORT),
+    row(
+        "hostile",
+        "is_available:panic",
+        4,
+        "backend 'hostile' is not available: is_available failed: panic: hostile on purpose",
+        REPORT,
+    ),
+    row(
+        "hostile_cpp",
+        "is_available:throw",
+        8,
+        "backend 'hostile_cpp': crashed with SIGABRT in `is_available`",
+        REPORT,
+    ),
+    row(
+        "hostile",
+        "is_available:hang",
+        8,
+        "backend 'hostile': did not finish `is_available` within 10 s and was killed",
+        "see how long it needs: bench backends info hostile --timeout 120",
+    ),
+    row(
+        "hostile_c",
+        "table:no_run",
+        8,
+        "backend 'hostile_c': failed in `load`: its table lacks `run`",
+        "fill in every member that bench_backend.h does not call optional",
+    ),
+    row(
+        "hostile_c",
+        "table:newer",
+        8,
+        "backend 'hostile_c': failed in `load`: it is built against plugin API 0.2.0, this host speaks",
+        "",
+    ),
+    // In the run.
+    row("hostile", "run:panic", 1, "backend `hostile` panicked in `run`: hostile on purpose", REPORT),
+    row("hostile", "run:abort", 1, "backend `hostile` crashed with SIGABRT in `run`", REPORT),
+    row("hostile", "run:segfault", 1, "backend `hostile` crashed with SIGSEGV in `run`", REPORT),
+    row("hostile", "run:overflow", 1, "backend `hostile` crashed with SIGABRT in `run`", REPORT),
+    row("hostile", "run:sigterm", 1, "backend `hostile` crashed with SIGTERM in `run`", REPORT),
+    row(
+        "hostile",
+        "run:exit0",
+        1,
+        "backend `hostile` ended its process in `run` (exit code 0) without an answer",
+        REPORT,
+    ),
+    row(
+        "hostile",
+        "run:hang",
+        5,
+        "backend `hostile` did not finish `run` within 3 s and was killed",
+        "allow it more time with --timeout, or report this to the plugin's author",
+    ),
+    row(
+        "hostile_c",
+        "run:deaf",
+        5,
+        "backend `hostile_c` did not finish `run` within 3 s and was killed",
+        "allow it more time with --timeout, or report this to the plugin's author",
+    ),
+    row(
+        "hostile",
+        "run:memory",
+        1,
+        "backend `hostile` ran out of memory in `run` under a limit of 256 MiB",
+        "raise --memory-limit",
+    ),
+    row("hostile", "run:closefds", 1, CHANNEL_CLOSED, REPORT),
+    row("hostile", "run:replacefds", 1, CHANNEL_CLOSED, REPORT),
+    row("hostile_cpp", "run:throw", 1, "backend `hostile_cpp` crashed with SIGABRT in `run`", REPORT),
+    row(
+        "hostile",
+        "run:flood",
+        6,
+        "backend `hostile` did not answer in `run` as it must: 20 queries were never read from the source",
+        "bench backends check hostile",
+    ),
+    row(
+        "hostile_c",
+        "run:drop",
+        6,
+        "backend `hostile_c` did not answer in `run` as it must: 1 queries were never answered",
+        "bench backends check hostile_c",
+    ),
+    row(
+        "hostile_c",
+        "run:duplicate",
+        6,
+        "backend `hostile_c` did not answer in `run` as it must: 1 answers were duplicates",
+        "bench backends check hostile_c",
+    ),
+    row(
+        "hostile_c",
+        "run:count",
+        6,
+        "backend `hostile_c` did not answer in `run` as it must: it counted 7 results where the sink got 20",
+        "bench backends check hostile_c",
+    ),
+    row("hostile_c", "run:garbage", 1, CUT_SHORT, LOG),
+    row("hostile_c", "run:invalid_utf8", 1, "backend `hostile_c` failed in `run`: broken \u{fffd} text", LOG),
+    row("hostile_c", "run:nan_metric", 1, NAN, REPORT),
+    row("hostile_c", "run:huge_metric", 1, HUGE, REPORT),
+    // What costs no answer is said all the same.
+    row(
+        "hostile_c",
+        "run:children",
+        0,
+        "warning: backend `hostile_c`: it left processes running: 50 × sleep",
+        "",
+    ),
+    row("hostile_c", "run:outlive", 0, "warning: backend `hostile_c`: it left processes running: sleep", ""),
+    row("hostile_c", "drop:hang", 0, "warning: backend `hostile_c`: its destructors did not end in time", ""),
+    row(
+        "hostile_c",
+        "drop:abort",
+        0,
+        "warning: backend `hostile_c`: its process ended badly after the answer: SIGABRT",
+        "",
+    ),
+];
+
+#[test]
+fn each_misbehaviour_in_a_run_is_said_in_one_line_and_harms_nobody() {
+    let wrongs: Vec<String> = ROWS.iter().filter_map(|row| wrong(row).err()).collect();
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n\n"));
+}
+
+/// What is not as the row says.
+fn wrong(row: &Row) -> Result<(), String> {
+    let plugins = folder(&[("healthy", "healthy"), (row.library, row.library)]);
+    let (temp, output, mark) = (TempDir::new().unwrap(), TempDir::new().unwrap(), mark());
+    let run = |backend: &str, output: &Path| {
+        let mut command = bench(&["run", "--backend", backend, "--workload", "null", "--num-tasks", "20"]);
+        command.args(["--timeout", "3", "--memory-limit", "256", "--no-user-plugins", "--plugins-dir"]);
+        command.arg(plugins.path()).arg("--output-dir").arg(output);
+        command.env("HOSTILE", row.wish).env("MARK", &mark).env("TMPDIR", temp.path()).output().unwrap()
+    };
+    let ended = run(row.library, output.path());
+    let said = stderr(&ended);
+    let has = |part: &str| said.lines().any(|line| line.contains(part));
+    let fine = ended.status.code() == Some(row.exit)
+        && has(row.says)
+        && has(row.mends)
+        && !said.contains("panicked at src/")
+        && output.path().join("unified_results.jsonl").exists() == (row.exit == 0);
+    if !fine {
+        return Err(format!("{} {}: {:?}\n{said}", row.library, row.wish, ended.status.code()));
+    }
+    eventually("no process is left", || marked(&mark).is_empty());
+    eventually("no file is left", || fs::read_dir(temp.path()).unwrap().next().is_none());
+    let next = run("healthy", &output.path().join("healthy"));
+    if next.status.success() { Ok(()) } else { Err(format!("after {}: {}", row.wish, stderr(&next))) }
+}
