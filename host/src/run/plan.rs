@@ -93,7 +93,7 @@ impl Plan {
         }
         self.params.validate()?;
         let graph = bench_workloads::workload::graph(&self.workload, &self.params)?;
-        let least = graph.min_in_flight + self.parity_batch_size;
+        let least = graph.min_in_flight.saturating_add(self.parity_batch_size);
         check(
             self.max_in_flight >= least,
             "--max-in-flight",

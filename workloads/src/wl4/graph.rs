@@ -210,11 +210,12 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
 /// Most queries that open batches hold: bounded by their sizes, and by the event time they may stay
 /// open.
 fn held_back(params: &Params) -> u32 {
+    let most = |size: u32| u64::from(size.saturating_sub(1));
     let by_size =
-        Category::ALL.len() as u32 * (params.category_batch_size - 1) + params.global_batch_size - 1;
-    let open_ms = f64::from(params.category_batch_timeout_ms + params.global_batch_timeout_ms);
-    let by_time = (open_ms / 1e3 * params.query_qps).ceil() as u32 + 1;
-    by_size.min(by_time).max(1)
+        Category::ALL.len() as u64 * most(params.category_batch_size) + most(params.global_batch_size);
+    let open_ms = f64::from(params.category_batch_timeout_ms) + f64::from(params.global_batch_timeout_ms);
+    let by_time = ((open_ms / 1e3 * params.query_qps).ceil() as u64).saturating_add(1);
+    u32::try_from(by_size.min(by_time)).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -291,5 +292,9 @@ mod tests {
         assert_eq!(graph("wl4", &Params::default()).unwrap().min_in_flight, 27);
         let slow = Params { query_qps: 2.0, ..Params::default() };
         assert_eq!(graph("wl4", &slow).unwrap().min_in_flight, 4);
+        let fast = Params { query_qps: 1e36, ..Params::default() };
+        assert_eq!(graph("wl4", &fast).unwrap().min_in_flight, 27);
+        let endless = Params { category_batch_size: u32::MAX, ..fast };
+        assert_eq!(graph("wl4", &endless).unwrap().min_in_flight, u32::MAX);
     }
 }

@@ -312,8 +312,11 @@ impl Params {
             let fine = (sum - 1.0).abs() <= 1e-6 && all.iter().all(|weight| (0.0..=1.0).contains(weight));
             check(name, fine, "weights between 0 and 1 that sum to 1", sum)
         };
-        positive("query_qps", self.query_qps)?;
-        positive("doc_qps", self.doc_qps)?;
+        let rate = |name, value: f64| {
+            check(name, value > 0.0 && value <= 1e6, "above 0 and at most 1000000 per second", value)
+        };
+        rate("query_qps", self.query_qps)?;
+        rate("doc_qps", self.doc_qps)?;
         let t = &self.query_type_distribution;
         let types = [t.factual, t.analytical, t.exploratory];
         sums("query_type_distribution", types.iter().sum(), &types)?;
@@ -327,7 +330,9 @@ impl Params {
         let dimension = self.embedding_dimension;
         check("embedding_dimension", (8..=16_384).contains(&dimension), "between 8 and 16384", dimension)?;
         count("embedding_batch_size", self.embedding_batch_size)?;
-        positive("join_window_seconds", self.join_window_seconds)?;
+        let window = self.join_window_seconds;
+        let day = window > 0.0 && window <= 86_400.0;
+        check("join_window_seconds", day, "above 0 and at most 86400, a day", window)?;
         unit("join_threshold", self.join_threshold)?;
         count("join_max_matches", self.join_max_matches)?;
         count("graph_nodes", self.graph_nodes)?;
@@ -458,6 +463,9 @@ mod tests {
             params.validate().unwrap_err().to_string(),
             "parameter 'dbscan_eps' must be above 0 and below 2, not 2.5"
         );
+        let mut params = Params::default();
+        params.set_text("query_qps", "1e36").unwrap();
+        assert!(params.validate().unwrap_err().to_string().contains("at most 1000000 per second"));
         let mut params = Params::default();
         params.set_text("category_batch_timeout_ms", "900").unwrap();
         assert!(params.validate().unwrap_err().to_string().contains("below global_batch_timeout_ms"));
