@@ -27,12 +27,13 @@ pub fn bench_path() -> PathBuf {
     staged().join("bin/bench")
 }
 
-/// `bench` with arguments, away from the user's own plugins. Indexes are shared by all tests.
+/// `bench` with arguments, away from the user's own plugins. Indexes are shared by all tests. Without backtraces:
+/// to find the symbols of one takes longer than a plugin has to close.
 #[must_use]
 pub fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(bench_path());
     command.args(args).env("BENCH_CACHE_DIR", staged().join("cache")).env("NO_COLOR", "1");
-    command.env_remove("BENCH_PLUGINS_PATH");
+    command.env_remove("BENCH_PLUGINS_PATH").env_remove("RUST_BACKTRACE");
     command
 }
 
