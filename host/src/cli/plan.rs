@@ -215,7 +215,8 @@ pub struct RunArgs {
     /// Gaps between arrivals of an open load [default: fixed]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Load")]
     pub arrivals: Option<ArrivalKind>,
-    /// Most queries under way at once in a closed load [default: 128]
+    /// Most queries under way at once; under an open load the others wait at the source, and their wait
+    /// is part of the response time [default: 128]
     #[arg(long, value_name = "N", help_heading = "Load")]
     pub max_in_flight: Option<u32>,
 

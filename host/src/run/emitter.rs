@@ -1,8 +1,9 @@
 //! The timed source: hands out the schedule's events, in batches, at the load model's pace.
 //!
-//! Closed: as soon as the in-flight limit has room for a whole batch. Open: each query at its own
-//! intended time, whatever the backend does; a late generator is counted and never shifts the
-//! schedule, so latency from the intended time knows no coordinated omission.
+//! Closed: as soon as the in-flight limit has room for a whole batch. Open: not before its own intended
+//! time either. What finds no room waits here, as it would in a broker's queue, so that a backend that
+//! falls behind gets whole batches; neither that nor a late generator ever shifts the schedule, so latency
+//! from the intended time knows no coordinated omission.
 
 use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +32,8 @@ pub struct Emitted {
     pub first_timed_ns: Option<u64>,
     /// Queries emitted more than 5 ms after their intended time though the backend had asked (open load only).
     pub late: u64,
-    /// Queries that the backend asked for more than 5 ms after their intended time (open load only).
+    /// Queries that the backend asked for, or had room for, more than 5 ms after their intended time (open load
+    /// only).
     pub backpressured: u64,
     /// Largest lateness that is the generator's.
     pub worst_lateness_ns: u64,
@@ -170,7 +172,11 @@ impl Emitter {
         let mut state = self.state();
         let left = self.queries - state.emitted.queries;
         let wanted = u64::from(max_queries.max(1)).min(left);
-        if wanted == 0 || !self.pace(&mut state, wanted as usize) {
+        let crowded = self.ledger.in_flight() + wanted as usize > self.max_in_flight;
+        let room = wanted > 0 && self.ledger.wait_for_room(wanted as usize, self.max_in_flight);
+        // Until there is room the backend has not asked in earnest.
+        let asked_ns = if crowded { monotonic_ns() } else { asked_ns };
+        if !room || !self.wait_until_due(&mut state) {
             state.emitted.cut_short |= left > 0;
             return Ok(None);
         }
@@ -191,11 +197,9 @@ impl Emitter {
         Ok(Some(self.encode(&events)))
     }
 
-    /// Waits until the load model lets the next query go. False when draining.
-    fn pace(&self, state: &mut State, wanted: usize) -> bool {
-        let Some(due) = &state.due else {
-            return self.ledger.wait_for_room(wanted, self.max_in_flight);
-        };
+    /// Waits for the intended time of the next query of an open load. False when draining.
+    fn wait_until_due(&self, state: &mut State) -> bool {
+        let Some(due) = &state.due else { return true };
         let due = *state.start_ns.get_or_insert_with(monotonic_ns) + due.next_ns;
         loop {
             let now = monotonic_ns();
@@ -333,10 +337,30 @@ mod tests {
     }
 
     #[test]
+    fn an_open_load_waits_for_room_which_is_the_backends_lateness() {
+        // Everything is due at once.
+        let load = Load::Open { rate: 1e9, arrivals: Arrivals::Fixed };
+        let (emitter, ledger) = emitter(&Plan { num_tasks: 32, max_in_flight: 20, load, ..plan() });
+        let first = queries(&emitter.next(16).unwrap().unwrap());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| queries(&emitter.next(16).unwrap().unwrap()));
+            std::thread::sleep(Duration::from_millis(200));
+            assert_eq!(ledger.in_flight(), 16);
+            for seq in first {
+                ledger.settle(seq);
+            }
+            assert_eq!(second.join().unwrap().len(), 16);
+        });
+        let Emitted { backpressured, worst_lateness_ns, .. } = emitter.emitted();
+        assert_eq!(backpressured, 16);
+        assert!(worst_lateness_ns < 100_000_000, "{worst_lateness_ns}");
+    }
+
+    #[test]
     fn poisson_arrivals_are_seeded_and_keep_the_mean() {
         let load = Load::Open { rate: 1e6, arrivals: Arrivals::Poisson };
         let intended = || {
-            let (emitter, ledger) = emitter(&Plan { num_tasks: 2_000, load, ..plan() });
+            let (emitter, ledger) = emitter(&Plan { num_tasks: 2_000, max_in_flight: 2_000, load, ..plan() });
             while emitter.next(64).unwrap().is_some() {}
             let all = ledger.unanswered();
             all.iter().map(|(_, p)| p.intended_ns - all[0].1.intended_ns).collect::<Vec<_>>()
