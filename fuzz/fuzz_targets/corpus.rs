@@ -25,6 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(corpus.queries.len(), corpus.qrels.len());
             let judged = corpus.qrels.iter().flatten();
             assert!(judged.map(|judgement| judgement.row as usize).all(|row| row < corpus.docs.len()));
+            // What was accepted can be read again, line by line.
+            assert_eq!(corpus.docs.iter().filter(Result::is_ok).count(), corpus.docs.len());
         }
         Err(error) => assert!(error.to_string().contains(FOLDER.path().to_str().unwrap())),
     }
