@@ -2,7 +2,8 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -143,7 +144,16 @@ impl Shared {
             // Nobody listens any more once the grace is over.
             let _ = done.send(());
         });
-        dropper.is_ok() && wait.recv_timeout(grace).is_ok()
+        let Ok(dropper) = dropper else { return false };
+        match wait.recv_timeout(grace) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => {
+                // It unwinds. An exception of another language ends the process in a moment, a panic does not.
+                let _ = dropper.join();
+                std::process::abort()
+            }
+        }
     }
 }
 
