@@ -27,8 +27,8 @@ pub fn bench_path() -> PathBuf {
     staged().join("bin/bench")
 }
 
-/// `bench` with arguments, away from the user's own plugins. Indexes are shared by all tests. Without backtraces:
-/// to find the symbols of one takes longer than a plugin has to close.
+/// `bench` with arguments, away from the user's own plugins and with no backtraces, whatever the environment asks
+/// for: what tests compare is what users see. Indexes are shared by all tests.
 #[must_use]
 pub fn bench(args: &[&str]) -> Command {
     let mut command = Command::new(bench_path());
