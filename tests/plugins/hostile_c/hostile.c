@@ -8,6 +8,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,13 +29,14 @@ static void ignore_signals(void) {
     }
 }
 
-/* In a session of its own, so that no process group names it. */
+/* In a session of its own, so that no process group names it. It has its name once this returns. */
 static void child(void) {
-    if (fork() == 0) {
-        setsid();
-        execlp("sleep", "sleep", "62.5", (char *)NULL);
-        _exit(1);
-    }
+    char *words[] = {"sleep", "62.5", NULL};
+    posix_spawnattr_t apart;
+    posix_spawnattr_init(&apart);
+    posix_spawnattr_setflags(&apart, POSIX_SPAWN_SETSID);
+    posix_spawnp(NULL, words[0], NULL, &apart, words, environ);
+    posix_spawnattr_destroy(&apart);
 }
 
 static void misbehave(const char *phase) {

@@ -11,6 +11,7 @@ unsafe extern "C" {
     safe fn _exit(code: i32) -> !;
     safe fn abort() -> !;
     fn fork() -> i32;
+    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
     safe fn setsid() -> i32;
     safe fn close(fd: i32) -> i32;
     safe fn open(path: *const std::ffi::c_char, flags: i32) -> i32;
@@ -103,18 +104,17 @@ fn overflow(depth: u64) -> u64 {
 
 /// Double fork and a new session: a daemon that holds stdout and stderr open.
 fn outlive() {
-    // SAFETY: the children only call async-signal-safe functions before exec.
+    // SAFETY: the child holds no lock that another thread had: this plugin starts none.
     unsafe {
-        if fork() == 0 {
+        let between = fork();
+        if between == 0 {
             setsid();
-            if fork() == 0 {
-                use std::os::unix::process::CommandExt as _;
-                let _ = std::process::Command::new("sleep").arg("60.5").exec();
-            }
+            // Returns once it has its name.
+            let _ = std::process::Command::new("sleep").arg("60.5").spawn();
             _exit(0);
         }
+        waitpid(between, std::ptr::null_mut(), 0);
     }
-    std::thread::sleep(Duration::from_millis(50));
 }
 
 struct Hostile;
