@@ -235,8 +235,9 @@ async def drive(channel: Channel) -> None:
 
 
 def main(channel: Channel) -> None:
-    """For `bench_worker.run`."""
-    asyncio.run(drive(channel))
+    """For `bench_worker.run`. Not `asyncio.run`: when a run has failed it would cancel Dask's own tasks and wait for
+    them, and those of a lost worker may never end. The process does."""
+    asyncio.new_event_loop().run_until_complete(drive(channel))
 
 
 if __name__ == "__main__":
