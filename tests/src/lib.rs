@@ -2,6 +2,8 @@
 //! left running. `cargo xtask test` builds and stages everything that is used here.
 
 pub mod pairs;
+pub mod runtimes;
+pub mod skip;
 
 use std::collections::HashSet;
 use std::fs;
@@ -54,21 +56,6 @@ pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().expect("the command starts");
     assert!(output.status.success(), "{command:?}\n{}\n{}", stdout(&output), stderr(&output));
     output
-}
-
-/// Whether a runtime from PyPI is there. Where it is not, says so, and fails if `BENCH_REQUIRE_RUNTIMES` is
-/// set, as it is in CI.
-#[must_use]
-pub fn installed(runtime: &str) -> bool {
-    let dry =
-        bench(&["run", "--backend", runtime, "--dry-run", "--no-user-plugins"]).output().expect("it starts");
-    if dry.status.success() {
-        return true;
-    }
-    let required = std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_some_and(|value| value == "1");
-    assert!(!required, "{}", stderr(&dry));
-    eprintln!("skipped: {runtime} is not installed (no PyPI?)");
-    false
 }
 
 /// Standard output as text.

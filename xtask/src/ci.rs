@@ -1,5 +1,6 @@
 //! What a change has to pass.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,7 +30,20 @@ pub fn test(rest: &[String]) -> Done {
     if in_ci() {
         tests.env("BENCH_REQUIRE_RUNTIMES", "1");
     }
-    run(&mut tests)
+    let skipped = target().join("skipped-tests.txt");
+    // Whatever an earlier run skipped is not of interest now.
+    let _ = std::fs::remove_file(&skipped);
+    let done = run(tests.env("BENCH_SKIPPED", &skipped));
+    tell_skipped(&skipped);
+    done
+}
+
+/// Says at the end which tests were skipped and why: a green line must not be mistaken for a whole one.
+fn tell_skipped(list: &Path) {
+    let list = std::fs::read_to_string(list).unwrap_or_default();
+    let lines: BTreeSet<&str> = list.lines().collect();
+    eprintln!("{} tests were skipped{}", lines.len(), if lines.is_empty() { "." } else { ":" });
+    lines.iter().for_each(|line| eprintln!("  {line}"));
 }
 
 fn in_ci() -> bool {

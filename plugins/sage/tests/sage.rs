@@ -3,6 +3,8 @@
 //! Needs the managed environment (`bench backends install sage`); says so and passes where it is
 //! missing, unless `BENCH_REQUIRE_RUNTIMES` is set, as it is in CI.
 
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 #[path = "../../python/tests/support/mod.rs"]
 mod support;
 
@@ -17,8 +19,7 @@ use support::{Bench, Outcome, Seen, library, open_spec, oracle, spec};
 
 fn installed() -> bool {
     let Availability::Missing { reason, remedy } = Sage.is_available() else { return true };
-    assert!(std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_none(), "{reason}: {remedy}");
-    eprintln!("SKIPPED: {reason}: {remedy}");
+    skip::skip(&reason, &remedy);
     false
 }
 

@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bench_tests::{installed, records, shell_blocks, small_run, succeed, type_in};
+use bench_tests::runtimes::runtimes;
+use bench_tests::{records, shell_blocks, small_run, succeed, type_in};
 use tempfile::TempDir;
 
 #[test]
 fn the_single_run_commands_work_and_the_manifests_say_that_the_configurations_match() {
-    if !installed("sage") || !installed("ray") {
-        return;
-    }
+    let Some(_alone) = runtimes(&["sage", "ray"]) else { return };
     let folder = TempDir::new().unwrap();
     let blocks = shell_blocks("guide.md", "A single run");
     let [runs, snippet] = blocks.as_slice() else { panic!("{blocks:?}") };
@@ -25,9 +24,7 @@ fn the_single_run_commands_work_and_the_manifests_say_that_the_configurations_ma
 
 #[test]
 fn folders_given_relative_to_where_the_user_is_reach_drivers_that_run_elsewhere() {
-    if !installed("sage") {
-        return;
-    }
+    let Some(_alone) = runtimes(&["sage"]) else { return };
     let folder = TempDir::new().unwrap();
     let data = PathBuf::from(std::env::var_os("BENCH_DATA_DIR").expect("`cargo xtask test` sets it"));
     std::os::unix::fs::symlink(fs::canonicalize(data).unwrap(), folder.path().join("data")).unwrap();

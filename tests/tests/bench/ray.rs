@@ -7,10 +7,11 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
-use bench_tests::{bench, digest, eventually, installed, records, shared_memory, succeed};
+use bench_tests::runtimes::runtimes;
+use bench_tests::{bench, digest, eventually, records, shared_memory, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,13 +19,8 @@ use tempfile::TempDir;
 /// An open load that lasts five seconds, so that something can die in the middle of it.
 const FIVE_SECONDS: [&str; 6] = ["--num-tasks", "300", "--load", "open", "--rate", "60"];
 
-/// Runs take every core they can get, and the last test looks at what all processes share.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The right to run Ray, if it is there.
 fn ray() -> Option<MutexGuard<'static, ()>> {
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    installed("ray").then_some(alone)
+    runtimes(&["ray"])
 }
 
 fn quick(backend: &str, output: &Path, more: &[&str]) -> Command {

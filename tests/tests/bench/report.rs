@@ -12,6 +12,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use bench_tests::pairs::{files, json, text};
+use bench_tests::runtimes::runtimes;
+use bench_tests::skip::skip;
 use bench_tests::{bench, records, stderr};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,7 +38,8 @@ static PAIR: LazyLock<Pair> = LazyLock::new(|| {
     fs::create_dir_all(&folder).unwrap();
     let mut command = bench(&["pair", "--scheduler", "fifo", "--items", "20", "--parallelism", "4"]);
     command.args(["--nodes", "1", "--seed", "42", "--no-user-plugins"]).current_dir(&folder);
-    let backends: &[_] = if real_runtimes() { &["sage", "ray"] } else { &["local"] };
+    let alone = runtimes(&["sage", "ray"]);
+    let backends: &[_] = if alone.is_some() { &["sage", "ray"] } else { &["local"] };
     if backends.len() == 1 {
         command.args(["--aa", "--backends", "local"]);
     }
@@ -44,18 +47,6 @@ static PAIR: LazyLock<Pair> = LazyLock::new(|| {
     assert!(output.status.success(), "{}", stderr(&output));
     Pair { folder, backends }
 });
-
-fn required() -> bool {
-    std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_some_and(|value| value == "1")
-}
-
-fn real_runtimes() -> bool {
-    ["sage", "ray"].into_iter().all(|backend| {
-        let dry = bench(&["run", "--backend", backend, "--dry-run", "--no-user-plugins"]).output().unwrap();
-        assert!(dry.status.success() || !required(), "{}", stderr(&dry));
-        dry.status.success()
-    })
-}
 
 impl Pair {
     /// `artifacts/paired_backend_runs/run_id=<uuid>/config_hash=<12 digits>`, and nothing else beside.
@@ -94,7 +85,7 @@ impl Pair {
 #[test]
 fn the_guides_command_on_sage_and_ray_makes_the_guides_tree() {
     if PAIR.backends != ["sage", "ray"] {
-        return eprintln!("skipped: sage or ray is not installed (no PyPI?)");
+        return skip("sage or ray is not installed", "the pair is `local` against itself");
     }
     let tree = PAIR.tree();
     let found: BTreeSet<String> = files(&tree).iter().map(|file| text(file).to_owned()).collect();
@@ -152,10 +143,7 @@ impl Browser {
     fn find() -> Option<Self> {
         let program = std::env::var_os("BENCH_CHROMIUM").map(PathBuf::from);
         if program.is_none() {
-            assert!(!required(), "there is no Chromium: install chromium, or name one in BENCH_CHROMIUM");
-            eprintln!(
-                "skipped: there is no Chromium (`cargo xtask test` looks for one, BENCH_CHROMIUM names one)"
-            );
+            skip("there is no Chromium", "install chromium, or name one in BENCH_CHROMIUM");
         }
         Some(Self { program: program?, profile: TempDir::new().unwrap() })
     }

@@ -7,29 +7,16 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
-use bench_tests::{bench, eventually, mark, marked, records, shared_memory, small_run, stderr, succeed};
+use bench_tests::runtimes::runtimes;
+use bench_tests::{eventually, mark, marked, records, shared_memory, small_run, stderr, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SKIPPED: &str = "skipped: dask is not installed (no PyPI?)";
-
-/// Runs take every core they can get.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-/// The right to run Dask, if it is there.
 fn dask() -> Option<MutexGuard<'static, ()>> {
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let dry = bench(&["run", "--backend", "dask", "--dry-run", "--no-user-plugins"]).output().unwrap();
-    if dry.status.success() {
-        return Some(alone);
-    }
-    let required = std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_some_and(|value| value == "1");
-    assert!(!required, "{}", stderr(&dry));
-    eprintln!("{SKIPPED}");
-    None
+    runtimes(&["dask"])
 }
 
 /// The record of a run that ends well.

@@ -1,8 +1,8 @@
 //! `bench backends check`: passes on what is right, and fails what is wrong for the right reason.
 
 use std::path::Path;
-use std::process::Command;
 
+use bench_tests::runtimes::runtimes;
 use bench_tests::{bench, eventually, folder, mark, marked, staged, stderr, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -397,13 +397,7 @@ fn a_seed_repeats_the_random_tests() {
 /// Checks a real runtime, if it is installed.
 fn real(name: &str, more: &[&str]) {
     let plugin = staged().join(format!("plugins/libbackend_{name}.so"));
-    let mut ready = Command::new(bench_tests::bench_path());
-    ready.args(["run", "--dry-run", "--no-user-plugins", "--backend", name]);
-    if !ready.output().unwrap().status.success() {
-        assert!(std::env::var_os("BENCH_REQUIRE_RUNTIMES").is_none(), "{name} is not installed");
-        eprintln!("skipped: {name} is not installed");
-        return;
-    }
+    let Some(_alone) = runtimes(&[name]) else { return };
     conforms(&plugin, more, &[]);
 }
 

@@ -1,0 +1,23 @@
+//! The whole binary, as its users meet it: real plugins, files, processes and signals. One program, so that the
+//! host is linked once; a module for each thing that people do.
+//!
+//! `isolation` beside it is a program of its own, because there the test binary itself is the runner process.
+
+mod authors;
+mod c_abi;
+mod conformance;
+mod corpora;
+mod dask;
+mod endpoints;
+mod guide;
+mod hostile;
+mod listing;
+mod load;
+mod pair;
+mod ray;
+mod report;
+mod resume;
+mod run;
+mod schemas;
+mod signals;
+mod workloads;
