@@ -13,6 +13,7 @@ use super::{Exit, PluginArgs, STOP, Stopped};
 use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
 use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
 use crate::plugins::isolate::{Limits, Runner};
+use crate::results::quantity::{duration, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum BackendsCommand {
@@ -81,30 +82,25 @@ pub enum BackendsCommand {
 /// What a plugin may take to describe itself.
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// Seconds that each plugin may take to describe itself.
-    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT.as_secs_f64(), help_heading = "Limits")]
-    timeout: f64,
+    /// Time that each plugin may take to describe itself, such as 30 or 1m30s.
+    #[arg(long, value_name = "TIME", default_value = shown(DEFAULT_TIMEOUT), value_parser = duration, allow_hyphen_values = true, help_heading = "Limits")]
+    timeout: Duration,
     /// Most private memory of each process, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = mebibytes(), help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", default_value = "2048", value_parser = mebibytes, allow_hyphen_values = true, help_heading = "Limits")]
     memory_limit: u64,
 }
 
 impl LimitArgs {
-    fn runner(&self) -> Result<Runner, Stopped> {
-        if !(self.timeout > 0.0 && self.timeout <= 1e6) {
-            return Err(Stopped::usage("--timeout must be above 0 seconds"));
-        }
+    fn runner(&self) -> Runner {
         let memory = Some(self.memory_limit << 20);
-        Ok(Runner::with(Limits { memory, ..Limits::within(Duration::from_secs_f64(self.timeout)) }))
+        Runner::with(Limits { memory, ..Limits::within(self.timeout) })
     }
 }
 
 pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
     match command {
-        BackendsCommand::List { json, limits, plugins } => list_all(plugins, &limits.runner()?, *json),
-        BackendsCommand::Info { name, json, limits, plugins } => {
-            info(plugins, &limits.runner()?, name, *json)
-        }
+        BackendsCommand::List { json, limits, plugins } => list_all(plugins, &limits.runner(), *json),
+        BackendsCommand::Info { name, json, limits, plugins } => info(plugins, &limits.runner(), name, *json),
         BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
         BackendsCommand::New(args) => super::scaffold::new(args),
         BackendsCommand::Trust { name, plugins } => vow(plugins, name, Vow::Trust),

@@ -1,7 +1,7 @@
 //! `bench capacity`.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Map, json};
@@ -18,6 +18,7 @@ use crate::report;
 use crate::report::html::curves::Curves;
 use crate::results::atomic;
 use crate::results::histogram;
+use crate::results::quantity::{duration_within, share};
 use crate::results::time::UtcTime;
 use crate::run::capacity::{self, Goal, Phase, Report, Slo, Trial};
 use crate::run::emitter::Due;
@@ -29,6 +30,9 @@ use crate::run::validity::Finding;
 /// Name of the artefact in the output folder.
 pub const FILE_NAME: &str = "capacity.json";
 
+/// Lengths of a trial.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(3600);
 /// Share of a trial's items that only settle the backend.
 const SETTLE: f64 = 0.2;
 /// Items of the first look at a backend.
@@ -38,29 +42,28 @@ const FIRST_LOOK: u32 = 200;
 #[derive(Debug, Clone, Args)]
 pub struct GoalArgs {
     /// Least share of items that succeed
-    #[arg(long, value_name = "SHARE", default_value_t = 0.999, help_heading = "Goal")]
+    #[arg(long, value_name = "SHARE", default_value = "0.999", value_parser = share, allow_hyphen_values = true, help_heading = "Goal")]
     pub success: f64,
     /// Stop when the sustained and the refused rate are this close
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02, help_heading = "Goal")]
+    #[arg(long, value_name = "SHARE", default_value = "0.02", value_parser = share, allow_hyphen_values = true, help_heading = "Goal")]
     pub precision: f64,
-    /// Length of a trial; the confirming one is twice as long
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, help_heading = "Goal")]
-    pub trial: f64,
+    /// Length of a trial, such as 10 or 1m30s; the confirming one is twice as long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration_within(SHORTEST, LONGEST), allow_hyphen_values = true, help_heading = "Goal")]
+    pub trial: Duration,
 }
 
 impl GoalArgs {
     pub fn check(&self) -> Result<(), Stopped> {
         let fine = |fine: bool, text: &str| if fine { Ok(()) } else { Err(Stopped::usage(text)) };
         fine(self.success > 0.0 && self.success <= 1.0, "--success must be above 0 and at most 1")?;
-        fine((0.002..=0.5).contains(&self.precision), "--precision must be from 0.002 to 0.5")?;
-        fine((1.0..=3600.0).contains(&self.trial), "--trial must be from 1 to 3600 seconds")
+        fine((0.002..=0.5).contains(&self.precision), "--precision must be from 0.002 to 0.5")
     }
 }
 
 /// Flags of `bench capacity`: those of `bench run`, and the goal.
 #[derive(Debug, Args)]
 pub struct CapacityArgs {
-    /// What the response time has to meet: p99=200ms, p95=1.5s
+    /// What the response time has to meet: p99=200ms, p95=1.5s; without a unit seconds
     #[arg(long, value_name = "GOAL", help_heading = "Goal")]
     slo: Slo,
     #[command(flatten)]
@@ -153,7 +156,8 @@ impl Trials<'_> {
             Ok::<f64, Stopped>(finished.measured.throughput)
         };
         let first = closed(FIRST_LOOK)?;
-        let throughput = closed(items(first, args.trial, 0))?;
+        let trial = args.trial.as_secs_f64();
+        let throughput = closed(items(first, trial, 0))?;
         if throughput <= 0.0 {
             let text = format!("backend '{}' answered nothing under a closed load", self.description.name);
             return Err(Stopped::new(Exit::RunFailed, text, "see extra.failure_reasons of its record"));
@@ -161,7 +165,7 @@ impl Trials<'_> {
         screen::note(&format!("closed load: {throughput:.1} items/s"));
         let least = items_needed(slo.quantile, 0.95);
         let found = capacity::search(&goal, throughput, args.precision, |phase, rate| {
-            let seconds = if phase == Phase::Confirm { 2.0 * args.trial } else { args.trial };
+            let seconds = if phase == Phase::Confirm { 2.0 * trial } else { trial };
             let load = Load::Open { rate, arrivals: self.arrivals };
             let plan = self.plan_of(items(rate, seconds, least), load);
             let watched = unless_it_broke(self.whole(&plan, index, phase.name()))?;
@@ -175,7 +179,7 @@ impl Trials<'_> {
             screen::note(&format!("{:8} {rate:8.1}/s  {verdict}", phase.name()));
             Ok::<Trial, Stopped>(trial)
         })?;
-        let plan = self.plan_of(items(throughput, 2.0 * args.trial, 0), Load::Closed);
+        let plan = self.plan_of(items(throughput, 2.0 * trial, 0), Load::Closed);
         let after = unless_it_broke(self.whole(&plan, index, "closed"))?.ok();
         Ok(Report {
             backend: self.description.name.to_string(),
@@ -187,7 +191,7 @@ impl Trials<'_> {
             config_hash: Plan { load: Load::Closed, ..self.plan.clone() }.config_hash()?,
             goal,
             precision: args.precision,
-            trial_seconds: args.trial,
+            trial_seconds: trial,
             closed_loop_throughput: throughput,
             closed_loop_throughput_after: after.map(|watched| watched.finished.measured.throughput),
             found,

@@ -15,6 +15,7 @@ use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, 
 use crate::plugins::discover::Candidate;
 use crate::plugins::isolate::StopLevel;
 use crate::plugins::text::shell_word;
+use crate::results::quantity::{count, duration, shown};
 use crate::run::machine::default_memory_limit;
 use crate::run::plan::default_cache_dir;
 
@@ -36,13 +37,13 @@ pub struct CheckArgs {
     #[arg(long)]
     in_process: bool,
     /// Seed of the random tests; it is printed, and repeats them [default: random]
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = count::<u64>, allow_hyphen_values = true)]
     seed: Option<u64>,
-    /// Seconds that a test may take that starts the runtime once; others may take a multiple [default: 30]
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<f64>,
+    /// Time that a test may take which starts the runtime once, such as 30 or 1m30s; others may take a multiple
+    #[arg(long, value_name = "TIME", default_value = shown(DEFAULT_TIMEOUT), value_parser = duration, allow_hyphen_values = true)]
+    timeout: Duration,
     /// Most private memory of each process, in MiB [default: three quarters of the machine's]
-    #[arg(long, value_name = "MIB", value_parser = mebibytes())]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes, allow_hyphen_values = true)]
     memory_limit: Option<u64>,
     #[command(flatten)]
     plugins: PluginArgs,
@@ -71,7 +72,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     let suite = Suite {
         candidate: &candidate,
         seed: args.seed.unwrap_or_else(seed),
-        timeout: args.timeout()?,
+        timeout: args.timeout,
         memory: Some(args.memory_limit.map_or_else(default_memory_limit, |mib| mib << 20)),
         in_process: args.in_process,
         cache_dir,
@@ -100,16 +101,6 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     } else {
         Exit::Ok
     })
-}
-
-impl CheckArgs {
-    fn timeout(&self) -> Result<Duration, Stopped> {
-        match self.timeout {
-            None => Ok(DEFAULT_TIMEOUT),
-            Some(seconds) if seconds > 0.0 && seconds <= 1e6 => Ok(Duration::from_secs_f64(seconds)),
-            Some(_) => Err(Stopped::usage("--timeout must be above 0 seconds")),
-        }
-    }
 }
 
 /// A file where there is one; otherwise a name on the search path.

@@ -2,18 +2,16 @@
 //! beating the one before.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use bench_workloads::corpus::Corpus;
 use bench_workloads::wl4::params::{EmbedderKind, Params, preset_tasks};
 use bench_workloads::workload::WORKLOADS;
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped};
+use crate::results::quantity::{self, count, duration, milliseconds};
 use crate::run::machine::default_memory_limit;
 use crate::run::plan::{Arrivals, Load, Plan, default_cache_dir};
 use crate::run::trace::Format;
@@ -49,48 +47,79 @@ pub enum ArrivalKind {
 }
 
 /// A number, or several separated by commas for `bench sweep`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "Written<T>")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneOrMore<T>(pub Vec<T>);
 
-/// As it stands in a configuration file.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written<T> {
-    One(T),
-    More(Vec<T>),
+fn counts(text: &str) -> Result<OneOrMore<u32>, String> {
+    quantity::counts(text).map(OneOrMore)
 }
 
-impl<T> From<Written<T>> for OneOrMore<T> {
-    fn from(written: Written<T>) -> Self {
-        match written {
-            Written::One(value) => Self(vec![value]),
-            Written::More(values) => Self(values),
-        }
-    }
-}
-
-impl<T: FromStr<Err: std::fmt::Display>> FromStr for OneOrMore<T> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let values = text.split(',').map(|part| part.trim().parse::<T>());
-        values.collect::<Result<_, _>>().map(Self).map_err(|cause| cause.to_string())
-    }
+fn numbers(text: &str) -> Result<OneOrMore<f64>, String> {
+    quantity::numbers(text).map(OneOrMore)
 }
 
 /// What `--set KEY=VALUE` asks for.
 pub fn set_parameter(params: &mut Params, set: &str) -> Result<(), Stopped> {
     let pair = set.split_once('=');
     let (key, value) = pair.ok_or_else(|| Stopped::usage(format!("--set {set}: write it as KEY=VALUE")))?;
-    params.set_text(key.trim(), value.trim()).map_err(Stopped::usage)
+    let (key, value) = (key.trim(), value.trim());
+    let wrong = |cause: &dyn std::fmt::Display| Stopped::usage(format!("--set {set}: {cause}"));
+    match read_as(params.value(key), key, value).map_err(|cause| wrong(&cause))? {
+        Some(number) => params.set(key, number).map_err(|cause| wrong(&cause)),
+        None => params.set_text(key, value).map_err(|cause| wrong(&cause)),
+    }
 }
 
-/// A number of documents, in whatever way it is written: 1000000 or 1e6.
-fn corpus_size(text: &str) -> Result<u32, String> {
-    let number: f64 = text.parse().map_err(|_| format!("'{text}' is not a number"))?;
-    let fine = number >= 1.0 && number <= f64::from(u32::MAX) && number.fract() == 0.0;
-    if fine { Ok(number as u32) } else { Err("it must be a whole number from 1 to 4294967295".to_owned()) }
+/// What people wrote for a parameter: a number in the way of flags of its kind, text as it stands; nothing for
+/// a parameter of another kind.
+fn read_as(now: Option<Value>, key: &str, text: &str) -> Result<Option<Value>, String> {
+    let now = match now {
+        Some(Value::Number(now)) => now,
+        // A name may look like a number, and may be quoted as in JSON.
+        Some(Value::String(_)) => {
+            return Ok(Some(serde_json::from_str::<String>(text).unwrap_or_else(|_| text.to_owned()).into()));
+        }
+        _ => return Ok(None),
+    };
+    let number = match key.rsplit(['_', '.']).next() {
+        Some("ms") => quantity::milliseconds(text)?.into(),
+        // Also where it may be 0, which no duration is.
+        Some("seconds") => match quantity::number(text) {
+            Ok(seconds) => seconds.into(),
+            Err(_) => quantity::duration(text)?.as_secs_f64().into(),
+        },
+        _ if now.is_f64() => quantity::number(text)?.into(),
+        _ => quantity::count::<u64>(text)?.into(),
+    };
+    Ok(Some(number))
+}
+
+/// A value of a configuration file as it would stand behind its flag.
+fn as_written(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(values) => {
+            values.iter().map(as_written).collect::<Option<Vec<_>>>().map(|all| all.join(","))
+        }
+        _ => None,
+    }
+}
+
+/// Takes a value of a configuration file for a flag that was not given.
+fn fill<T>(
+    slot: &mut Option<T>,
+    value: &Value,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<(), String> {
+    let written = as_written(value).ok_or_else(|| format!("{value} is of another kind"))?;
+    let read = read(&written)?;
+    slot.get_or_insert(read);
+    Ok(())
+}
+
+fn text<T: From<String>>(text: &str) -> Result<T, String> {
+    Ok(text.to_owned().into())
 }
 
 /// The only value of a flag.
@@ -103,8 +132,10 @@ fn one<T: Copy>(flag: &str, values: Option<&OneOrMore<T>>) -> Result<Option<T>, 
 }
 
 /// A limit on memory: below the least, not even the process that loads a plugin gets to its feet.
-pub fn mebibytes() -> RangedU64ValueParser {
-    clap::value_parser!(u64).range(64..=1 << 40)
+pub fn mebibytes(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 64;
+    let size = quantity::mebibytes(text)?;
+    if size >= LEAST { Ok(size) } else { Err(format!("'{text}' is too little, {LEAST} MiB is the least")) }
 }
 
 /// Flags of `bench run`.
@@ -118,28 +149,28 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Number of queries, warm-up included [default: 100; with --quick 20; with --corpus all its queries]
-    #[arg(short, long, value_name = "N", visible_alias = "items")]
+    #[arg(short, long, value_name = "N", visible_alias = "items", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub num_tasks: Option<u32>,
     /// Operator-level parallelism [default: 2]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = counts, allow_hyphen_values = true)]
     pub parallelism: Option<OneOrMore<u32>>,
     /// Worker nodes [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = counts, allow_hyphen_values = true)]
     pub nodes: Option<OneOrMore<u32>>,
     /// Independent repetitions, one record each [default: 1]
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub repeat: Option<u32>,
     /// Seed of everything random; must match across backends [default: 42]
-    #[arg(long, value_name = "SEED")]
+    #[arg(long, value_name = "SEED", value_parser = count::<u64>, allow_hyphen_values = true)]
     pub seed: Option<u64>,
     /// Scheduler hint that the backend maps to what its runtime has: fifo, load_aware, default [default: default]
     #[arg(short, long, value_name = "NAME")]
     pub scheduler: Option<String>,
     /// Items processed before timing begins, out of --num-tasks [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub warmup_items: Option<u32>,
     /// Queries per input batch, equal for every backend [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub parity_batch_size: Option<u32>,
     /// Reduced scale for a smoke test: 20 tasks, 1,000-document indexes, a 10 s window
     #[arg(long)]
@@ -182,10 +213,10 @@ pub struct RunArgs {
     pub corpus: Option<PathBuf>,
     /// Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped
     /// [default: 10000]
-    #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = corpus_size, help_heading = "Workload")]
+    #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Workload")]
     pub corpus_size: Option<u32>,
     /// Shards of each vector database, searched by an operator each; the answers stay the same [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Workload")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Workload")]
     pub corpus_shards: Option<u32>,
     /// Parameter preset: default, light, extreme, cpu_optimized
     #[arg(long, value_name = "NAME", help_heading = "Workload")]
@@ -203,31 +234,31 @@ pub struct RunArgs {
     #[arg(long, value_name = "URL", help_heading = "Workload")]
     pub llm_url: Option<String>,
     /// Service time added to each generation batch, as a timer [default: 0]
-    #[arg(long, value_name = "MS", help_heading = "Workload")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds, allow_hyphen_values = true, help_heading = "Workload")]
     pub llm_latency_ms: Option<u32>,
 
     /// How events arrive [default: closed]
     #[arg(long, value_enum, value_name = "MODEL", help_heading = "Load")]
     pub load: Option<LoadModel>,
     /// Arrivals per second of an open load
-    #[arg(long, value_name = "R", help_heading = "Load")]
+    #[arg(long, value_name = "R", value_parser = numbers, allow_hyphen_values = true, help_heading = "Load")]
     pub rate: Option<OneOrMore<f64>>,
     /// Gaps between arrivals of an open load [default: fixed]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Load")]
     pub arrivals: Option<ArrivalKind>,
     /// Most queries under way at once; under an open load the others wait at the source, and their wait
     /// is part of the response time [default: 128]
-    #[arg(long, value_name = "N", help_heading = "Load")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Load")]
     pub max_in_flight: Option<u32>,
 
-    /// End the run after this many seconds
-    #[arg(long, value_name = "SECONDS", help_heading = "Limits")]
-    pub timeout: Option<f64>,
+    /// End the run after this time: seconds, or with units as in 90s, 1m30s, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Limits")]
+    pub timeout: Option<Duration>,
     /// Most private memory of each process of the run, in MiB [default: three quarters of the machine's]
-    #[arg(long, value_name = "MIB", value_parser = mebibytes(), help_heading = "Limits")]
+    #[arg(long, value_name = "MIB", value_parser = mebibytes, allow_hyphen_values = true, help_heading = "Limits")]
     pub memory_limit: Option<u64>,
     /// How often a failing record of a stateless operator is tried again [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Limits")]
     pub retries: Option<u32>,
     /// Where prepared indexes are kept [default: the user's cache directory]
     #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", help_heading = "Limits")]
@@ -293,37 +324,29 @@ impl RunArgs {
         let mut params = Vec::new();
         let Some(path) = &self.config else { return Ok((args, params)) };
         let wrong = |cause: &dyn std::fmt::Display| Stopped::usage(format!("{}: {cause}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|cause| wrong(&cause))?;
-        let table: toml::Table = toml::from_str(&text).map_err(|cause| wrong(&cause))?;
+        let file = std::fs::read_to_string(path).map_err(|cause| wrong(&cause))?;
+        let table: toml::Table = toml::from_str(&file).map_err(|cause| wrong(&cause))?;
         for (key, value) in table {
             let value = serde_json::to_value(&value).map_err(|cause| wrong(&cause))?;
-            let bad = |cause: serde_json::Error| wrong(&format!("{key}: {cause}"));
-            fn fill<T: serde::de::DeserializeOwned>(
-                slot: &mut Option<T>,
-                value: Value,
-            ) -> serde_json::Result<()> {
-                let parsed = serde_json::from_value(value)?;
-                slot.get_or_insert(parsed);
-                Ok(())
-            }
+            let bad = |cause: String| wrong(&format!("{key}: {cause}"));
             match key.as_str() {
-                "backend" => fill(&mut args.backend, value).map_err(bad)?,
-                "workload" => fill(&mut args.workload, value).map_err(bad)?,
-                "num_tasks" => fill(&mut args.num_tasks, value).map_err(bad)?,
-                "parallelism" => fill(&mut args.parallelism, value).map_err(bad)?,
-                "nodes" => fill(&mut args.nodes, value).map_err(bad)?,
-                "repeat" => fill(&mut args.repeat, value).map_err(bad)?,
-                "seed" => fill(&mut args.seed, value).map_err(bad)?,
-                "scheduler" => fill(&mut args.scheduler, value).map_err(bad)?,
-                "warmup_items" => fill(&mut args.warmup_items, value).map_err(bad)?,
-                "parity_batch_size" => fill(&mut args.parity_batch_size, value).map_err(bad)?,
-                "max_in_flight" => fill(&mut args.max_in_flight, value).map_err(bad)?,
-                "output_dir" => fill(&mut args.output_dir, value).map_err(bad)?,
-                "corpus" => fill(&mut args.corpus, value).map_err(bad)?,
-                "preset" => fill(&mut args.preset, value).map_err(bad)?,
-                "embedding_url" => fill(&mut args.embedding_url, value).map_err(bad)?,
-                "llm_url" => fill(&mut args.llm_url, value).map_err(bad)?,
-                "timeout" => fill(&mut args.timeout, value).map_err(bad)?,
+                "backend" => fill(&mut args.backend, &value, text).map_err(bad)?,
+                "workload" => fill(&mut args.workload, &value, text).map_err(bad)?,
+                "num_tasks" => fill(&mut args.num_tasks, &value, count).map_err(bad)?,
+                "parallelism" => fill(&mut args.parallelism, &value, counts).map_err(bad)?,
+                "nodes" => fill(&mut args.nodes, &value, counts).map_err(bad)?,
+                "repeat" => fill(&mut args.repeat, &value, count).map_err(bad)?,
+                "seed" => fill(&mut args.seed, &value, count).map_err(bad)?,
+                "scheduler" => fill(&mut args.scheduler, &value, text).map_err(bad)?,
+                "warmup_items" => fill(&mut args.warmup_items, &value, count).map_err(bad)?,
+                "parity_batch_size" => fill(&mut args.parity_batch_size, &value, count).map_err(bad)?,
+                "max_in_flight" => fill(&mut args.max_in_flight, &value, count).map_err(bad)?,
+                "output_dir" => fill(&mut args.output_dir, &value, text).map_err(bad)?,
+                "corpus" => fill(&mut args.corpus, &value, text).map_err(bad)?,
+                "preset" => fill(&mut args.preset, &value, text).map_err(bad)?,
+                "embedding_url" => fill(&mut args.embedding_url, &value, text).map_err(bad)?,
+                "llm_url" => fill(&mut args.llm_url, &value, text).map_err(bad)?,
+                "timeout" => fill(&mut args.timeout, &value, duration).map_err(bad)?,
                 _ => params.push((key.clone(), value)),
             }
         }
@@ -378,7 +401,12 @@ impl RunArgs {
             params.use_corpus(folder);
         }
         for (key, value) in from_file {
-            params.set(&key, value).map_err(Stopped::usage)?;
+            let number = match as_written(&value) {
+                Some(text) => read_as(params.value(&key), &key, &text)
+                    .map_err(|cause| Stopped::usage(format!("parameter '{key}': {cause}")))?,
+                None => None,
+            };
+            params.set(&key, number.unwrap_or(value)).map_err(Stopped::usage)?;
         }
         if let Some(size) = args.corpus_size {
             (params.vdb1_corpus_size, params.vdb2_corpus_size) = (size, size);
@@ -419,7 +447,7 @@ impl RunArgs {
             // Drivers and their workers run in directories of their own.
             cache_dir: std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
                 .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?,
-            timeout: args.timeout()?,
+            timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
         Ok(plan)
@@ -450,15 +478,6 @@ impl RunArgs {
         }
     }
 
-    fn timeout(&self) -> Result<Option<Duration>, Stopped> {
-        let parse = |seconds: f64| {
-            let fine = seconds > 0.0 && seconds <= 1e7;
-            let duration = fine.then(|| Duration::from_secs_f64(seconds));
-            duration.ok_or_else(|| Stopped::usage("--timeout must be above 0 seconds"))
-        };
-        self.timeout.map(parse).transpose()
-    }
-
     /// Most private memory of each process, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -479,3 +498,6 @@ impl RunArgs {
         Ok(id.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

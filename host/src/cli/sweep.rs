@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -38,7 +39,7 @@ pub struct SweepArgs {
     /// Backends, separated by commas [default: sage]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Search for the capacity at each scale instead of running it: p99=200ms
+    /// Search for the capacity at each scale instead of running it: p99=200ms; without a unit seconds
     #[arg(long, value_name = "GOAL", help_heading = "Goal")]
     slo: Option<Slo>,
     #[command(flatten)]
@@ -151,7 +152,7 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
     let search = args.slo.map(|slo| Search {
         goal: Goal { slo, success: args.goal.success },
         precision: args.goal.precision,
-        trial_seconds: args.goal.trial,
+        trial_seconds: args.goal.trial.as_secs_f64(),
     });
     let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref())?;
     let run_id = args.run.run_id()?;
@@ -246,7 +247,7 @@ fn one(
         let args = GoalArgs {
             success: search.goal.success,
             precision: search.precision,
-            trial: search.trial_seconds,
+            trial: Duration::try_from_secs_f64(search.trial_seconds).map_err(Stopped::usage)?,
         };
         let report = trials.search(search.goal.slo, &args)?;
         capacity::keep(&folder, &report)?;

@@ -18,6 +18,7 @@ pub mod jsonl;
 pub mod lock;
 pub mod manifest;
 pub mod pair;
+pub mod quantity;
 pub mod schema;
 pub mod time;
 pub mod units;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::results::quantity;
 use crate::results::time::UtcTime;
 
 /// Completions may lag behind arrivals by this share before the backlog counts as growing. Below the
@@ -39,14 +40,10 @@ impl FromStr for Slo {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("'{text}' is not a goal: write it as p99=200ms or p50=1.5s");
         let (percentile, limit) = text.split_once('=').ok_or_else(wrong)?;
-        let percentile: f64 = percentile.strip_prefix('p').and_then(|p| p.parse().ok()).ok_or_else(wrong)?;
-        let (number, unit) = match limit.strip_suffix("ms") {
-            Some(number) => (number, 1.0),
-            None => (limit.strip_suffix('s').ok_or_else(wrong)?, 1e3),
-        };
-        let limit_ms = number.parse::<f64>().map_err(|_| wrong())? * unit;
-        let fine = percentile > 0.0 && percentile < 100.0 && limit_ms > 0.0 && limit_ms.is_finite();
-        if fine { Ok(Self { quantile: percentile / 100.0, limit_ms }) } else { Err(wrong()) }
+        let percentile = percentile.trim().strip_prefix('p').and_then(|p| p.parse().ok());
+        let percentile = percentile.filter(|p: &f64| *p > 0.0 && *p < 100.0).ok_or_else(wrong)?;
+        let limit_ms = quantity::duration(limit)?.as_nanos() as f64 / 1e6;
+        Ok(Self { quantile: percentile / 100.0, limit_ms })
     }
 }
 
@@ -483,7 +480,8 @@ mod tests {
     fn goals_are_read_and_written() {
         assert_eq!("p99=200ms".parse(), Ok(Slo { quantile: 0.99, limit_ms: 200.0 }));
         assert_eq!("p99.9=1.5s".parse::<Slo>().unwrap().to_string(), "p99.9=1500ms");
-        for wrong in ["", "p99", "99=1s", "p0=1s", "p100=1s", "p99=1", "p99=-1s", "p99=infs"] {
+        assert_eq!("p50=0.07".parse::<Slo>().unwrap().to_string(), "p50=70ms");
+        for wrong in ["", "p99", "99=1s", "p0=1s", "p100=1s", "p99=", "p99=-1s", "p99=infs", "p99=0"] {
             assert!(wrong.parse::<Slo>().is_err(), "{wrong}");
         }
     }

@@ -291,6 +291,13 @@ impl Params {
         Ok(())
     }
 
+    /// What a parameter is now; nothing for a name that is not known.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<Value> {
+        let whole = serde_json::to_value(self).expect("parameters are plain data");
+        name.split('.').try_fold(&whole, |slot, part| slot.get(part)).cloned()
+    }
+
     /// As [`Params::set`], from the text of `--set name=value`: JSON where it is JSON, else a string.
     ///
     /// # Errors

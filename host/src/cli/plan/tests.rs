@@ -1,0 +1,104 @@
+use std::io::Write as _;
+
+use clap::{Args as _, Command, FromArgMatches as _};
+
+use super::*;
+
+fn args(words: &[&str]) -> Result<RunArgs, clap::Error> {
+    let command = RunArgs::augment_args(Command::new("bench"));
+    let matches = command.try_get_matches_from([&["bench"], words].concat())?;
+    RunArgs::from_arg_matches(&matches)
+}
+
+fn plan(words: &[&str]) -> Plan {
+    args(words).unwrap().plan().unwrap()
+}
+
+fn plan_of_file(text: &str) -> Result<Plan, Stopped> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    args(&["--config", file.path().to_str().unwrap()]).unwrap().plan()
+}
+
+#[test]
+fn every_flag_of_a_kind_takes_every_form_of_it() {
+    let words = [
+        ["-n", "2k"],
+        ["--warmup-items", "1e3"],
+        ["--corpus-size", "1_000"],
+        ["--parity-batch-size", "3.2e1"],
+        ["--max-in-flight", "1k"],
+        ["--retries", "0e0"],
+        ["--repeat", "1e1"],
+        ["--rate", "1.5k"],
+        ["--load", "open"],
+        ["--timeout", "1m30s"],
+        ["--llm-latency-ms", "0.25s"],
+        ["--memory-limit", "2G"],
+    ];
+    let args = args(&words.concat()).unwrap();
+    assert_eq!(args.memory_bytes(), 2 << 30);
+    let plan = args.plan().unwrap();
+    assert_eq!((plan.num_tasks, plan.warmup_items, plan.params.vdb1_corpus_size), (2_000, 1_000, 1_000));
+    assert_eq!((plan.parity_batch_size, plan.max_in_flight, plan.repeat), (32, 1_000, 10));
+    assert_eq!(plan.load, Load::Open { rate: 1_500.0, arrivals: Arrivals::Fixed });
+    assert_eq!((plan.timeout, plan.params.llm_latency_ms), (Some(Duration::from_secs(90)), 250));
+}
+
+#[test]
+fn what_is_refused_is_refused_once_with_the_flag_and_the_reason() {
+    for (flag, value, why) in [
+        ("--num-tasks", "1.5", "'1.5' is not a whole number"),
+        ("--warmup-items", "-3", "'-3' is below zero"),
+        ("--corpus-size", "1e30", "'1e30' is too large, 4294967295 is the most"),
+        ("--timeout", "-5s", "'-5s' is below zero"),
+        ("--timeout", "soon", "'soon' is not a duration"),
+        ("--rate", "fast", "'fast' is not a number"),
+        ("--memory-limit", "1", "'1' is too little, 64 MiB is the least"),
+    ] {
+        let error = args(&[flag, value]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("error: invalid value '{value}' for '{flag} <")), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn parameters_take_what_flags_of_their_kind_take() {
+    let set = |set: &'static str| ["--set", set];
+    let sets = [
+        set("vdb1_corpus_size=1e3"),
+        set("query_qps=1k"),
+        set("join_window_seconds=1m"),
+        set("category_batch_timeout_ms=0.7s"),
+        set("request_timeout_ms=5_000"),
+        set("llm_model=7"),
+    ];
+    let params = plan(&sets.concat()).params;
+    assert_eq!(
+        (params.vdb1_corpus_size, params.query_qps, params.join_window_seconds),
+        (1_000, 1_000.0, 60.0)
+    );
+    assert_eq!((params.category_batch_timeout_ms, params.request_timeout_ms), (700, 5_000));
+    let wrong = args(&["--set", "vdb1_corpus_size=many"]).unwrap().plan().unwrap_err().message;
+    assert!(wrong.starts_with("--set vdb1_corpus_size=many: 'many' is not a number"), "{wrong}");
+}
+
+#[test]
+fn a_configuration_file_takes_what_flags_take() {
+    let plan = plan_of_file(
+        "num_tasks = 2e3\nwarmup_items = \"1k\"\ntimeout = \"1m30s\"\nmax_in_flight = 1_000\n\
+         vdb1_corpus_size = 1e3\njoin_window_seconds = \"1m\"\n",
+    )
+    .unwrap();
+    assert_eq!((plan.num_tasks, plan.warmup_items, plan.max_in_flight), (2_000, 1_000, 1_000));
+    assert_eq!(plan.timeout, Some(Duration::from_secs(90)));
+    assert_eq!((plan.params.vdb1_corpus_size, plan.params.join_window_seconds), (1_000, 60.0));
+    for (line, why) in [
+        ("num_tasks = 1.5", "num_tasks: '1.5' is not a whole number"),
+        ("timeout = -1", "timeout: '-1' is below zero"),
+        ("vdb1_corpus_size = \"x\"", "parameter 'vdb1_corpus_size': 'x' is not a number"),
+    ] {
+        let error = plan_of_file(line).unwrap_err().message;
+        assert!(error.contains(why), "{error}");
+    }
+}
