@@ -82,9 +82,15 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Mismatch when backends that did the same work gave different answers.
+/// Mismatch when backends that did the same work gave different answers; inconclusive when one gave none.
 pub fn exit_of(summary: &Summary) -> Exit {
-    if summary.equality.iter().any(|equality| equality.differs()) { Exit::Mismatch } else { Exit::Ok }
+    if summary.equality.iter().any(|equality| equality.differs()) {
+        Exit::Mismatch
+    } else if summary.collected.groups.iter().any(|group| group.is_unanswered()) {
+        Exit::Inconclusive
+    } else {
+        Exit::Ok
+    }
 }
 
 pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
@@ -108,6 +114,7 @@ pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
         "backends": summary.collected.totals.iter().map(|totals| &totals.backend).collect::<Vec<_>>(),
         "clean": summary.is_clean(),
         "equality": summary.equality,
+        "unanswered": text::unanswered(summary),
         "comparisons": summary.comparisons,
         "verdicts": summary.comparisons.iter().map(text::verdict).collect::<Vec<_>>(),
         "artifacts": files,
@@ -142,8 +149,11 @@ fn show_verification(verification: &Verification) {
     let line = match verification.verdict {
         Agreement::Equal => "equal: the same work with the same answers",
         Agreement::Different => "different: the same work with other answers",
-        Agreement::Unproven => "unproven: the same work, but not every run recorded a digest of its answers",
-        Agreement::NotComparable => "not comparable: not the same work",
+        Agreement::Unproven => {
+            "unproven: the same work, but not every run has answers and recorded their digest"
+        }
+        Agreement::NotComparable if verification.has_answers() => "not comparable: not the same work",
+        Agreement::NotComparable => "not comparable: without answers there is nothing to compare",
     };
     anstream::println!("{line}");
     let list = |label: &str, found: &[Differing]| {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::compare::{as_json, exit_of, print_json, show};
 use super::plan::Defaults;
-use super::run::{prepare, ready_backend, stopped, workload_library};
+use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use crate::compare::{self, Options, Summary};
@@ -230,6 +230,8 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
     let result = result.map_err(|error| stopped(error, &folder));
+    let result =
+        result.and_then(|run| if run.measured.partial { Ok(run) } else { answered(&run).map(|()| run) });
     let (code, stderr) = result.as_ref().map_or_else(
         |error| (error.exit as u8, format!("{}\n{}\n", error.message, error.remedy)),
         |finished| (0, finished.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),

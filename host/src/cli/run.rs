@@ -56,7 +56,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         let result = job.run(&mut progress, &STOP);
         drop(progress);
         finished.push(result.map_err(|error| stopped(error, &job.folder()))?);
-        if STOP.level() > StopLevel::Go {
+        let unanswered = finished.last().is_some_and(|run| run.measured.unanswered().is_some());
+        if unanswered || STOP.level() > StopLevel::Go {
             break;
         }
     }
@@ -67,7 +68,23 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     if let Some(trace) = args.trace.as_deref().filter(|_| !args.json) {
         screen::path(trace);
     }
-    Ok(if STOP.level() > StopLevel::Go { Exit::Interrupted } else { Exit::Ok })
+    if STOP.level() > StopLevel::Go {
+        return Ok(Exit::Interrupted);
+    }
+    finished.iter().try_for_each(answered).map(|()| Exit::Ok)
+}
+
+/// A run in which nothing was answered measured nothing, whoever is to blame. Its record is kept and says so.
+///
+/// # Errors
+/// For such a run.
+pub fn answered(run: &Finished) -> Result<(), Stopped> {
+    let Some((of, reason)) = run.measured.unanswered() else { return Ok(()) };
+    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+    let text = format!("backend '{}' answered none of {of} timed queries{reason}", run.record.backend);
+    let log = run.folder.join("run.log");
+    let look = format!("see extra.failure_reasons of its record, and {}", log.display());
+    Err(Stopped::new(Exit::RunFailed, text, look))
 }
 
 fn show(args: &RunArgs, finished: &[Finished], output_dir: &Path) -> Result<(), Stopped> {

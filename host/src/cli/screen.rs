@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Stopped;
 use super::top::Top;
 use crate::report::Grid;
+use crate::report::text::NONE;
 use crate::run::guest::RunEvent;
 use crate::run::supervise::{Finished, Watcher};
 
@@ -261,10 +262,10 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
         }
     }
     if let Some(run) = finished.last() {
-        let digest = &run.measured.output_digest;
+        let digest = run.measured.output_digest.as_deref().map_or(NONE, short);
         anstream::println!(
             "{DIM}output_digest {}  config_hash {}{DIM:#}",
-            short(digest),
+            digest,
             run.record.config_hash.as_deref().map_or("", short)
         );
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::capacity::Trials;
 use super::compare::print_json;
-use super::run::{prepare, ready_backend};
+use super::run::{answered, prepare, ready_backend};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
 use crate::report;
@@ -65,7 +65,9 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     screen::note(&format!("{} items, about {seconds:.0} s at {rate:.1}/s", plan.num_tasks));
     let watched = trials.watched(&plan, 2, "soak")?;
     let windows = windows(&watched.samples, &watched.memory, WINDOWS);
-    let drifts = judge(&windows);
+    // Failures have a throughput and a latency too, and they say nothing of how the backend works.
+    let answers = watched.finished.measured.unanswered().is_none();
+    let drifts = judge(if answers { &windows } else { &[] });
     let verdict = overall(&drifts);
     let finished = &watched.finished;
     if !finished.findings.is_empty() {
@@ -107,9 +109,12 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         screen::grid(&grid);
         files.iter().for_each(|file| screen::path(file));
     }
+    // What was seen until then is kept, and judged.
+    if finished.measured.partial {
+        return Ok(Exit::Interrupted);
+    }
+    answered(finished)?;
     Ok(match verdict {
-        // What was seen until then is kept, and judged.
-        _ if finished.measured.partial => Exit::Interrupted,
         Verdict::Worse => Exit::Regression,
         Verdict::Steady | Verdict::Unknown => Exit::Ok,
     })
@@ -128,16 +133,11 @@ fn closed_rate(trials: &Trials<'_>, base: &Plan) -> Result<f64, Stopped> {
     for index in 0..2 {
         let num_tasks = (rate * LOOK).ceil().clamp(200.0, 1e7) as u32;
         let plan = Plan { num_tasks, warmup_items: num_tasks / 5, repeat: 1, ..base.clone() };
-        rate = trials.whole(&plan, index, "look")?.finished.measured.throughput;
+        let finished = trials.whole(&plan, index, "look")?.finished;
+        answered(&finished)?;
+        rate = finished.measured.throughput;
     }
-    if rate > 0.0 {
-        return Ok(rate);
-    }
-    Err(Stopped::new(
-        Exit::RunFailed,
-        "the backend answered nothing",
-        "see extra.failure_reasons of its record",
-    ))
+    Ok(rate)
 }
 
 fn csv(windows: &[Window]) -> String {

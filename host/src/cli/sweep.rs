@@ -12,7 +12,7 @@ use super::capacity::{self, GoalArgs, Trials};
 use super::compare::print_json;
 use super::pair::{command_line, while_not_killed};
 use super::plan::{Defaults, OneOrMore};
-use super::run::{prepare, ready_backend, stopped, workload_library};
+use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use crate::compare::{self, Options};
@@ -274,7 +274,8 @@ fn one(
     let mut progress = RunProgress::new(&label, own.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    result.map(drop).map_err(|error| stopped(error, &folder))
+    let run = result.map_err(|error| stopped(error, &folder))?;
+    if run.measured.partial { Ok(()) } else { answered(&run) }
 }
 
 fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
@@ -298,10 +299,12 @@ fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
     Ok(rows)
 }
 
-/// Whether a record is one of a point's. A run that was cut short is repeated on `--resume`, and must not
-/// count beside its repetition.
+/// Whether a record is one of a point's. A run that was cut short or had no answers is repeated on `--resume`,
+/// and must not count beside its repetition.
 fn is_of(record: &Record, point: usize) -> bool {
-    record.extra["sweep"]["point"] == json!(point) && record.extra.get("partial") != Some(&json!(true))
+    record.extra["sweep"]["point"] == json!(point)
+        && record.extra.get("partial") != Some(&json!(true))
+        && record.has_answers()
 }
 
 fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
@@ -357,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_was_cut_short_is_no_part_of_its_point() {
+    fn a_run_that_was_cut_short_or_not_answered_is_no_part_of_its_point() {
         let record = |extra| -> Record {
             serde_json::from_value(json!({
                 "backend": "local", "workload": "wl1", "run_id": "r", "seed": 42, "nodes": 1, "parallelism": 2,
@@ -369,6 +372,8 @@ mod tests {
         };
         let whole = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": false}));
         let cut = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": true}));
-        assert!(is_of(&whole, 1) && !is_of(&whole, 0) && !is_of(&cut, 1));
+        let unanswered =
+            Record { success_rate: crate::results::units::Fraction::new(0.0).unwrap(), ..whole.clone() };
+        assert!(is_of(&whole, 1) && !is_of(&whole, 0) && !is_of(&cut, 1) && !is_of(&unanswered, 1));
     }
 }

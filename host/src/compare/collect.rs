@@ -114,7 +114,11 @@ impl<'a> Collector<'a> {
         let empty = || Totals { backend: key::text(backend), ..Totals::default() };
         let totals = self.totals.entry(name).or_insert_with(empty);
         totals.records += 1;
-        totals.metrics.iter_mut().zip(facts.metrics).for_each(|(sample, value)| sample.push(value));
+        let said =
+            |metric: &Metric| facts.answered() || matches!(metric, Metric::SuccessRate | Metric::Duration);
+        for metric in Metric::ALL.into_iter().filter(said) {
+            totals.metrics[metric as usize].push(facts.metrics[metric as usize]);
+        }
     }
 
     /// Remembers the texts behind hashes that are new.
@@ -157,13 +161,15 @@ impl<'a> Collector<'a> {
         group.records += 1;
         group.invalid += u64::from(facts.invalid);
         group.partial += u64::from(facts.partial);
+        group.unanswered += u64::from(!facts.partial && !facts.answered());
         if facts.items > 0 {
             group.items = Some(group.items.map_or(facts.items, |least| least.min(facts.items)));
         }
         if is_usable(facts, self.include_invalid) {
             group.metrics.iter_mut().zip(facts.metrics).for_each(|(sample, value)| sample.push(value));
         }
-        if facts.partial {
+        // An older record may have a digest of no answers at all, and two of those would be equal.
+        if facts.partial || !facts.answered() {
             return;
         }
         let Some(digest) = facts.digest else {
@@ -260,7 +266,7 @@ impl<'a> Collector<'a> {
 
 /// Whether a run's numbers may decide anything.
 fn is_usable(facts: &Facts, include_invalid: bool) -> bool {
-    !facts.partial && (include_invalid || !facts.invalid)
+    !facts.partial && facts.answered() && (include_invalid || !facts.invalid)
 }
 
 /// A finished row, taken apart again. Only done for what is kept.

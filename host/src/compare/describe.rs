@@ -102,7 +102,8 @@ pub fn outliers(collected: &Collected) -> Vec<Outlier> {
     for group in &collected.groups {
         for metric in [Metric::Throughput, Metric::LatencyP95] {
             let value = |run: &Run| run.metrics[metric as usize];
-            let runs = collected.runs_of(group.setting, &group.backend).filter(|run| !value(run).is_nan());
+            let runs = collected.runs_of(group.setting, &group.backend);
+            let runs = runs.filter(|run| run.answered() && !value(run).is_nan());
             let runs: Vec<&Run> = runs.collect();
             let values: Vec<f64> = runs.iter().map(|run| value(run)).collect();
             let (Some(list), Some(median)) = (scores::scores(&values), scores::median(&values)) else {

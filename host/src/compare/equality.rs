@@ -40,6 +40,8 @@ pub enum Outcome {
     Equal,
     /// They do not.
     Differ,
+    /// Some runs have no answers, and those that have some agree.
+    Unanswered,
     /// Some runs have no digest, and those that have one agree.
     Unknown,
 }
@@ -95,7 +97,9 @@ pub fn check(collected: &Collected) -> Vec<Equality> {
 
 fn check_setting(setting: usize, groups: &[&Group]) -> Option<Equality> {
     let has_digest = groups.iter().any(|group| !group.digests.is_empty());
-    if groups.len() < 2 && groups.iter().all(|group| group.records < 2 || group.digests.is_empty()) {
+    let unanswered = groups.iter().any(|group| group.unanswered > 0);
+    let alone = groups.len() < 2 && groups.iter().all(|group| group.records < 2 || group.digests.is_empty());
+    if alone && !unanswered {
         return None;
     }
     let mut differences = Vec::new();
@@ -115,6 +119,7 @@ fn check_setting(setting: usize, groups: &[&Group]) -> Option<Equality> {
     let complete = has_digest && groups.iter().all(|group| group.without_digest == 0);
     let outcome = match (differences.is_empty(), complete) {
         (false, _) => Outcome::Differ,
+        (true, _) if unanswered => Outcome::Unanswered,
         (true, true) => Outcome::Equal,
         (true, false) => Outcome::Unknown,
     };

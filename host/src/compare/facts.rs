@@ -111,6 +111,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether any item was answered. Without answers there is nothing to compare.
+    pub fn answered(&self) -> bool {
+        self.metrics[Metric::SuccessRate as usize] > 0.0
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let flags = (u64::from(self.invalid) * INVALID)
             | (u64::from(self.partial) * PARTIAL)

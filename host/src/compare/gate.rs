@@ -122,8 +122,8 @@ fn judge_group(old: &Group, new: &Group, label: &str, options: &GateOptions) -> 
     for (group, whose) in [(old, "baseline"), (new, "current")] {
         if group.sample(Metric::Throughput).count() == 0 {
             let text = format!(
-                "none of the {} {whose} runs counts: {} INVALID, {} did not finish",
-                group.records, group.invalid, group.partial
+                "none of the {} {whose} runs counts: {} INVALID, {} did not finish, {} without answers",
+                group.records, group.invalid, group.partial, group.unanswered
             );
             return vec![check(label, &new.backend, GateOutcome::Invalid, text)];
         }
@@ -253,5 +253,18 @@ mod tests {
         let report = judge(&old, &collected(&records), &GateOptions::default());
         assert_eq!(report.outcome, GateOutcome::Invalid);
         assert!(report.checks[0].explanation.contains("8 INVALID"), "{report:?}");
+    }
+
+    #[test]
+    fn runs_without_answers_are_invalid_on_either_side() {
+        let answered = collected(&paired(&[("sage", &BEFORE)]));
+        let mut records = paired(&[("sage", &BEFORE)]);
+        records.iter_mut().for_each(|record| record["success_rate"] = json!(0.0));
+        let unanswered = collected(&records);
+        for (old, new) in [(&answered, &unanswered), (&unanswered, &answered), (&unanswered, &unanswered)] {
+            let report = judge(old, new, &GateOptions::default());
+            assert_eq!(report.outcome, GateOutcome::Invalid);
+            assert!(report.checks[0].explanation.contains("8 without answers"), "{report:?}");
+        }
     }
 }

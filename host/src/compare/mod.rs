@@ -220,6 +220,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn runs_without_answers_are_counted_and_decide_nothing() {
+        let mut records = paired(&[("sage", &[20.0, 30.0]), ("ray", &[900.0, 900.0])]);
+        records.iter_mut().skip(2).for_each(|record| record["success_rate"] = json!(0.0));
+        let options = Options { include_invalid: true, ..Options::default() };
+        let summary = summarize(collected(&records), &options);
+        let ray = summary.collected.groups.iter().find(|group| group.backend == "ray").unwrap();
+        assert_eq!(
+            (ray.unanswered, ray.is_unanswered(), ray.sample(Metric::Throughput).count()),
+            (2, true, 0)
+        );
+        assert_eq!(summary.collected.totals[0].metrics[Metric::Throughput as usize].mean(), None);
+        assert_eq!(summary.collected.totals[0].metrics[Metric::SuccessRate as usize].mean(), Some(0.0));
+        let ranked =
+            |c: &judge::Comparison| matches!(c.ranking, judge::Ranking::Verdict(_)) || c.ratio.is_some();
+        assert!(!summary.comparisons.iter().any(ranked), "{:?}", summary.comparisons);
+        assert_eq!(summary.equality[0].outcome, equality::Outcome::Unanswered);
+        assert_eq!(summary.equality[0].backends[0], ("ray".to_owned(), Vec::new()));
+    }
+
+    #[test]
     fn one_backend_against_itself_has_two_names() {
         let mut records = paired(&[("sage", &[20.0]), ("sage", &[10.0])]);
         records[0]["extra"]["arm"] = json!("a");

@@ -50,7 +50,8 @@ pub struct Totals {
     pub backend: String,
     /// Runs read.
     pub records: u64,
-    /// Of every run, one sample per metric, in the order of [`Metric::ALL`].
+    /// Of every run, one sample per metric, in the order of [`Metric::ALL`]. Where nothing was answered, speed
+    /// is not one of them.
     pub metrics: [Sample; Metric::ALL.len()],
 }
 
@@ -78,17 +79,24 @@ pub struct Group {
     pub invalid: u64,
     /// Runs that did not finish.
     pub partial: u64,
+    /// Finished runs in which nothing was answered, whatever else was measured.
+    pub unanswered: u64,
     /// Least number of timed items of a run, when known.
     pub items: Option<u64>,
     /// Of the runs that count, one sample per metric.
     pub metrics: [Sample; Metric::ALL.len()],
     /// Distinct digests, the first few.
     pub digests: Vec<Digest>,
-    /// Finished runs without a digest.
+    /// Finished runs with answers and without a digest.
     pub without_digest: u64,
 }
 
 impl Group {
+    /// Whether there is nothing in it to compare, for want of answers.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered > 0 && self.digests.is_empty() && self.without_digest == 0
+    }
+
     /// The sample of a metric.
     pub fn sample(&self, metric: Metric) -> &Sample {
         &self.metrics[metric as usize]
@@ -132,6 +140,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether any item was answered.
+    pub fn answered(&self) -> bool {
+        self.metrics[Metric::SuccessRate as usize] > 0.0
+    }
+
     /// A file that the record names, if it stays inside the record's folder. Names come from third
     /// parties and must not lead elsewhere.
     pub fn file(&self, name: Option<&str>) -> Option<PathBuf> {

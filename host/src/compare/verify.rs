@@ -1,7 +1,7 @@
 //! `bench verify A B`: may these two results be compared, and are they equal?
 //!
 //! Comparable means that the same work was done: workload, seed, nodes, parallelism and
-//! `config_hash`. Another host or plugin API does not change the work, so it is remarked and no
+//! `config_hash`; and that there are answers at all. Another host or plugin API does not change the work, so it is remarked and no
 //! more. Equal means that the answers are: the digests, or else the first items that differ.
 
 use std::collections::BTreeSet;
@@ -32,9 +32,19 @@ pub enum Agreement {
     Different,
     /// Comparable, but some runs prove nothing about their answers.
     Unproven,
-    /// Not the same work.
+    /// Not the same work, or no answers.
     NotComparable,
 }
+
+impl Verification {
+    /// Whether both sides have answers.
+    pub fn has_answers(&self) -> bool {
+        self.obstacles.iter().all(|obstacle| obstacle.what != ANSWERS)
+    }
+}
+
+/// The obstacle that a side without answers is.
+const ANSWERS: &str = "answers";
 
 /// One thing that is not the same on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -53,7 +63,7 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         let values = |side: &Collected| side.settings.iter().map(value).collect::<BTreeSet<_>>();
         differing(what, &values(a), &values(b))
     };
-    let obstacles: Vec<Differing> = [
+    let obstacles = [
         setting("workload", |s| s.workload.clone()),
         setting("config_hash", |s| s.config_hash.clone().unwrap_or_else(|| "n/a".into())),
         setting("seed", |s| s.seed.to_string()),
@@ -61,8 +71,8 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         setting("parallelism", |s| s.parallelism.to_string()),
     ]
     .into_iter()
-    .flatten()
-    .collect();
+    .flatten();
+    let obstacles: Vec<Differing> = unanswered(a, b).into_iter().chain(obstacles).collect();
     let known = |what, value: fn(&super::model::Run) -> Option<String>| {
         let values = |side: &Collected| side.runs.iter().filter_map(value).collect::<BTreeSet<_>>();
         differing(what, &values(a), &values(b))
@@ -78,13 +88,24 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         Agreement::NotComparable
     } else if outcomes.contains(&Outcome::Differ) {
         Agreement::Different
-    } else if outcomes.is_empty() || outcomes.contains(&Outcome::Unknown) {
+    } else if outcomes.is_empty() || outcomes.iter().any(|outcome| *outcome != Outcome::Equal) {
         Agreement::Unproven
     } else {
         Agreement::Equal
     };
     let differences = checks.into_iter().flat_map(|check| check.differences).collect();
     Verification { verdict, obstacles, remarks: remarks.into_iter().flatten().collect(), differences }
+}
+
+/// Sides with no answers to verify. Two of them are not equal: there is nothing that could be.
+fn unanswered(a: &Collected, b: &Collected) -> Option<Differing> {
+    let without = |side: &Collected| side.groups.iter().map(|group| group.unanswered).sum::<u64>();
+    let all = |side: &Collected| side.groups.iter().all(super::model::Group::is_unanswered);
+    let shown = |side: &Collected| match without(side) {
+        0 => "some in every run".to_owned(),
+        some => format!("none in {some} of {} runs", side.records),
+    };
+    (all(a) || all(b)).then(|| Differing { what: ANSWERS, a: shown(a), b: shown(b) })
 }
 
 fn differing(what: &'static str, a: &BTreeSet<String>, b: &BTreeSet<String>) -> Option<Differing> {
@@ -147,6 +168,24 @@ mod tests {
         let different = verified(|b| b["extra"]["output_digest"] = json!("d2"));
         assert_eq!((different.verdict, different.differences.len()), (Agreement::Different, 1));
         assert_eq!(verified(|b| b["extra"] = json!({})).verdict, Agreement::Unproven);
+    }
+
+    #[test]
+    fn without_answers_nothing_is_comparable_whatever_the_digests_say() {
+        let unanswered = |count: usize| {
+            let mut records = paired(&[("sage", &[1.0, 2.0])]);
+            records.iter_mut().take(count).for_each(|record| record["success_rate"] = json!(0.0));
+            collected(&records)
+        };
+        let (none, some, all) = (unanswered(2), unanswered(1), unanswered(0));
+        for (a, b) in [(&none, &none), (&none, &all), (&all, &none)] {
+            let verification = verify(a, b);
+            assert_eq!((verification.verdict, verification.has_answers()), (Agreement::NotComparable, false));
+        }
+        let obstacle = &verify(&none, &all).obstacles[0];
+        assert_eq!((obstacle.a.as_str(), obstacle.b.as_str()), ("none in 2 of 2 runs", "some in every run"));
+        assert_eq!(verify(&some, &all).verdict, Agreement::Unproven);
+        assert_eq!(verify(&all, &all).verdict, Agreement::Equal);
     }
 
     #[test]

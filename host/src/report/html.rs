@@ -178,6 +178,8 @@ fn glance(summary: &Summary) -> Vec<Headline> {
         let text = format!("Answers differ between backends{}.", place(equality.setting));
         lines.push(Headline { kind: "bad", text });
     }
+    let unanswered = text::unanswered(summary).into_iter().take(MOST);
+    lines.extend(unanswered.map(|text| Headline { kind: "bad", text }));
     let mismatches = summary.collected.mismatches.rows.len() as u64 + summary.collected.mismatches.left_out;
     if mismatches > 0 {
         let places = text::many(mismatches, "place", "places");
@@ -209,6 +211,7 @@ fn equality(summary: &Summary, equality: &crate::compare::equality::Equality) ->
         kind: match equality.outcome {
             Outcome::Equal => "good",
             Outcome::Differ => "bad",
+            Outcome::Unanswered => "bad",
             Outcome::Unknown => "open",
         },
         text: text::equality(equality.outcome),

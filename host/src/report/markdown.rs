@@ -75,7 +75,8 @@ fn backends(out: &mut String, summary: &Summary) {
         row(out, &cells);
     }
     out.push_str(
-        "\nThroughput in items/s, latencies in ms, each the mean over all records of the backend. \
+        "\nThroughput in items/s, latencies in ms, each the mean over all records of the backend, speed only \
+         over those with answers. \
          success_rate is completed items over emitted items.\n",
     );
 }
@@ -121,6 +122,7 @@ fn equality(out: &mut String, summary: &Summary) {
             let _ = writeln!(out, "  - {}", escape(&line));
         }
     }
+    text::unanswered(summary).iter().for_each(|line| item(out, line));
 }
 
 fn verdicts(out: &mut String, summary: &Summary) {
@@ -306,6 +308,15 @@ mod tests {
         assert_eq!(sections[4..], ["## Equality", "## Verdicts", "## Metrics", "## Outliers", "## Validity"]);
         assert!(text.contains("| ray | 1 | 10.000 | 2.250 | n/a | 1.000 |"), "{text}");
         assert!(text.contains(NO_MISMATCHES));
+    }
+
+    #[test]
+    fn a_backend_without_answers_is_named_and_has_no_speed() {
+        let mut records = paired(&[("sage", &[20.0]), ("ray", &[10.0])]);
+        records[1]["success_rate"] = json!(0.0);
+        let text = rendered(&records);
+        assert!(text.contains("1 of 1 run of ray answered no query at all"), "{text}");
+        assert!(text.contains("| ray | 1 | n/a | n/a | n/a | 0.000 |"), "{text}");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub fn verdict(comparison: &Comparison) -> String {
         }
         Ranking::AnswersDiffer => "not ranked: the answers differ".into(),
         Ranking::NoCommonSetting => "not ranked: no configuration was run on both".into(),
-        Ranking::NoValidRuns => "not ranked: one side has no valid, finished run".into(),
+        Ranking::NoValidRuns => "not ranked: one side has no valid, finished run with answers".into(),
         Ranking::NotMeasured => "not ranked: not measured on both".into(),
         Ranking::NeedsItems(items) => needs(items),
     }
@@ -125,8 +125,20 @@ pub fn equality(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Equal => "equal: all runs of all backends gave the same answers",
         Outcome::Differ => "DIFFERENT: the answers differ, so these backends are not ranked",
+        Outcome::Unanswered => "unknown: some runs have no answers",
         Outcome::Unknown => "unknown: not every run recorded an output digest",
     }
+}
+
+/// Backends whose runs were not answered, as sentences.
+pub fn unanswered(summary: &Summary) -> Vec<String> {
+    let groups = summary.collected.groups.iter().filter(|group| group.unanswered > 0);
+    let sentence = |group: &crate::compare::model::Group| {
+        let runs = many(group.records, "run", "runs");
+        let (some, backend) = (group.unanswered, &group.backend);
+        format!("{some} of {runs} of {backend} answered no query at all: nothing of that is compared.")
+    };
+    groups.map(sentence).collect()
 }
 
 /// Where answers part, one line each.

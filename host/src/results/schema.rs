@@ -153,6 +153,13 @@ impl Record {
         }
     }
 
+    /// Whether any timed item was answered. Without answers there is nothing to compare, whatever else was
+    /// measured.
+    #[must_use]
+    pub fn has_answers(&self) -> bool {
+        self.success_rate.get() > 0.0
+    }
+
     fn from_map(mut map: Map<String, Value>, strict: bool) -> Result<Record> {
         check(&map, strict)?;
         let mut record = Record {

@@ -129,7 +129,8 @@ pub struct Measured {
     pub latency_p99: Option<Millis>,
     pub service_p50: Option<Millis>,
     pub service_p99: Option<Millis>,
-    pub output_digest: String,
+    /// Null when no timed query was answered: nothing is not an answer.
+    pub output_digest: Option<String>,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<(u32, u64)>,
     /// Where the time of timed queries went, by operator, and the sink.
@@ -145,6 +146,15 @@ pub struct Measured {
     pub cpu_seconds: f64,
     pub peak_rss_bytes: u64,
     pub simd: String,
+}
+
+impl Measured {
+    /// How many timed queries there were, and the first reason, when not one of them was answered. Whatever
+    /// else such a run measured says nothing about the backend.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<(u64, Option<String>)> {
+        (self.timed_completed == 0).then(|| (self.timed, self.reasons.first().cloned()))
+    }
 }
 
 /// The operation that runs a plan.
@@ -241,7 +251,8 @@ fn measure(
     let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
         .filter(|item| item.as_ref().map_or(true, |item| item.ok))
         .map(|item| item.map(|item| (item.query_id, item.digest)));
-    let output_digest = output_digest(pairs, &request.scratch)?;
+    let answered = sunk.timed_completed > 0;
+    let output_digest = answered.then(|| output_digest(pairs, &request.scratch)).transpose()?;
     save_histogram(request, &sunk, wall_seconds)?;
     if let Some(trace) = &sunk.trace {
         let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);

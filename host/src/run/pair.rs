@@ -232,10 +232,13 @@ impl Tree {
         })
     }
 
-    /// Whether a backend has a whole record whose `extra` is as wanted.
+    /// Whether a backend has a whole record, with answers, whose `extra` is as wanted.
     pub fn has_record(&self, backend: &str, wanted: impl Fn(&Value) -> bool) -> bool {
         let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
-        let is_it = |record: Value| wanted(&record["extra"]) && record["extra"]["partial"] != true;
+        let answered = |record: &Value| record["success_rate"].as_f64() != Some(0.0);
+        let is_it = |record: Value| {
+            wanted(&record["extra"]) && record["extra"]["partial"] != true && answered(&record)
+        };
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).any(is_it)
     }
 
@@ -410,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_survives_the_disk_and_a_partial_record_finishes_nothing() {
+    fn a_plan_survives_the_disk_and_neither_a_partial_nor_an_unanswered_record_finishes_anything() {
         let dir = tempfile::tempdir().unwrap();
         let (tree, pair) = (Tree::new(dir.path(), "r", "0123456789abcdef"), pair(&["sage"], true, 1));
         tree.begin(&pair).unwrap();
@@ -422,6 +425,7 @@ mod tests {
         fs::create_dir_all(tree.backend("sage")).unwrap();
         let lines = concat!(
             "{\"extra\":{\"pair_index\":0,\"arm\":\"a\",\"partial\":true}}\n",
+            "{\"success_rate\":0.0,\"extra\":{\"pair_index\":0,\"arm\":\"a\"}}\n",
             "{\"extra\":{\"pair_index\":0,\"arm\":\"b\"}}\n{\"extra\":{\"pair_in",
         );
         fs::write(tree.backend("sage").join(jsonl::FILE_NAME), lines).unwrap();

@@ -22,6 +22,7 @@ const MOST_OTHERS: f64 = 0.15;
 pub enum Finding {
     Partial,
     TooFewItems { timed: u64 },
+    NoAnswers { of: u64, reason: Option<String> },
     FailedItems { failed: u64, of: u64 },
     LateGenerator { late: u64, of: u64 },
     CpuSteal { share: f64 },
@@ -48,7 +49,9 @@ impl Finding {
             findings.push(Self::TooFewItems { timed: measured.timed });
         }
         let failed = measured.failed + measured.missing;
-        if failed as f64 > MOST_FAILED * measured.emitted as f64 {
+        if let Some((of, reason)) = measured.unanswered() {
+            findings.push(Self::NoAnswers { of, reason });
+        } else if failed as f64 > MOST_FAILED * measured.emitted as f64 {
             findings.push(Self::FailedItems { failed, of: measured.emitted });
         }
         if measured.late as f64 > MOST_LATE * f64::from(plan.num_tasks) {
@@ -77,6 +80,7 @@ impl Finding {
         match self {
             Self::Partial => "partial",
             Self::TooFewItems { .. } => "too_few_items",
+            Self::NoAnswers { .. } => "no_answers",
             Self::FailedItems { .. } => "failed_items",
             Self::LateGenerator { .. } => "late_generator",
             Self::CpuSteal { .. } => "cpu_steal",
@@ -95,6 +99,10 @@ impl Finding {
                     "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
                 )
             }
+            Self::NoAnswers { of, reason } => {
+                let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+                format!("none of {of} timed items was answered{reason}")
+            }
             Self::FailedItems { failed, of } => {
                 format!("{failed} of {of} items failed or were never answered")
             }
@@ -112,7 +120,9 @@ impl Finding {
         match self {
             Self::Partial => "run it again and let it finish",
             Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
-            Self::FailedItems { .. } => "see the reasons in extra.failure_reasons and the log",
+            Self::NoAnswers { .. } | Self::FailedItems { .. } => {
+                "see the reasons in extra.failure_reasons and the log"
+            }
             Self::LateGenerator { .. } => "lower --rate, or leave a core to the generator",
             Self::CpuSteal { .. } => {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"

@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 /// What the server saw.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     largest_batch: AtomicUsize,
     authorizations: Mutex<Vec<String>>,
 }
 
 /// Serves until the test process ends; returns the address up to `/v1`.
-fn serve(seen: Arc<Seen>, answer: fn(&str, &Value) -> (u16, Value)) -> String {
+pub fn serve(seen: Arc<Seen>, answer: fn(&str, &Value) -> (u16, Value)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {

@@ -77,7 +77,7 @@ pub fn summary(summary: &Summary) -> Table {
     });
     table(
         "t-summary",
-        "Mean of every metric over all records of a backend",
+        "Mean of every metric over all records of a backend, of its speed over those with answers",
         &[
             "Backend",
             "Records#",
