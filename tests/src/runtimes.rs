@@ -9,7 +9,6 @@ use crate::{bench, stderr};
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The right to drive real runtimes: nobody else does while it is held.
-#[must_use]
 pub fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
