@@ -202,7 +202,7 @@ pub fn dots_batch(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut Vec<i32>
     (kernels().matrix)(&rows[..count * dim], dim, &queries, out);
 }
 
-/// Which code computes inner products in this process: `avx2`, `simsimd` or `scalar`.
+/// Which code computes inner products in this process.
 pub fn kernel_name() -> &'static str {
     kernels().name
 }
@@ -210,8 +210,11 @@ pub fn kernel_name() -> &'static str {
 fn kernels() -> &'static kernels::Kernels {
     static CHOSEN: OnceLock<kernels::Kernels> = OnceLock::new();
     CHOSEN.get_or_init(|| {
-        let scalar = std::env::var_os("BENCH_SIMD").is_some_and(|value| value == "scalar");
-        if scalar { kernels::SCALAR } else { kernels::best() }
+        let asked = std::env::var("BENCH_SIMD").ok();
+        let ladder = kernels::ladder();
+        let named = |name: String| ladder.iter().find(|kernels| kernels.name == name);
+        // A name that this CPU does not have is no reason to fail: `simd` in the record says what ran.
+        *asked.and_then(named).unwrap_or(&ladder[0])
     })
 }
 

@@ -1,0 +1,149 @@
+//! The ways to compute exact 8-bit inner products, and the choice between them.
+//!
+//! All are exact, tested against the scalar one at dimensions 1 to 1,100. Measured on one core of an AMD
+//! EPYC (Zen 3, AVX2, shared machine, best of 40 or more), 1,024 dimensions, 10,000 rows:
+//!
+//! | kernel | one product, in cache | one query | per query in batches of 16 |
+//! |---|---:|---:|---:|
+//! | scalar | 243 ns | 2.44 ms | 2.43 ms |
+//! | simsimd 6.5.16 | 77 ns | 0.84 ms | 0.82 ms |
+//! | numkong 7.8.7 | 28 ns | 0.30 ms | 0.32 ms |
+//! | avx2, here | 26 ns | 0.29 ms | 0.16 to 0.22 ms |
+//!
+//! So the kernel here is used where there is AVX2, and simsimd elsewhere (it has ones for Arm). numkong is as
+//! fast for one query, but has no share of loads in a batch, and took most of ten minutes to compile on a busy core. Tiles of 4 x 2 and
+//! 3 x 4, and blocks of 16 KiB, were no faster than 2 x 4 in blocks of 64 KiB.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(any(target_arch = "x86_64", test))]
+mod vnni;
+
+/// Rows, their dimension, the queries, and a place for each product.
+type Matrix = fn(&[i8], usize, &[&[i8]], &mut [i32]);
+
+/// One way to compute inner products. `matrix` gets whole rows, and queries of exactly `dim` values.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    pub name: &'static str,
+    pub dot: fn(&[i8], &[i8]) -> i32,
+    pub matrix: Matrix,
+}
+
+/// Plain Rust: the reference the others are tested against.
+pub const SCALAR: Kernels = Kernels { name: "scalar", dot: scalar_dot, matrix: scalar_matrix };
+
+/// The ways that this CPU can run, the fastest first.
+pub fn ladder() -> Vec<Kernels> {
+    let mut rungs = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx512f") && has!("avx512bw") && has!("avx512vnni") {
+            rungs.push(vnni::AVX512);
+        }
+        if has!("avx2") && has!("avxvnni") {
+            rungs.push(vnni::AVX_VNNI);
+        }
+        if has!("avx2") {
+            rungs.push(avx2::KERNELS);
+        }
+    }
+    rungs.extend([SIMSIMD, SCALAR]);
+    rungs
+}
+
+pub const SIMSIMD: Kernels = Kernels { name: "simsimd", dot: simsimd_dot, matrix: simsimd_matrix };
+
+/// Rows of about this many bytes are kept in the cache while all queries pass over them.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+fn scalar_dot(a: &[i8], b: &[i8]) -> i32 {
+    a.iter().zip(b).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
+}
+
+fn scalar_matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
+    by_blocks(rows, dim, queries, out, scalar_dot);
+}
+
+/// The crate answers with an `f64` that holds an exact whole number, and `None` for unequal lengths.
+fn simsimd_dot(a: &[i8], b: &[i8]) -> i32 {
+    <i8 as simsimd::SpatialSimilarity>::dot(a, b).map_or_else(|| scalar_dot(a, b), |product| product as i32)
+}
+
+fn simsimd_matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
+    by_blocks(rows, dim, queries, out, simsimd_dot);
+}
+
+fn by_blocks(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32], dot: fn(&[i8], &[i8]) -> i32) {
+    let count = rows.len() / dim;
+    let step = (BLOCK_BYTES / dim).max(1);
+    for first in (0..count).step_by(step) {
+        let last = (first + step).min(count);
+        for (query, out) in queries.iter().zip(out.chunks_exact_mut(count)) {
+            let block = rows[first * dim..last * dim].chunks_exact(dim);
+            for (row, to) in block.zip(&mut out[first..last]) {
+                *to = dot(row, query);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Stream, stream};
+
+    fn values(random: &mut Stream, n: usize) -> Vec<i8> {
+        (0..n).map(|_| (random.below(256) as u8) as i8).collect()
+    }
+
+    fn all() -> Vec<Kernels> {
+        let mut all = ladder();
+        all.push(vnni::model::MODEL);
+        all
+    }
+
+    #[test]
+    fn every_kernel_equals_scalar_at_every_dimension() {
+        let mut random = stream(3, "kernels", 0);
+        for dim in 1..=1100 {
+            let (a, b) = (values(&mut random, dim), values(&mut random, dim));
+            for kernels in all() {
+                assert_eq!((kernels.dot)(&a, &b), scalar_dot(&a, &b), "{} at {dim}", kernels.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_is_exact_at_the_extremes() {
+        for dim in [1, 16, 31, 32, 1024, 1100, 4096] {
+            for (x, y) in [(127, 127), (-127, 127), (-127, -127), (-128, -128), (-128, 127)] {
+                let (a, b) = (vec![x; dim], vec![y; dim]);
+                for kernels in all() {
+                    let expected = i32::from(x) * i32::from(y) * dim as i32;
+                    assert_eq!((kernels.dot)(&a, &b), expected, "{} {x} {y} {dim}", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_matrix_kernel_equals_scalar_for_every_batch_size() {
+        let mut random = stream(3, "kernels", 1);
+        for (count, dim) in [(1, 1), (3, 17), (67, 64), (130, 1024), (9, 1055)] {
+            let rows = values(&mut random, count * dim);
+            for batch in 1..20 {
+                let queries: Vec<Vec<i8>> = (0..batch).map(|_| values(&mut random, dim)).collect();
+                let queries: Vec<&[i8]> = queries.iter().map(Vec::as_slice).collect();
+                let mut expected = vec![0; count * batch];
+                scalar_matrix(&rows, dim, &queries, &mut expected);
+                for kernels in all() {
+                    let mut out = vec![0; count * batch];
+                    (kernels.matrix)(&rows, dim, &queries, &mut out);
+                    assert_eq!(out, expected, "{} {count}x{dim}, batch {batch}", kernels.name);
+                }
+            }
+        }
+    }
+}
