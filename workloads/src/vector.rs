@@ -202,9 +202,14 @@ pub fn dots_batch(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut Vec<i32>
     (kernels().matrix)(&rows[..count * dim], dim, &queries, out);
 }
 
-/// Which code computes inner products in this process.
+/// Which code computes inner products in this process: the first of [`kernel_names`], or the one that `BENCH_SIMD` names.
 pub fn kernel_name() -> &'static str {
     kernels().name
+}
+
+/// What this CPU has, the fastest first: `avx512-vnni`, `avx-vnni`, `avx2`, `simsimd`, `scalar`.
+pub fn kernel_names() -> Vec<&'static str> {
+    kernels::ladder().iter().map(|kernels| kernels.name).collect()
 }
 
 fn kernels() -> &'static kernels::Kernels {
@@ -213,7 +218,7 @@ fn kernels() -> &'static kernels::Kernels {
         let asked = std::env::var("BENCH_SIMD").ok();
         let ladder = kernels::ladder();
         let named = |name: String| ladder.iter().find(|kernels| kernels.name == name);
-        // A name that this CPU does not have is no reason to fail: `simd` in the record says what ran.
+        // A name that this CPU does not have is no reason to fail: `extra.simd` of the record says what ran.
         *asked.and_then(named).unwrap_or(&ladder[0])
     })
 }

@@ -97,10 +97,12 @@ fn the_answers_do_not_depend_on_parallelism_batches_cores_or_simd() {
     for more in [["--parallelism", "1"], ["--parallelism", "8"], ["--parity-batch-size", "1"]] {
         assert_eq!(digest(run(&more).0.path()), base, "{more:?}");
     }
-    let scalar = output();
-    succeed(small_run("local", scalar.path(), &[]).env("BENCH_SIMD", "scalar"));
-    assert_eq!(digest(scalar.path()), base);
-    assert_eq!(records(scalar.path())[0]["extra"]["simd"], "scalar");
+    for kernel in bench_workloads::vector::kernel_names() {
+        let forced = output();
+        succeed(small_run("local", forced.path(), &[]).env("BENCH_SIMD", kernel));
+        assert_eq!(digest(forced.path()), base, "{kernel}");
+        assert_eq!(records(forced.path())[0]["extra"]["simd"], kernel);
+    }
     let one_core = output();
     let inner = small_run("local", one_core.path(), &[]);
     let mut pinned = std::process::Command::new("taskset");
