@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
+use super::output::{json, say};
 use super::plan::mebibytes;
-use super::run::survey;
+use super::run::{go_on, survey};
 use super::screen::{self, Spinner};
 use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};
@@ -111,17 +111,12 @@ pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
     }
 }
 
-fn print_json(value: &serde_json::Value) -> Result<Exit, Stopped> {
-    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-    anstream::println!("{text}");
-    Ok(Exit::Ok)
-}
-
 fn list_all(plugins: &PluginArgs, runner: &Runner, as_json: bool) -> Result<Exit, Stopped> {
     let survey = survey(plugins)?;
     let listings = list(&survey.candidates, runner, &STOP);
+    go_on()?;
     if as_json {
-        return print_json(&json!(listings));
+        return json(&listings).map(|()| Exit::Ok);
     }
     if listings.is_empty() {
         let remedy = "put libbackend_<name>.so into a folder and name it with --plugins-dir";
@@ -140,7 +135,7 @@ fn list_all(plugins: &PluginArgs, runner: &Runner, as_json: bool) -> Result<Exit
         };
         table.add_row([listing.name.to_string(), version, abi, ready, listing.path.display().to_string()]);
     }
-    anstream::println!("{table}");
+    say!("{table}");
     Ok(Exit::Ok)
 }
 
@@ -149,33 +144,34 @@ fn find(plugins: &PluginArgs, runner: &Runner, name: &str) -> Result<Listing, St
     let candidate = survey
         .find(name)
         .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
-    Ok(Listing::of(candidate, runner, &STOP))
+    let listing = Listing::of(candidate, runner, &STOP);
+    go_on().map(|()| listing)
 }
 
 fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Result<Exit, Stopped> {
     let listing = find(plugins, runner, name)?;
     if as_json {
-        return print_json(&json!(listing));
+        return json(&listing).map(|()| Exit::Ok);
     }
-    anstream::println!("name       {}", listing.name);
-    anstream::println!("path       {}", listing.path.display());
+    say!("name       {}", listing.name);
+    say!("path       {}", listing.path.display());
     if let Some(d) = listing.description() {
-        anstream::println!("version    {}", d.plugin_version);
-        anstream::println!("API        {}", d.api_version);
-        anstream::println!("ABI        {}", d.abi);
-        anstream::println!("sha256     {}", d.sha256);
-        anstream::println!("available  {}", if d.availability.available { "yes" } else { "no" });
-        anstream::println!("runtime    {}", d.availability.detail);
+        say!("version    {}", d.plugin_version);
+        say!("API        {}", d.api_version);
+        say!("ABI        {}", d.abi);
+        say!("sha256     {}", d.sha256);
+        say!("available  {}", if d.availability.available { "yes" } else { "no" });
+        say!("runtime    {}", d.availability.detail);
         if let Some(requirements) = &d.requirements {
-            anstream::println!("needs      {requirements}");
+            say!("needs      {requirements}");
         }
     }
     if let Status::Described { remarks, .. } = &listing.status {
-        remarks.iter().for_each(|remark| anstream::println!("remark     {remark}"));
+        remarks.iter().for_each(|remark| say!("remark     {remark}"));
     }
     if let Some((cause, remedy)) = listing.trouble() {
-        anstream::println!("trouble    {cause}");
-        anstream::println!("try        {remedy}");
+        say!("trouble    {cause}");
+        say!("try        {remedy}");
     }
     Ok(Exit::Ok)
 }
@@ -203,7 +199,7 @@ fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, S
         return Err(Stopped::new(Exit::BadPlugin, cause, remedy));
     };
     let Some(requirements) = &description.requirements else {
-        anstream::println!("backend '{name}' needs nothing installed");
+        say!("backend '{name}' needs nothing installed");
         return Ok(Exit::Ok);
     };
     let requirements: Requirements = serde_json::from_value(requirements.clone()).map_err(|cause| {
@@ -219,7 +215,7 @@ fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, S
     match listing.trouble() {
         None => {
             let version = listing.description().map_or("", |d| d.availability.detail.as_str());
-            anstream::println!("backend '{name}' is ready: {version} in {}", link.display());
+            say!("backend '{name}' is ready: {version} in {}", link.display());
             Ok(Exit::Ok)
         }
         Some((cause, remedy)) => Err(Stopped::new(
@@ -237,8 +233,8 @@ fn uninstall_for(name: &str) -> Result<Exit, Stopped> {
         return Err(Stopped::usage(format!("'{}' is not the name of a backend", name.escape_default())));
     }
     match uninstall(&venvs, name).map_err(failed)? {
-        true => anstream::println!("removed the environment of '{name}'"),
-        false => anstream::println!("there is no environment of '{name}' in {}", venvs.display()),
+        true => say!("removed the environment of '{name}'"),
+        false => say!("there is no environment of '{name}' in {}", venvs.display()),
     }
     Ok(Exit::Ok)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Map, json};
 
-use super::compare::print_json;
+use super::output::{self, say};
 use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
 use super::{Exit, RunArgs, STOP, Stopped};
@@ -97,10 +97,10 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     let report = trials.search(args.slo, &args.goal)?;
     let files = keep(&output_dir, &report)?;
     if args.run.json {
-        print_json(&report)?;
+        output::json(&report)?;
     } else {
         screen::grid(&report::capacity::grid(&report));
-        report::capacity::words(&report).iter().for_each(|line| anstream::println!("{line}"));
+        report::capacity::words(&report).iter().for_each(|line| say!("{line}"));
         files.iter().for_each(|file| screen::path(file));
     }
     Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })

@@ -8,6 +8,7 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
+use super::output::{self, say};
 use super::plan::mebibytes;
 use super::run::{prepare, survey, workload_library};
 use super::{Exit, PluginArgs, STOP, Stopped};
@@ -79,7 +80,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
         library: workload_library(),
     };
     if !args.json {
-        anstream::println!("checking {} with seed {}", candidate.path.display(), suite.seed);
+        say!("checking {} with seed {}", candidate.path.display(), suite.seed);
     }
     let mut show = |outcome: &Outcome| {
         if !args.json {
@@ -88,7 +89,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     };
     let report = suite.run(tests.into_iter(), &mut show, &STOP);
     if args.json {
-        print_json(&json!({"report": report, "conforms": report.conforms()}))?;
+        output::json(&json!({"report": report, "conforms": report.conforms()}))?;
     } else {
         summary(&report);
     }
@@ -126,22 +127,16 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
 }
 
-fn print_json(value: &serde_json::Value) -> Result<(), Stopped> {
-    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-    anstream::println!("{text}");
-    Ok(())
-}
-
 fn list(tests: &[&Test], as_json: bool) -> Result<Exit, Stopped> {
     if as_json {
         let row = |test: &&Test| json!({"name": test.name, "area": test.area, "why": test.why});
-        print_json(&tests.iter().map(row).collect())?;
+        output::json(&tests.iter().map(row).collect::<Vec<_>>())?;
         return Ok(Exit::Ok);
     }
     for test in tests {
-        anstream::println!("{}\n    {}", test.name, test.why);
+        say!("{}\n    {}", test.name, test.why);
     }
-    anstream::println!("{} tests", tests.len());
+    say!("{} tests", tests.len());
     Ok(Exit::Ok)
 }
 
@@ -159,12 +154,12 @@ fn style(status: Status) -> (Style, &'static str) {
 
 fn line(outcome: &Outcome) {
     let (style, word) = style(outcome.status);
-    anstream::println!("{style}{word:>9}{style:#}  {} ({:.1} s)", outcome.name, outcome.seconds);
+    say!("{style}{word:>9}{style:#}  {} ({:.1} s)", outcome.name, outcome.seconds);
     if !outcome.message.is_empty() {
-        anstream::println!("           {}", outcome.message);
+        say!("           {}", outcome.message);
     }
     if outcome.status.is_bad() {
-        anstream::println!("           why it matters: {}", outcome.why);
+        say!("           why it matters: {}", outcome.why);
     }
 }
 
@@ -188,5 +183,5 @@ fn summary(report: &Report) {
     } else {
         verdict
     };
-    anstream::println!("backend '{}' {verdict}: {}", report.backend, parts.join(", "));
+    say!("backend '{}' {verdict}: {}", report.backend, parts.join(", "));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::output::{self, say};
 use super::{Exit, Stopped, screen};
 use crate::compare::gate::{self, GateOptions, GateOutcome, GateReport};
 use crate::compare::verify::{Agreement, Differing, Verification, verify as compare_two};
@@ -75,13 +76,6 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Prints a value on standard output.
-pub fn print_json(value: &impl serde::Serialize) -> Result<(), Stopped> {
-    let text = serde_json::to_string_pretty(value).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-    anstream::println!("{text}");
-    Ok(())
-}
-
 /// Mismatch when backends that did the same work gave different answers; inconclusive when one gave none.
 pub fn exit_of(summary: &Summary) -> Exit {
     if summary.equality.iter().any(|equality| equality.differs()) {
@@ -97,7 +91,7 @@ pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
     let options = Options { include_invalid: args.include_invalid, ..Options::default() };
     let summary = compare::run(&args.paths, &args.output_dir, &options)?;
     if args.json {
-        print_json(&as_json(&summary, &args.output_dir))?;
+        output::json(&as_json(&summary, &args.output_dir))?;
     } else {
         show(&summary, &args.output_dir);
     }
@@ -123,7 +117,7 @@ pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
 
 /// A comparison for people.
 pub fn show(summary: &Summary, folder: &Path) {
-    anstream::print!("{}", terminal::render(summary, None));
+    output::out(format_args!("{}", terminal::render(summary, Some(screen::width()))));
     for name in &summary.artifacts {
         screen::path(&folder.join(name));
     }
@@ -134,7 +128,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Exit, Stopped> {
     let side = |path: &PathBuf| compare::collect(std::slice::from_ref(path), &options);
     let verification = compare_two(&side(&args.a)?, &side(&args.b)?);
     if args.json {
-        print_json(&verification)?;
+        output::json(&verification)?;
     } else {
         show_verification(&verification);
     }
@@ -155,20 +149,16 @@ fn show_verification(verification: &Verification) {
         Agreement::NotComparable if verification.has_answers() => "not comparable: not the same work",
         Agreement::NotComparable => "not comparable: without answers there is nothing to compare",
     };
-    anstream::println!("{line}");
+    say!("{line}");
     let list = |label: &str, found: &[Differing]| {
         for Differing { what, a, b } in found {
-            anstream::println!(
-                "  {label} {what}: A has {}, B has {}",
-                terminal::clean(a),
-                terminal::clean(b)
-            );
+            say!("  {label} {what}: A has {}, B has {}", terminal::clean(a), terminal::clean(b));
         }
     };
     list("obstacle", &verification.obstacles);
     list("remark", &verification.remarks);
     for line in verification.differences.iter().flat_map(text::difference) {
-        anstream::println!("  {}", terminal::clean(&line));
+        say!("  {}", terminal::clean(&line));
     }
 }
 
@@ -182,7 +172,7 @@ pub fn gate(args: &GateArgs) -> Result<Exit, Stopped> {
         write_junit(path, &report)?;
     }
     if args.json {
-        print_json(&report)?;
+        output::json(&report)?;
     } else {
         show_gate(&report);
     }
@@ -217,7 +207,7 @@ fn show_gate(report: &GateReport) {
             terminal::clean(&check.explanation),
         ]);
     }
-    anstream::println!("{table}\n{}", word(report.outcome));
+    say!("{table}\n{}", word(report.outcome));
 }
 
 fn word(outcome: GateOutcome) -> &'static str {

@@ -20,7 +20,7 @@ pub enum Exit {
     TimedOut = 5,
     /// Items were lost, duplicated or invented.
     Dishonest = 6,
-    /// Results could not be written.
+    /// Results, or what a command prints, could not be written.
     Output = 7,
     /// A plugin was refused or could not be loaded.
     BadPlugin = 8,
@@ -34,7 +34,7 @@ pub enum Exit {
     Inconclusive = 13,
     /// `backends check`: some test failed.
     NotConformant = 14,
-    /// Stopped by Ctrl-C.
+    /// Stopped by Ctrl-C, SIGTERM or SIGHUP.
     Interrupted = 130,
 }
 
@@ -47,8 +47,8 @@ impl From<Exit> for ExitCode {
 /// What `--help` says about them.
 pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
 3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
-7 results could not be written; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
-13 inconclusive or not comparable; 14 a plugin does not conform; 130 interrupted.";
+7 a folder, a file or standard output could not be written; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
+13 inconclusive or not comparable; 14 a plugin does not conform; 130 interrupted (Ctrl-C, SIGTERM, SIGHUP).";
 
 /// An error on its way to the user.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! What clap's own crates and the results module can print by themselves.
 
-use std::io::{self, Write};
-
 use clap::ValueEnum;
 
-use super::{Exit, Stopped};
+use super::{Exit, Stopped, output};
 use crate::results::schema;
 use crate::run::capacity::Report;
 
@@ -23,10 +21,6 @@ pub enum SchemaOf {
     Capacity,
 }
 
-fn output(error: io::Error) -> Stopped {
-    Stopped::new(Exit::Output, format!("writing to standard output: {error}"), "")
-}
-
 pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
     let schema = match of {
         SchemaOf::Record => schema::record_schema(),
@@ -35,17 +29,22 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
         SchemaOf::FailureReport => schema::failure_report_schema(),
         SchemaOf::Capacity => schema::schema_of::<Report>(),
     };
-    let text = serde_json::to_string_pretty(&schema).map_err(|cause| output(cause.into()))?;
-    writeln!(io::stdout(), "{text}").map_err(output)?;
+    output::json(&schema)?;
     Ok(Exit::Ok)
 }
 
+// Both are written to memory first: clap_complete panics where it cannot write.
 pub fn completions(shell: clap_complete::Shell, command: &mut clap::Command) -> Result<Exit, Stopped> {
-    clap_complete::generate(shell, command, "bench", &mut io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, command, "bench", &mut text);
+    output::out(format_args!("{}", String::from_utf8_lossy(&text)));
     Ok(Exit::Ok)
 }
 
 pub fn man(command: clap::Command) -> Result<Exit, Stopped> {
-    clap_mangen::Man::new(command).render(&mut io::stdout()).map_err(output)?;
+    let mut text = Vec::new();
+    let rendered = clap_mangen::Man::new(command).render(&mut text);
+    rendered.map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
+    output::out(format_args!("{}", String::from_utf8_lossy(&text)));
     Ok(Exit::Ok)
 }

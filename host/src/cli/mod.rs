@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod exit;
 mod generate;
+mod output;
 mod pair;
 mod plan;
 mod run;
@@ -22,12 +23,14 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 pub use exit::{EXIT_CODES, Exit, Stopped};
 pub use plan::RunArgs;
 
 use crate::plugins::isolate::Stop;
 
-/// Raised by Ctrl-C: once to drain, twice to stop.
+/// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
 pub static STOP: Stop = Stop::new();
 
 /// Run the same workload through any distributed runtime, and compare the results.
@@ -81,6 +84,17 @@ enum Command {
     Man,
 }
 
+impl Command {
+    fn starts_processes(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Pair(_) | Self::Capacity(_) | Self::Sweep(_) | Self::Soak(_) => true,
+            Self::Backends(_) => true,
+            Self::Compare(_) | Self::Verify(_) | Self::Gate(_) | Self::Workloads(_) => false,
+            Self::Schema { .. } | Self::Completions { .. } | Self::Man => false,
+        }
+    }
+}
+
 /// Where plugins are looked for.
 #[derive(Debug, Clone, Args)]
 pub struct PluginArgs {
@@ -122,10 +136,17 @@ fn command() -> clap::Command {
 /// Parses, runs, prints, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    if let Err(error) = watch_ctrl_c() {
-        eprintln!("warning: Ctrl-C will stop bench at once: {error}");
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(said) => return help(&said).into(),
+    };
+    // What starts no process keeps nothing either, and may end at once.
+    let starts_processes = match &cli.command {
+        None => true,
+        Some(command) => command.starts_processes(),
+    };
+    if starts_processes && let Err(error) = watch_signals() {
+        screen::warning(&format!("Ctrl-C will stop bench at once: {error}"));
     }
     let result = match cli.command {
         None => run::run(&cli.run),
@@ -143,22 +164,41 @@ pub fn main() -> ExitCode {
         Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
         Some(Command::Man) => generate::man(command()),
     };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(stopped) => {
-            screen::error(&stopped);
-            stopped.exit.into()
-        }
-    }
+    output::conclude(result).into()
 }
 
-/// The handler only raises a flag; everything else happens where the flag is read.
-fn watch_ctrl_c() -> std::io::Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // SAFETY: `escalate` is one atomic operation, which a signal handler may do.
-        unsafe { signal_hook::low_level::register(signal, || STOP.escalate()) }?;
+/// What clap has to say instead of a command line: help, the version, or what is wrong.
+fn help(said: &clap::Error) -> Exit {
+    let text = said.render();
+    if said.use_stderr() {
+        output::err(format_args!("{}", text.ansi()));
+        return output::conclude(Ok(Exit::Usage));
+    }
+    output::out(format_args!("{}", text.ansi()));
+    output::conclude(Ok(Exit::Ok))
+}
+
+/// The handler only raises a flag; everything else happens where the flag is read. Where it is not read, as
+/// while indexes are prepared, the second signal ends the process: wardens see to what it started.
+fn watch_signals() -> std::io::Result<()> {
+    let stop = || {
+        if !STOP.escalate() {
+            signal_hook::low_level::exit(Exit::Interrupted as i32);
+        }
+    };
+    // Under `nohup` a run goes on when its terminal is gone.
+    let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
+        // SAFETY: all it does is atomic operations and `_exit`, which a signal handler may do.
+        unsafe { signal_hook::low_level::register(signal, stop) }?;
     }
     Ok(())
+}
+
+/// Whether whoever started this process wanted it to ignore `signal`.
+fn is_ignored(signal: i32) -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign & 1 << (signal - 1) != 0)
 }
 
 #[cfg(test)]

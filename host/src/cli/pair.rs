@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::compare::{as_json, exit_of, print_json, show};
+use super::compare::{as_json, exit_of, show};
+use super::output;
 use super::plan::Defaults;
 use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
@@ -57,7 +58,7 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     };
     if args.run.dry_run {
         let order: Vec<_> = plan.steps().iter().map(|s| json!([s.backend, s.pair_index, s.arm])).collect();
-        print_json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
+        output::json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
         return Ok(Exit::Ok);
     }
     let plugins = PluginArgs {
@@ -283,7 +284,7 @@ fn finish(args: &PairArgs, tree: &Tree, plan: &PairPlan, summary: &Summary) -> R
     if args.run.json {
         let mut value: Value = manifest;
         value["comparison"] = as_json(summary, &tree.comparison());
-        print_json(&value)?;
+        output::json(&value)?;
     } else {
         show(summary, &tree.comparison());
         screen::path(&tree.manifest());

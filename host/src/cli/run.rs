@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
 
+use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use crate::plugins::ErrorKind;
@@ -90,9 +91,7 @@ pub fn answered(run: &Finished) -> Result<(), Stopped> {
 fn show(args: &RunArgs, finished: &[Finished], output_dir: &Path) -> Result<(), Stopped> {
     if args.json {
         let records: Vec<_> = finished.iter().map(|run| &run.record).collect();
-        let text =
-            serde_json::to_string_pretty(&records).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-        anstream::println!("{text}");
+        output::json(&records)?;
     } else {
         screen::results(finished, output_dir);
     }
@@ -107,6 +106,7 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
         .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
     let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
     let listing = Listing::of(candidate, &runner, &STOP);
+    go_on()?;
     if let Some((cause, remedy)) = listing.trouble() {
         return Err(match listing.description() {
             Some(_) => {
@@ -163,7 +163,16 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
             Some(spinner) => spinner.say(&text),
         }
     })
-    .map_err(|cause| Stopped::new(Exit::Usage, cause, ""))
+    .map_err(|cause| Stopped::new(Exit::Usage, cause, ""))?;
+    go_on()
+}
+
+/// Fails when the user wants it to be over before anything was done.
+pub fn go_on() -> Result<(), Stopped> {
+    match STOP.level() {
+        StopLevel::Go => Ok(()),
+        _ => Err(Stopped::new(Exit::Interrupted, "interrupted before it had begun", "")),
+    }
 }
 
 /// `lib/libbench_workloads.so` of the staged layout, or beside the executable.
@@ -199,9 +208,7 @@ fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
         "output_dir": args.output_dir()?,
         "cache_dir": plan.cache_dir,
     });
-    let text =
-        serde_json::to_string_pretty(&config).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-    anstream::println!("{text}");
+    output::json(&config)?;
     ready.map(|_| Exit::Ok)
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::output::say;
 use super::{Exit, Stopped};
 use crate::plugins::discover::BackendName;
 use crate::scaffold::{Language, ScaffoldError, project, source_of_the_api};
@@ -43,7 +44,7 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
         Language::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
         Language::C | Language::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
     };
-    anstream::println!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
+    say!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
     Ok(Exit::Ok)
 }
 

@@ -1,7 +1,7 @@
 //! What people see: progress on standard error, results on standard output, colour only on a
 //! terminal and never with `NO_COLOR`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
@@ -9,9 +9,10 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Stopped;
+use super::output::{say, tell};
 use super::top::Top;
-use crate::report::Grid;
 use crate::report::text::NONE;
+use crate::report::{Grid, terminal};
 use crate::run::guest::RunEvent;
 use crate::run::supervise::{Finished, Watcher};
 
@@ -21,30 +22,33 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
 
+/// A terminal that says it is narrower does not know how wide it is.
+const NARROWEST: u16 = 20;
+
 /// How often a line is printed where there is no terminal to draw a bar on.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// Prints an error and what to do about it.
 pub fn error(stopped: &Stopped) {
-    anstream::eprintln!("{RED}error{RED:#}: {}", stopped.message);
+    tell!("{RED}error{RED:#}: {}", stopped.message);
     if !stopped.remedy.is_empty() {
-        anstream::eprintln!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);
+        tell!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);
     }
 }
 
 /// Prints a warning.
 pub fn warning(text: &str) {
-    anstream::eprintln!("{YELLOW}warning{YELLOW:#}: {text}");
+    tell!("{YELLOW}warning{YELLOW:#}: {text}");
 }
 
 /// Prints a line on standard error.
 pub fn note(text: &str) {
-    anstream::eprintln!("{DIM}{text}{DIM:#}");
+    tell!("{DIM}{text}{DIM:#}");
 }
 
 /// Prints the path of a file that was written.
 pub fn path(path: &std::path::Path) {
-    anstream::println!("{DIM}{}{DIM:#}", path.display());
+    say!("{DIM}{}{DIM:#}", path.display());
 }
 
 /// A spinner for work without a known length; a plain line where there is no terminal.
@@ -176,12 +180,21 @@ impl Drop for RunProgress {
     }
 }
 
+/// Columns that a table may take: the terminal's; without one what COLUMNS says, or 100.
+#[must_use]
+pub fn width() -> u16 {
+    let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| size.ws_col);
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let fine = |width: &u16| *width >= NARROWEST;
+    terminal.ok().filter(fine).or(columns.filter(fine)).unwrap_or(terminal::DEFAULT_WIDTH)
+}
+
 /// A borderless table with a bold head.
 #[must_use]
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(head.iter().copied());
+    table.set_width(width()).set_header(head.iter().copied());
     table
 }
 
@@ -195,7 +208,7 @@ pub fn grid(grid: &Grid) {
         }
     }
     table.add_rows(&grid.rows);
-    anstream::println!("{table}");
+    say!("{table}");
 }
 
 /// The results of a command's runs.
@@ -232,10 +245,10 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
             format!("{:.2}", number("cpu_seconds") * 1e3 / run.measured.emitted.max(1) as f64),
         ]);
     }
-    anstream::println!("{table}");
+    say!("{table}");
     for run in finished {
         if let Some(scores) = &run.measured.scores {
-            anstream::println!(
+            say!(
                 "nDCG@10  retrieval {:.4}  final ranking {:.4}  plain BM25 {:.4}  ({} judged queries; recall@{} {:.4}, MRR@10 {:.4} of the retrieval stage)",
                 scores.retrieval.ndcg_at_10,
                 scores.ranking.ndcg_at_10,
@@ -248,32 +261,26 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
         }
         let name = format!("{} #{}", run.record.backend, run.record.extra["repeat_index"]);
         if run.findings.is_empty() {
-            anstream::println!("{GREEN}VALID{GREEN:#}    {name}");
+            say!("{GREEN}VALID{GREEN:#}    {name}");
         }
         for finding in &run.findings {
-            anstream::println!(
-                "{YELLOW}INVALID{YELLOW:#}  {name}: {} ({})",
-                finding.message(),
-                finding.mend()
-            );
+            say!("{YELLOW}INVALID{YELLOW:#}  {name}: {} ({})", finding.message(), finding.mend());
         }
         for reason in &run.measured.reasons {
-            anstream::println!("{YELLOW}failed{YELLOW:#}   {name}: {reason}");
+            say!("{YELLOW}failed{YELLOW:#}   {name}: {reason}");
         }
     }
     if let Some(run) = finished.last() {
         let digest = run.measured.output_digest.as_deref().map_or(NONE, short);
-        anstream::println!(
+        say!(
             "{DIM}output_digest {}  config_hash {}{DIM:#}",
             digest,
             run.record.config_hash.as_deref().map_or("", short)
         );
     }
     for file in ["unified_results.jsonl", "unified_results.csv", "repro_manifest.json"] {
-        anstream::println!("{DIM}{}{DIM:#}", output_dir.join(file).display());
+        say!("{DIM}{}{DIM:#}", output_dir.join(file).display());
     }
-    // A reader that went away has seen what it wanted.
-    let _ = std::io::stdout().flush();
 }
 
 fn short(hash: &str) -> &str {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::Trials;
-use super::compare::print_json;
+use super::output;
 use super::run::{answered, prepare, ready_backend};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
@@ -104,7 +104,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     };
     files.extend(report::write_curves(&page, &output_dir)?);
     if args.run.json {
-        print_json(&value)?;
+        output::json(&value)?;
     } else {
         screen::grid(&grid);
         files.iter().for_each(|file| screen::path(file));

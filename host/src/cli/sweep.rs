@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::{self, GoalArgs, Trials};
-use super::compare::print_json;
+use super::output;
 use super::pair::{command_line, while_not_killed};
 use super::plan::{Defaults, OneOrMore};
 use super::run::{answered, prepare, ready_backend, stopped, workload_library};
@@ -62,7 +62,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         None => begin(args)?,
     };
     if args.run.dry_run {
-        print_json(&json!({"folder": tree.folder(), "plan": plan}))?;
+        output::json(&json!({"folder": tree.folder(), "plan": plan}))?;
         return Ok(Exit::Ok);
     }
     let plugins = PluginArgs {
@@ -347,7 +347,7 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
     };
     let files = report::write_curves(&page, tree.folder())?;
     if json {
-        return print_json(&value);
+        return output::json(&value);
     }
     screen::grid(&grid);
     screen::path(&path);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::output::say;
 use super::run::survey_unfiltered;
 use super::{Exit, PluginArgs, Stopped};
 use crate::plugins::discover::BackendName;
@@ -31,8 +32,8 @@ pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> 
     }
     let file = trust.save().map_err(stopped)?;
     let word = if vow == Vow::Pin { "pinned" } else { "trusted" };
-    anstream::println!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
-    anstream::println!("  noted in {}", file.display());
+    say!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
+    say!("  noted in {}", file.display());
     Ok(Exit::Ok)
 }
 
@@ -43,9 +44,9 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     let mut trust = list()?;
     if trust.forget(&parsed) {
         trust.save().map_err(stopped)?;
-        anstream::println!("'{name}' is no longer trusted or pinned");
+        say!("'{name}' is no longer trusted or pinned");
     } else {
-        anstream::println!("'{name}' was neither trusted nor pinned");
+        say!("'{name}' was neither trusted nor pinned");
     }
     Ok(Exit::Ok)
 }

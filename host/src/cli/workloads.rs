@@ -1,13 +1,11 @@
 //! `bench workloads`.
 
-use std::io::{self, Write};
-
 use bench_workloads::wl4::params::Params;
 use bench_workloads::workload::{self, WORKLOADS};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::compare::print_json;
+use super::output;
 use super::plan::set_parameter;
 use super::{Exit, Stopped};
 use crate::report::drawing;
@@ -65,7 +63,7 @@ fn list(json: bool) -> Result<Exit, Stopped> {
         }));
     }
     if json {
-        print_json(&rows)?;
+        output::json(&rows)?;
         return Ok(Exit::Ok);
     }
     let mut text = String::new();
@@ -77,7 +75,8 @@ fn list(json: bool) -> Result<Exit, Stopped> {
             row["operators"].as_u64().unwrap_or(0)
         ));
     }
-    write(&text)
+    output::out(format_args!("{text}"));
+    Ok(Exit::Ok)
 }
 
 fn describe(name: &str, format: Format, set: &[String]) -> Result<Exit, Stopped> {
@@ -87,19 +86,15 @@ fn describe(name: &str, format: Format, set: &[String]) -> Result<Exit, Stopped>
     let graph = workload::graph(name, &params)
         .map_err(|cause| Stopped::new(Exit::Usage, cause, "bench workloads list"))?;
     match format {
-        Format::Text => write(&format!("{name}: {}\n\n{}", workload::summary(name), drawing::text(&graph))),
-        Format::Svg => write(&drawing::svg(&graph)),
+        Format::Text => {
+            output::out(format_args!("{name}: {}\n\n{}", workload::summary(name), drawing::text(&graph)));
+        }
+        Format::Svg => output::out(format_args!("{}", drawing::svg(&graph))),
         Format::Json => {
             let value =
                 serde_json::to_value(&graph).map_err(|cause| Stopped::new(Exit::Output, cause, ""))?;
-            print_json(&value)?;
-            Ok(Exit::Ok)
+            output::json(&value)?;
         }
     }
-}
-
-fn write(text: &str) -> Result<Exit, Stopped> {
-    let failed = |cause| Stopped::new(Exit::Output, format!("writing to standard output: {cause}"), "");
-    io::stdout().lock().write_all(text.as_bytes()).map_err(failed)?;
     Ok(Exit::Ok)
 }

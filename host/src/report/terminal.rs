@@ -10,7 +10,7 @@ use super::text;
 use crate::compare::{Metric, Summary};
 
 /// Columns assumed when nothing is known of the terminal.
-pub const DEFAULT_WIDTH: u16 = 110;
+pub const DEFAULT_WIDTH: u16 = 100;
 
 /// The text, ending in a line end. `width` is that of the terminal.
 pub fn render(summary: &Summary, width: Option<u16>) -> String {

@@ -21,4 +21,5 @@ mod resume;
 mod run;
 mod schemas;
 mod signals;
+mod streams;
 mod workloads;
