@@ -5,11 +5,12 @@
 //! bytes, and a file that is truncated meanwhile cannot fault the host as a memory map would.
 //!
 //! Who could have written the file matters as much as what is in it. The file and the directory it
-//! lies in must belong to the user or root and be writable by nobody else; behind a symbolic link
-//! that goes for both ends. Only the immediate directory is checked, and there a sticky bit is no
+//! lies in must belong to the user or root and be writable by nobody else, a group that is theirs alone
+//! excepted; behind a symbolic link that goes for both ends. Only the immediate directory is checked, and there a sticky bit is no
 //! excuse: it stops others from replacing a plugin but not from adding one. Directories further up
 //! are the user's business, so that a plugins folder under `/tmp` works.
 
+mod group;
 mod image;
 mod refusal;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use image::{Entry, Flaw, inspect};
-pub use refusal::Refusal;
+pub use refusal::{Exposed, Refusal};
 
 use super::discover::{BackendName, Candidate};
 use super::trust::Demand;
@@ -96,14 +97,21 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
     if path.to_str().is_none() {
         return Err(Refusal::PathNotText { path });
     }
-    let mut directories = vec![directory_of(given).to_owned(), directory_of(&path).to_owned()];
+    let before = directory_of(given);
+    let before = before.canonicalize().map_err(|cause| unreadable(before, &cause))?;
+    let mut directories = vec![before, directory_of(&path).to_owned()];
     directories.dedup();
+    // All of them, so that one command mends what others can write.
+    let mut exposed = Vec::new();
     for directory in &directories {
         let metadata = std::fs::metadata(directory).map_err(|cause| unreadable(directory, &cause))?;
-        only_ours(directory, &metadata)?;
+        exposed.extend(exposure(directory, &metadata)?);
     }
     let (file, metadata) = open_regular(&path)?;
-    only_ours(&path, &metadata)?;
+    exposed.extend(exposure(&path, &metadata)?);
+    if !exposed.is_empty() {
+        return Err(Refusal::WritableByOthers { places: exposed });
+    }
     let bytes = read(&path, file, metadata.size())?;
     let entry = inspect(&bytes).map_err(|flaw| Refusal::Image { path: path.clone(), flaw })?;
     let sha256 = hex(&Sha256::digest(&bytes));
@@ -150,16 +158,17 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
     Err(Refusal::NotAFile { path: path.to_owned(), is })
 }
 
-fn only_ours(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
-    let us = rustix::process::geteuid().as_raw();
-    if metadata.uid() != us && metadata.uid() != 0 {
+/// Fails when it belongs to somebody else; otherwise what lets others write it.
+fn exposure(path: &Path, metadata: &Metadata) -> Result<Option<Exposed>, Refusal> {
+    const EVERYBODY: u32 = 0o002;
+    const GROUP: u32 = 0o020;
+    let (us, root) = (rustix::process::geteuid().as_raw(), 0);
+    if ![us, root].contains(&metadata.uid()) {
         return Err(Refusal::ForeignOwner { path: path.to_owned(), owner: metadata.uid() });
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(Refusal::WritableByOthers { path: path.to_owned(), mode });
-    }
-    Ok(())
+    let by_group = mode & GROUP != 0 && !group::is_of_one(path, metadata.gid(), &[us, root]);
+    Ok((mode & EVERYBODY != 0 || by_group).then(|| Exposed { path: path.to_owned(), mode }))
 }
 
 fn read(path: &Path, file: File, size: u64) -> Result<Vec<u8>, Refusal> {

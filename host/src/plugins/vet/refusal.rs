@@ -41,10 +41,8 @@ pub enum Refusal {
     },
     /// Others may write to the file or its directory.
     WritableByOthers {
-        /// File or directory.
-        path: PathBuf,
-        /// Permission bits.
-        mode: u32,
+        /// All that they may write.
+        places: Vec<Exposed>,
     },
     /// Too small or too large to be a plugin.
     Size {
@@ -78,6 +76,15 @@ pub enum Refusal {
     },
 }
 
+/// A file or directory that others may write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exposed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+}
+
 impl Refusal {
     /// What is wrong, one clause.
     #[must_use]
@@ -91,8 +98,11 @@ impl Refusal {
             Self::ForeignOwner { path, owner } => {
                 format!("{} belongs to user {owner}, neither you nor root", shell_word(path))
             }
-            Self::WritableByOthers { path, mode } => {
-                format!("{} can be written by others (mode {mode:04o})", shell_word(path))
+            Self::WritableByOthers { places } => {
+                let shown = |place: &Exposed| {
+                    format!("{} can be written by others (mode {:04o})", shell_word(&place.path), place.mode)
+                };
+                places.iter().map(shown).collect::<Vec<_>>().join(", and ")
             }
             Self::Size { path, bytes } => format!("{} has {bytes} bytes", shell_word(path)),
             Self::Changed { path } => format!("{} changed while it was being checked", shell_word(path)),
@@ -116,7 +126,10 @@ impl Refusal {
             Self::ForeignOwner { path, .. } => {
                 format!("if you trust it, install your own copy: sudo chown $(id -u) {}", shell_word(path))
             }
-            Self::WritableByOthers { path, .. } => format!("run: chmod go-w {}", shell_word(path)),
+            Self::WritableByOthers { places } => {
+                let words: Vec<String> = places.iter().map(|place| shell_word(&place.path)).collect();
+                format!("run: chmod go-w {}", words.join(" "))
+            }
             Self::Size { .. } => {
                 format!("a plugin has {SMALLEST} bytes to {} MiB: build or copy it again", LARGEST >> 20)
             }

@@ -44,6 +44,13 @@ impl Case {
     }
 }
 
+fn modes(refusal: &Refusal) -> Vec<u32> {
+    match refusal {
+        Refusal::WritableByOthers { places } => places.iter().map(|place| place.mode).collect(),
+        other => panic!("{other}"),
+    }
+}
+
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -132,14 +139,71 @@ fn a_fifo_a_socket_and_a_directory_are_named_at_once() {
 #[test]
 fn writable_by_others_is_refused_with_the_command_that_mends_it() {
     let file = Case::holding(&[0; 100]);
-    chmod(&file.path(), 0o664);
+    chmod(&file.path(), 0o666);
     let refusal = file.refusal();
-    assert!(matches!(refusal, Refusal::WritableByOthers { mode: 0o664, .. }));
+    assert_eq!(modes(&refusal), [0o666]);
     assert_eq!(refusal.remedy(), format!("run: chmod go-w {}", file.path().display()));
 
     let folder = Case::holding(&[0; 100]);
     chmod(folder.folder.path(), 0o1777);
-    assert!(matches!(folder.refusal(), Refusal::WritableByOthers { mode: 0o1777, .. }));
+    assert_eq!(modes(&folder.refusal()), [0o1777]);
+}
+
+#[test]
+fn one_command_mends_all_that_others_can_write() {
+    let target = Case::holding(&some_library());
+    let link = Case::empty();
+    symlink(target.path(), link.path()).unwrap();
+    chmod(&target.path(), 0o666);
+    chmod(target.folder.path(), 0o777);
+    chmod(link.folder.path(), 0o777);
+    let refusal = link.refusal();
+    assert_eq!(modes(&refusal), [0o777, 0o777, 0o666]);
+    let remedy = refusal.remedy();
+    let command = remedy.strip_prefix("run: ").unwrap();
+    assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success());
+    assert_eq!(link.flaw(), Flaw::NoEntry, "nothing else is left to mend");
+}
+
+#[test]
+fn a_group_of_ones_own_may_write_and_another_may_not() {
+    let case = Case::holding(&some_library());
+    chmod(&case.path(), 0o664);
+    chmod(case.folder.path(), 0o775);
+    let group = fs::metadata(case.path()).unwrap().gid();
+    let own = group::is_of_one(&case.path(), group, &[rustix::process::geteuid().as_raw()]);
+    match case.refusal() {
+        Refusal::Image { flaw: Flaw::NoEntry, .. } => assert!(own),
+        refusal => assert_eq!((own, modes(&refusal)), (false, vec![0o775, 0o664])),
+    }
+    // Only root can give a file to any group.
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(case.path(), None, Some(12345)).unwrap();
+        assert_eq!(modes(&case.refusal()), [0o664]);
+    }
+}
+
+#[test]
+fn a_file_with_an_access_list_is_nobodys_own() {
+    let case = Case::holding(&some_library());
+    chmod(&case.path(), 0o664);
+    // As `setfacl -m u:12345:rw` writes it: owner, that user, group, mask and others, each with tag, rights and id.
+    let none = u32::MAX;
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, none), (2, 6, 12345), (4, 4, none), (16, 6, none), (32, 4, none)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries {
+        list.extend(tag.to_le_bytes().into_iter().chain(rights.to_le_bytes()).chain(id.to_le_bytes()));
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    match rustix::fs::setxattr(case.path(), "system.posix_acl_access", &list, flags) {
+        // A file system without access lists has nobody on one.
+        Err(rustix::io::Errno::NOTSUP) => {}
+        set => {
+            set.unwrap();
+            assert_eq!(modes(&case.refusal()), [0o664]);
+        }
+    }
 }
 
 #[test]
@@ -149,7 +213,9 @@ fn both_ends_of_a_symbolic_link_are_checked() {
     symlink(target.path(), link.path()).unwrap();
     assert_eq!(link.flaw(), Flaw::NoEntry, "a link is fine as such");
     chmod(target.folder.path(), 0o777);
-    assert!(matches!(link.refusal(), Refusal::WritableByOthers { path, .. } if path == target.folder.path()));
+    assert!(
+        matches!(link.refusal(), Refusal::WritableByOthers { places } if places[0].path == target.folder.path())
+    );
     let dangling = Case::empty();
     symlink("/nonexistent", dangling.path()).unwrap();
     assert!(matches!(dangling.refusal(), Refusal::Unreadable { .. }));
