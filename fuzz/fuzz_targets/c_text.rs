@@ -2,8 +2,8 @@
 //! it is one line without control characters. The first byte is the length of the pieces.
 #![no_main]
 
-use bench::plugins::load::text_of_a_c_plugin;
-use bench::plugins::{Error, ErrorKind};
+use bench_isolate::load::text_of_a_c_plugin;
+use bench_isolate::{Error, ErrorKind};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,7 +1,7 @@
 //! What is read of a library before it is loaded.
 #![no_main]
 
-use bench::plugins::vet::inspect;
+use bench_isolate::vet::inspect;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use bench::results::manifest;
+use bench_record::manifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

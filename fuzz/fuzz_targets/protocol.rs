@@ -3,10 +3,10 @@
 //! byte is the length of the pieces.
 #![no_main]
 
-use bench::plugins::describe::Description;
-use bench::plugins::isolate::wire::{Lines, read};
-use bench::run::guest::RunEvent;
-use bench::run::operation::RunReply;
+use bench_isolate::describe::Description;
+use bench_isolate::isolate::wire::{Lines, read};
+use bench_measure::guest::RunEvent;
+use bench_measure::operation::RunReply;
 use libfuzzer_sys::fuzz_target;
 
 const LONGEST: usize = 4096;

@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use bench::results::{Record, Result, csv, jsonl};
+use bench_record::{Record, Result, csv, jsonl};
 use libfuzzer_sys::fuzz_target;
 
 fn check(record: Result<Record>) {
@@ -12,7 +12,7 @@ fn check(record: Result<Record>) {
         Ok(record) => {
             let _ = record.validate();
             let line = serde_json::to_vec(&record).unwrap();
-            bench::compare::try_line(&line).unwrap();
+            bench_judge::try_line(&line).unwrap();
         }
         Err(error) => drop(error.to_string()),
     }
@@ -28,6 +28,6 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // The comparison reads most lines at sight: what it takes must not depend on that.
     for line in bytes.split(|byte| *byte == b'\n') {
-        let _ = bench::compare::try_line(line);
+        let _ = bench_judge::try_line(line);
     }
 });

@@ -1,13 +1,7 @@
-//! The host: finds backends, runs workloads through them in processes of their own, measures, keeps
-//! and compares the results. It knows no backend by name but the default's.
+//! The `bench` binary: arguments to a plan, one call, its result to the screen and the exit code.
+//!
+//! A library only so that its command line can be fuzzed.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
-pub mod compare;
-pub mod conformance;
-pub mod plugins;
-pub mod report;
-pub mod results;
-pub mod run;
-pub mod scaffold;

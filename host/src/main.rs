@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use bench::cli;
-use bench::conformance::Conform;
-use bench::plugins::describe::Describe;
-use bench::plugins::isolate::{Handler, SUBCOMMAND, serve};
-use bench::run::operation::Run;
+use bench_check::Conform;
+use bench_isolate::describe::Describe;
+use bench_isolate::isolate::{Handler, SUBCOMMAND, serve};
+use bench_measure::operation::Run;
 
 fn main() -> ExitCode {
     // Before anything else: a runner process must not have started a thread.

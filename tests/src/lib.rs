@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::plugins::discover::{Candidate, SearchPath};
+use bench_isolate::discover::{Candidate, SearchPath};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,12 +4,12 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bench::plugins::isolate::{
+use bench_isolate::isolate::{
     Cause, Channel, Handler, Limits, Notice, Operation, Runner, SUBCOMMAND, Stop, Wish, serve,
 };
-use bench::plugins::load::load;
-use bench::plugins::vet::{Vetted, vet};
-use bench::plugins::{Error, ErrorKind};
+use bench_isolate::load::load;
+use bench_isolate::vet::{Vetted, vet};
+use bench_isolate::{Error, ErrorKind};
 use bench_tests::{candidates, folder};
 
 /// Behaves as its request says.

@@ -5,6 +5,7 @@
 //! * [`operator`] says what an operator is; [`instance`] and [`chain`] make it ready to run.
 //! * [`judge`] scores rankings where the corpus has judgements, by the measures of [`quality`].
 //! * [`text`], [`vector`], [`index`], [`corpus`] are what the operators are made of.
+//! * [`drawing`] shows a graph as text and as SVG.
 //! * [`ffi`] is all of it for other languages.
 //!
 //! Operators have no threads and no clock, and every result is the same on every machine, at every
@@ -12,6 +13,7 @@
 
 pub mod chain;
 pub mod corpus;
+pub mod drawing;
 pub mod fault;
 pub mod ffi;
 pub mod index;

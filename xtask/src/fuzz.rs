@@ -48,7 +48,7 @@ pub fn fuzz(args: &Args) -> Done {
 /// loaded and run by the tests of the whole binary.
 const UNDER_MIRI: [&[&str]; 2] = [
     &["--package", "bench-plugin-api", "--lib", "--test", "layout"],
-    &["--package", "bench", "--lib", "--", "plugins::load::"],
+    &["--package", "bench-isolate", "--lib", "--", "load::"],
 ];
 
 /// Runs the tests of [`UNDER_MIRI`].

@@ -10,10 +10,10 @@ use super::run::{go_on, survey};
 use super::screen::{self, Spinner};
 use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};
-use crate::plugins::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
-use crate::plugins::install::{InstallError, Requirements, install, uninstall, venvs_dir};
-use crate::plugins::isolate::{Limits, Runner};
-use crate::results::quantity::{duration, shown};
+use bench_isolate::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
+use bench_isolate::install::{InstallError, Requirements, install, uninstall, venvs_dir};
+use bench_isolate::isolate::{Limits, Runner};
+use bench_record::quantity::{duration, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum BackendsCommand {

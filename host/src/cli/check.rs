@@ -12,13 +12,13 @@ use super::output::{self, say};
 use super::plan::mebibytes;
 use super::run::{prepare, survey, workload_library};
 use super::{Exit, PluginArgs, STOP, Stopped};
-use crate::conformance::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
-use crate::plugins::discover::Candidate;
-use crate::plugins::isolate::StopLevel;
-use crate::plugins::text::shell_word;
-use crate::results::quantity::{count, duration, shown};
-use crate::run::machine::default_memory_limit;
-use crate::run::plan::default_cache_dir;
+use bench_check::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
+use bench_isolate::discover::Candidate;
+use bench_isolate::isolate::StopLevel;
+use bench_isolate::text::shell_word;
+use bench_measure::machine::default_memory_limit;
+use bench_measure::plan::default_cache_dir;
+use bench_record::quantity::{count, duration, shown};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {

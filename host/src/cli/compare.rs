@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::output::{self, say};
 use super::{Exit, Stopped, screen};
-use crate::compare::gate::{self, GateOptions, GateOutcome, GateReport};
-use crate::compare::verify::{Agreement, Differing, Verification, verify as compare_two};
-use crate::compare::{self, Error, Options, Summary, junit};
-use crate::report::{terminal, text};
-use crate::results::quantity::share;
-use crate::results::{self, atomic};
+use bench_judge::gate::{self, GateOptions, GateOutcome, GateReport};
+use bench_judge::verify::{Agreement, Differing, Verification, verify as compare_two};
+use bench_judge::{self as compare, Error, Options, Summary};
+use bench_record::quantity::share;
+use bench_record::{self as results, atomic};
+use bench_report::{junit, terminal, text};
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -76,7 +76,15 @@ impl From<Error> for Stopped {
     }
 }
 
-/// Mismatch when backends that did the same work gave different answers; inconclusive when one gave none.
+impl From<bench_report::Error> for Stopped {
+    fn from(error: bench_report::Error) -> Self {
+        match error {
+            bench_report::Error::Judge(error) => error.into(),
+            error => Self::new(Exit::Output, &error, error.help()),
+        }
+    }
+}
+
 pub fn exit_of(summary: &Summary) -> Exit {
     if summary.equality.iter().any(|equality| equality.differs()) {
         Exit::Mismatch
@@ -89,7 +97,7 @@ pub fn exit_of(summary: &Summary) -> Exit {
 
 pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
     let options = Options { include_invalid: args.include_invalid, ..Options::default() };
-    let summary = compare::run(&args.paths, &args.output_dir, &options)?;
+    let summary = bench_report::compare(&args.paths, &args.output_dir, &options)?;
     if args.json {
         output::json(&as_json(&summary, &args.output_dir))?;
     } else {

@@ -71,8 +71,8 @@ impl Stopped {
     }
 }
 
-impl From<crate::results::Error> for Stopped {
-    fn from(error: crate::results::Error) -> Self {
+impl From<bench_record::Error> for Stopped {
+    fn from(error: bench_record::Error) -> Self {
         Self::new(Exit::Output, &error, error.help())
     }
 }

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 
 use super::{Exit, Stopped, output};
-use crate::results::schema;
-use crate::run::capacity::Report;
+use bench_judge::capacity::Report;
+use bench_record::schema;
 
 /// Artefacts that have a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]

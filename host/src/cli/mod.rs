@@ -28,7 +28,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 pub use exit::{EXIT_CODES, Exit, Stopped};
 pub use plan::RunArgs;
 
-use crate::plugins::isolate::Stop;
+use bench_isolate::isolate::Stop;
 
 /// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
 pub static STOP: Stop = Stop::new();
@@ -106,7 +106,7 @@ pub struct PluginArgs {
     #[arg(long, help_heading = "Plugins")]
     pub no_user_plugins: bool,
     /// Load only files that `bench backends trust` put on the list.
-    #[arg(long, env = crate::plugins::trust::ONLY_TRUSTED, help_heading = "Plugins",
+    #[arg(long, env = bench_isolate::trust::ONLY_TRUSTED, help_heading = "Plugins",
           value_parser = clap::builder::FalseyValueParser::new())]
     pub only_trusted: bool,
 }

@@ -14,14 +14,14 @@ use super::plan::Defaults;
 use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
-use crate::compare::{self, Options, Summary};
-use crate::plugins::describe::Description;
-use crate::plugins::isolate::{Stop, StopLevel};
-use crate::plugins::vet::Vetted;
-use crate::report::terminal;
-use crate::results::time::UtcTime;
-use crate::run::pair::{Outcome, PairPlan, Step, Tree};
-use crate::run::supervise::Job;
+use bench_campaign::pair::{Outcome, PairPlan, Step, Tree};
+use bench_isolate::describe::Description;
+use bench_isolate::isolate::{Stop, StopLevel};
+use bench_isolate::vet::Vetted;
+use bench_judge::{Options, Summary};
+use bench_measure::supervise::Job;
+use bench_record::time::UtcTime;
+use bench_report::terminal;
 
 const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
 
@@ -270,7 +270,7 @@ fn compared(tree: &Tree, plan: &PairPlan) -> Result<Option<Summary>, Stopped> {
     let options = Options { seed: plan.plan.seed, ..Options::default() };
     let folder = tree.comparison();
     let command = format!("bench compare {} --output-dir {}", tree.backends().display(), folder.display());
-    let result = compare::run(&[tree.backends()], &folder, &options).map_err(Stopped::from);
+    let result = bench_report::compare(&[tree.backends()], &folder, &options).map_err(Stopped::from);
     let (out, err, code) = match &result {
         Ok(summary) => (terminal::render(summary, None), String::new(), exit_of(summary) as u8),
         Err(error) => (String::new(), error.message.clone(), error.exit as u8),

@@ -11,10 +11,10 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped};
-use crate::results::quantity::{self, count, duration, milliseconds};
-use crate::run::machine::default_memory_limit;
-use crate::run::plan::{Arrivals, Load, Plan, default_cache_dir};
-use crate::run::trace::Format;
+use bench_measure::machine::default_memory_limit;
+use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
+use bench_measure::trace::Format;
+use bench_record::quantity::{self, count, duration, milliseconds};
 
 /// The backend that runs when none is named.
 pub const DEFAULT_BACKEND: &str = "sage";
@@ -44,6 +44,24 @@ pub enum LoadModel {
 pub enum ArrivalKind {
     Fixed,
     Poisson,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Trace Event Format: chrome://tracing, Perfetto
+    #[default]
+    Chrome,
+    /// OpenTelemetry: OTLP in JSON, a message a line, for a collector's otlpjsonfile receiver
+    Otlp,
+}
+
+impl From<TraceFormat> for Format {
+    fn from(format: TraceFormat) -> Self {
+        match format {
+            TraceFormat::Chrome => Self::Chrome,
+            TraceFormat::Otlp => Self::Otlp,
+        }
+    }
 }
 
 /// A number, or several separated by commas for `bench sweep`.
@@ -197,7 +215,7 @@ pub struct RunArgs {
         requires = "trace",
         help_heading = "Output"
     )]
-    pub trace_format: Format,
+    pub trace_format: TraceFormat,
     /// Show what each stage does while the run goes on: rate, queue, share of time busy
     #[arg(long, help_heading = "Output")]
     pub top: bool,
@@ -489,7 +507,7 @@ impl RunArgs {
     /// # Errors
     /// When a given id could not be part of a file name.
     pub fn run_id(&self) -> Result<String, Stopped> {
-        let Some(id) = &self.run_id else { return Ok(crate::results::schema::new_run_id()) };
+        let Some(id) = &self.run_id else { return Ok(bench_record::schema::new_run_id()) };
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if id.is_empty() || id.len() > 100 || id.starts_with('.') || !id.chars().all(plain) {
             let text = "--run-id may hold letters, digits, '.', '_' and '-', must not start with '.', and is at most 100 long";

@@ -7,16 +7,16 @@ use serde_json::{Map, json};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
-use crate::plugins::ErrorKind;
-use crate::plugins::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
-use crate::plugins::discover::{SearchPath, Survey};
-use crate::plugins::isolate::{Cause, Limits, Runner, StopLevel};
-use crate::plugins::text::shell_word;
-use crate::plugins::vet::{Vetted, vet};
-use crate::run::canonical_json::sha256_hex;
-use crate::run::guest::WorkloadLibrary;
-use crate::run::plan::Plan;
-use crate::run::supervise::{Finished, Job, RunError};
+use bench_isolate::ErrorKind;
+use bench_isolate::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
+use bench_isolate::discover::{SearchPath, Survey};
+use bench_isolate::isolate::{Cause, Limits, Runner, StopLevel};
+use bench_isolate::text::shell_word;
+use bench_isolate::vet::{Vetted, vet};
+use bench_measure::guest::WorkloadLibrary;
+use bench_measure::plan::Plan;
+use bench_measure::supervise::{Finished, Job, RunError};
+use bench_record::canonical_json::sha256_hex;
 
 /// Runs the plan as often as wanted and shows the results.
 pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
             extra: Map::new(),
-            trace: args.trace.as_deref().map(|path| (path, args.trace_format)),
+            trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
         };
         let label = if plan.repeat > 1 {
             format!("{name} {}/{}", repeat_index + 1, plan.repeat)
@@ -134,7 +134,7 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
 /// Everything on the search path, with what the user demands of each file.
 pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
     let mut survey = survey_unfiltered(plugins)?;
-    let Some(data) = crate::plugins::install::data_dir() else { return Ok(survey) };
+    let Some(data) = bench_isolate::install::data_dir() else { return Ok(survey) };
     let trust = super::trust::load(&data)?;
     trust.demand(&mut survey.candidates, plugins.only_trusted);
     Ok(survey)

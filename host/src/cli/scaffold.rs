@@ -2,12 +2,29 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::output::say;
 use super::{Exit, Stopped};
-use crate::plugins::discover::BackendName;
-use crate::scaffold::{Language, ScaffoldError, project, source_of_the_api};
+use bench_check::scaffold::{Language, ScaffoldError, project, source_of_the_api};
+use bench_isolate::discover::BackendName;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lang {
+    Rust,
+    C,
+    Cpp,
+}
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::Rust => Self::Rust,
+            Lang::C => Self::C,
+            Lang::Cpp => Self::Cpp,
+        }
+    }
+}
 
 #[derive(Debug, Args)]
 pub struct NewArgs {
@@ -15,7 +32,7 @@ pub struct NewArgs {
     name: String,
     /// Language
     #[arg(long, value_enum, value_name = "LANG", default_value = "rust")]
-    lang: Language,
+    lang: Lang,
     /// Folder of the project, which must not exist yet [default: NAME]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -36,13 +53,13 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
     })?;
     let api = api(args)?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));
-    project(&name, args.lang, api.as_deref()).write(&folder).map_err(|error| match error {
+    project(&name, args.lang.into(), api.as_deref()).write(&folder).map_err(|error| match error {
         ScaffoldError::Exists(_) => Stopped::new(Exit::Usage, error, "choose another folder with --dir"),
         ScaffoldError::Io { .. } => Stopped::new(Exit::Output, error, "check that you may write there"),
     })?;
     let built = match args.lang {
-        Language::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
-        Language::C | Language::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
+        Lang::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
+        Lang::C | Lang::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
     };
     say!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
     Ok(Exit::Ok)
@@ -50,7 +67,7 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
 
 /// Where the API crate lies, for Rust.
 fn api(args: &NewArgs) -> Result<Option<PathBuf>, Stopped> {
-    if args.lang != Language::Rust {
+    if args.lang != Lang::Rust {
         return Ok(None);
     }
     let given = args.plugin_api_path.clone().or_else(source_of_the_api).ok_or_else(|| {

@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Stopped;
 use super::output::{say, tell};
 use super::top::Top;
-use crate::report::text::NONE;
-use crate::report::{Grid, terminal};
-use crate::run::guest::RunEvent;
-use crate::run::supervise::{Finished, Watcher};
+use bench_measure::guest::RunEvent;
+use bench_measure::supervise::{Finished, Watcher};
+use bench_report::text::NONE;
+use bench_report::{Grid, terminal};
 
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -229,7 +229,7 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
     }
     for run in finished {
         let record = &run.record;
-        let ms = |latency: Option<crate::results::units::Millis>| {
+        let ms = |latency: Option<bench_record::units::Millis>| {
             latency.map_or("n/a".to_owned(), |ms| format!("{:.2}", ms.get()))
         };
         let number = |key: &str| record.extra.get(key).and_then(serde_json::Value::as_f64).unwrap_or(0.0);

@@ -11,13 +11,13 @@ use super::output;
 use super::run::{answered, prepare, ready_backend};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
-use crate::report;
-use crate::report::html::curves::Curves;
-use crate::results::atomic;
-use crate::results::quantity::{LONGEST, duration_within};
-use crate::run::plan::{Load, Plan};
-use crate::run::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
-use crate::run::validity::Finding;
+use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
+use bench_measure::plan::{Load, Plan};
+use bench_measure::validity::Finding;
+use bench_record::atomic;
+use bench_record::quantity::{LONGEST, duration_within};
+use bench_report as report;
+use bench_report::html::curves::Curves;
 
 /// A shorter soak has nothing to show.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -154,7 +154,7 @@ fn csv(windows: &[Window]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::soak::Measure;
+    use bench_judge::soak::Measure;
 
     #[test]
     fn a_soak_is_steady_only_when_every_measure_is_known_to_be() {

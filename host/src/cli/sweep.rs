@@ -15,18 +15,19 @@ use super::plan::{Defaults, OneOrMore};
 use super::run::{answered, prepare, ready_backend, stopped, workload_library};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
-use crate::compare::{self, Options};
-use crate::plugins::describe::Description;
-use crate::plugins::isolate::StopLevel;
-use crate::plugins::vet::Vetted;
-use crate::report;
-use crate::report::html::curves::Curves;
-use crate::results::time::UtcTime;
-use crate::results::{Record, atomic, jsonl};
-use crate::run::capacity::{Goal, Report, Slo};
-use crate::run::pair::Tree;
-use crate::run::supervise::Job;
-use crate::run::sweep::{Point, Row, Search, SweepPlan, relate};
+use bench_campaign::pair::Tree;
+use bench_campaign::sweep::{Search, SweepPlan};
+use bench_isolate::describe::Description;
+use bench_isolate::isolate::StopLevel;
+use bench_isolate::vet::Vetted;
+use bench_judge::Options;
+use bench_judge::capacity::{Goal, Report, Slo};
+use bench_judge::scaling::{Point, Row, relate};
+use bench_measure::supervise::Job;
+use bench_record::time::UtcTime;
+use bench_record::{Record, atomic, jsonl};
+use bench_report as report;
+use bench_report::html::curves::Curves;
 
 const SWEEP: Defaults = Defaults { num_tasks: 200, scheduler: "default" };
 /// The artefact: every point and what it came to.
@@ -332,7 +333,7 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
         beside.extend(pages.filter(|page| page.is_file()).filter_map(relative));
     } else if !rows.is_empty() {
         let options = Options { seed: plan.plan.seed, ..Options::default() };
-        compare::run(&[tree.backends()], &tree.comparison(), &options)?;
+        bench_report::compare(&[tree.backends()], &tree.comparison(), &options)?;
         beside.push("comparison/report.html".to_owned());
     }
     let (charts, grid) = (report::sweep::charts(&rows, searched), report::sweep::grid(&rows, searched));
@@ -373,7 +374,7 @@ mod tests {
         let whole = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": false}));
         let cut = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": true}));
         let unanswered =
-            Record { success_rate: crate::results::units::Fraction::new(0.0).unwrap(), ..whole.clone() };
+            Record { success_rate: bench_record::units::Fraction::new(0.0).unwrap(), ..whole.clone() };
         assert!(is_of(&whole, 1) && !is_of(&whole, 0) && !is_of(&cut, 1) && !is_of(&unanswered, 1));
     }
 }

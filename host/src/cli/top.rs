@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use crate::run::sink::StageUse;
+use bench_measure::sink::StageUse;
 
 /// Compares each look with the one before.
 #[derive(Default)]

@@ -5,10 +5,10 @@ use std::path::Path;
 use super::output::say;
 use super::run::survey_unfiltered;
 use super::{Exit, PluginArgs, Stopped};
-use crate::plugins::discover::BackendName;
-use crate::plugins::install::data_dir;
-use crate::plugins::trust::{Trust, TrustError};
-use crate::plugins::vet::vet;
+use bench_isolate::discover::BackendName;
+use bench_isolate::install::data_dir;
+use bench_isolate::trust::{Trust, TrustError};
+use bench_isolate::vet::vet;
 
 /// What to do with the file that a name leads to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

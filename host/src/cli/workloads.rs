@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::output;
 use super::plan::set_parameter;
 use super::{Exit, Stopped};
-use crate::report::drawing;
+use bench_workloads::drawing;
 
 /// Subcommands of `bench workloads`.
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bench::plugins::describe::{Listing, Status, list};
-use bench::plugins::isolate::{Limits, Remark, Runner, Stop};
+use bench_isolate::describe::{Listing, Status, list};
+use bench_isolate::isolate::{Limits, Remark, Runner, Stop};
 use bench_tests::{bench, candidates, eventually, folder, library, mark, marked};
 
 fn runner(hostile: &str, mark: &str) -> Runner {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use bench::results::histogram::{self, LatencyHistogram};
+use bench_record::histogram::{self, LatencyHistogram};
 use bench_tests::{bench, folder, records, small_run, stderr, stdout, succeed};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -103,7 +103,7 @@ fn is_whole(path: &Path) {
             ends_with("\n");
             csv::Reader::from_reader(&*bytes).records().for_each(|row| drop(row.expect("a whole row")));
         }
-        "hlog" => drop(bench::results::histogram::load(path).unwrap()),
+        "hlog" => drop(bench_record::histogram::load(path).unwrap()),
         "png" => {
             let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
             let mut pixels = vec![0; reader.output_buffer_size().unwrap()];

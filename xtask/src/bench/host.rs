@@ -86,7 +86,7 @@ impl Bench {
         let file = "libbackend_healthy.so";
         let plugins = target().join("bench-host-plugins");
         place(&target().join("release").join(file), &plugins.join(file))?;
-        Ok(Self { staged, plugins, direct: executable("bench", "direct")? })
+        Ok(Self { staged, plugins, direct: executable("bench-measure", "direct")? })
     }
 
     /// `local` through the boundary against the same operators called in a loop.

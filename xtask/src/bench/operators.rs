@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Done {
 
 /// The sink belongs to the host, and so does the program that times it.
 fn add_sink(ours: &mut Value) -> Done {
-    let binary = executable("bench", "direct")?;
+    let binary = executable("bench-measure", "direct")?;
     let mut command = Command::new(binary);
     command.args(["sink", "--workload", "null", "--num-tasks", "12000"]);
     let mut sink = json_of(&mut command)?;

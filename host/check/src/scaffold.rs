@@ -1,0 +1,153 @@
+//! `bench backends new`: a project that builds at once and is checked at once.
+//!
+//! The sources are those of `plugins/examples/`, which the tests build and run: there is no second
+//! copy to rot. What is around them (build file, test, README, CI) lies beside this file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bench_isolate::discover::BackendName;
+
+/// Languages there are templates for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Rust,
+    C,
+    Cpp,
+}
+
+/// A project, before it is on disk.
+pub struct Project {
+    files: Vec<(&'static str, String)>,
+    /// A lock file to begin with, so that the same versions are built that this bench was.
+    lock: Option<PathBuf>,
+}
+
+const HEADER: &str = include_str!("../../../plugin-api/include/bench_backend.h");
+const IGNORE: &str = "/target\n/build\n/results\n";
+
+/// A project for backend `name`. `api` is the folder of bench-plugin-api, for Rust.
+#[must_use]
+pub fn project(name: &BackendName, language: Language, api: Option<&Path>) -> Project {
+    let api_text = api.map(|api| api.display().to_string()).unwrap_or_default();
+    let fill = |text: &str, example: &str| {
+        let text = text.replace(example, name.as_str());
+        text.replace("@NAME@", name.as_str()).replace("@API@", &api_text.replace('\\', "\\\\"))
+    };
+    let (c, cpp, rust) = ("example_c", "example_cpp", "example_rust");
+    let files: Vec<(&'static str, String)> = match language {
+        Language::Rust => vec![
+            ("Cargo.toml", fill(include_str!("scaffold/rust/Cargo.toml.in"), rust)),
+            ("src/lib.rs", fill(include_str!("../../../plugins/examples/rust/src/lib.rs"), rust)),
+            ("tests/conformance.rs", fill(include_str!("scaffold/rust/conformance.rs.in"), rust)),
+            ("README.md", fill(include_str!("scaffold/rust/README.md.in"), rust)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/rust/ci.yml.in"), rust)),
+        ],
+        Language::C => vec![
+            ("Makefile", fill(include_str!("scaffold/c/Makefile.in"), c)),
+            ("src/backend.c", fill(include_str!("../../../plugins/examples/c/backend_example_c.c"), c)),
+            ("include/bench_backend.h", HEADER.to_owned()),
+            ("README.md", fill(include_str!("scaffold/c/README.md.in"), c)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), c)),
+        ],
+        Language::Cpp => vec![
+            ("Makefile", fill(include_str!("scaffold/cpp/Makefile.in"), cpp)),
+            (
+                "src/backend.cpp",
+                fill(include_str!("../../../plugins/examples/cpp/backend_example_cpp.cpp"), cpp),
+            ),
+            ("include/bench_backend.h", HEADER.to_owned()),
+            ("README.md", fill(include_str!("scaffold/c/README.md.in"), cpp)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), cpp)),
+        ],
+    };
+    let lock = api.and_then(Path::parent).map(|root| root.join("Cargo.lock"));
+    let lock = lock.filter(|lock| language == Language::Rust && lock.is_file());
+    Project { files: files.into_iter().chain([(".gitignore", IGNORE.to_owned())]).collect(), lock }
+}
+
+/// A project could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ScaffoldError {
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: io::Error },
+}
+
+impl Project {
+    /// Writes it to `folder`, which must not exist yet: all of it, or nothing.
+    ///
+    /// # Errors
+    /// When the folder exists, or a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), ScaffoldError> {
+        if folder.symlink_metadata().is_ok() {
+            return Err(ScaffoldError::Exists(folder.to_owned()));
+        }
+        let parent = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| ScaffoldError::Io { path, cause }
+        };
+        fs::create_dir_all(parent).map_err(io(parent))?;
+        let place = tempfile::Builder::new().prefix(".bench-new-").tempdir_in(parent).map_err(io(parent))?;
+        for (name, text) in &self.files {
+            let file = place.path().join(name);
+            let inside = file.parent().unwrap_or(parent);
+            fs::create_dir_all(inside).map_err(io(inside))?;
+            fs::write(&file, text).map_err(io(&file))?;
+        }
+        if let Some(lock) = &self.lock {
+            fs::copy(lock, place.path().join("Cargo.lock")).map_err(io(lock))?;
+        }
+        // The folder of a project is not private, as a temporary one is.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(place.path(), mode).map_err(io(place.path()))?;
+        fs::rename(place.path(), folder).map_err(io(folder))?;
+        // There is nothing left at the temporary name to remove.
+        let _ = place.keep();
+        Ok(())
+    }
+}
+
+/// The source tree that this bench was built from, if it is still there.
+#[must_use]
+pub fn source_of_the_api() -> Option<PathBuf> {
+    let api = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?.join("plugin-api");
+    api.join("Cargo.toml").is_file().then_some(api)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> BackendName {
+        BackendName::parse("my_engine").unwrap()
+    }
+
+    #[test]
+    fn nothing_of_the_example_or_of_a_placeholder_remains() {
+        for language in [Language::Rust, Language::C, Language::Cpp] {
+            let project = project(&name(), language, Some(Path::new("/somewhere/plugin-api")));
+            let text: String = project.files.iter().map(|(_, text)| text.as_str()).collect();
+            for word in ["example_", "@NAME@", "@API@"] {
+                assert!(!text.contains(word), "{language:?}: {word}");
+            }
+            assert!(text.contains("my_engine"));
+        }
+    }
+
+    #[test]
+    fn what_exists_is_not_touched() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("project");
+        let project = project(&name(), Language::C, None);
+        project.write(&folder).unwrap();
+        assert!(matches!(project.write(&folder), Err(ScaffoldError::Exists(_))));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "no half-written folder is left");
+    }
+}

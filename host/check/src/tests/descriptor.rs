@@ -1,0 +1,140 @@
+//! Names, versions, extensions.
+
+use super::super::case::Case;
+use super::super::{Area, Test, Tried, Verdict, require};
+use super::child;
+use bench_isolate::describe::REQUIREMENTS;
+use bench_isolate::install::Requirements;
+use bench_isolate::load::{HostVersion, compatible};
+
+pub const TESTS: [Test; 8] = [
+    test(
+        "loads",
+        "The library opens, and its backend is created, in a process that did nothing else before.",
+        loads,
+    ),
+    test(
+        "name-is-the-files",
+        "The backend calls itself what its file is called: users type that name, and records carry it.",
+        name,
+    ),
+    test(
+        "plugin-version-is-a-version",
+        "The plugin states its own version as semantic versioning has it, because every record keeps it.",
+        version,
+    ),
+    test(
+        "api-version-fits",
+        "The plugin was built against an API version that this host speaks, by the documented rule.",
+        api,
+    ),
+    test(
+        "says-the-same-twice",
+        "Opened twice, the plugin describes itself the same way: a listing must not depend on the day.",
+        twice,
+    ),
+    test(
+        "unknown-extensions-are-declined",
+        "An extension that the plugin has never heard of is declined, so that later hosts can ask for more.",
+        unknown,
+    ),
+    test(
+        "odd-extension-requests-are-survived",
+        "Requests that are empty, no JSON, not ASCII or a mebibyte long are answered or declined, and never a crash.",
+        odd,
+    ),
+    test(
+        "requirements-are-readable",
+        "What has to be installed is stated in the form that `bench backends install` reads.",
+        requirements,
+    ),
+];
+
+const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+    child(Area::Descriptor, name, 1, why, run)
+}
+
+fn loads(case: &Case) -> Tried {
+    let backend = case.load()?;
+    case.channel.phase("drop");
+    case.channel.drop_after_answer(backend);
+    Ok(Verdict::Success)
+}
+
+fn name(case: &Case) -> Tried {
+    // `load` compares it with the file's.
+    let backend = case.load()?;
+    let (stated, file) = (backend.name(), case.request.plugin.name.as_str());
+    require(stated == file, || format!("it calls itself `{stated}`"))?;
+    Ok(Verdict::Success)
+}
+
+fn version(case: &Case) -> Tried {
+    let backend = case.load()?;
+    let stated = backend.plugin_version();
+    Ok(match semver::Version::parse(stated) {
+        Ok(_) => Verdict::Success,
+        Err(cause) => Verdict::Warning(format!("`{stated}` is not a semantic version: {cause}")),
+    })
+}
+
+fn api(case: &Case) -> Tried {
+    let backend = case.load()?;
+    let host = HostVersion::parse(bench_isolate::plugin_api::API_VERSION);
+    let host = host
+        .map_err(|cause| bench_isolate::Error::new(bench_isolate::ErrorKind::Host, cause.to_string(), ""))?;
+    compatible(backend.api_version(), &host)?;
+    require(!backend.abi().is_empty(), || "it speaks no known ABI".into())?;
+    Ok(Verdict::Success)
+}
+
+fn twice(case: &Case) -> Tried {
+    let describe = || -> Result<_, bench_isolate::Error> {
+        let backend = case.load()?;
+        let told = (
+            backend.name().to_owned(),
+            backend.plugin_version().to_owned(),
+            backend.extension(REQUIREMENTS, "{}"),
+        );
+        Ok(told)
+    };
+    let (first, second) = (describe()?, describe()?);
+    require(first == second, || format!("first {first:?}, then {second:?}"))?;
+    Ok(Verdict::Success)
+}
+
+fn unknown(case: &Case) -> Tried {
+    let backend = case.load()?;
+    case.channel.phase("extension");
+    for id in ["bench.no-such-thing/1", "bench.requirements/4711", "", "ünïcode/1"] {
+        if let Some(answer) = backend.extension(id, "{}") {
+            let shown: String = answer.chars().take(60).collect();
+            let message = format!("it answers the extension `{id}`, which does not exist: {shown}");
+            return Ok(Verdict::Failed(message));
+        }
+    }
+    Ok(Verdict::Success)
+}
+
+fn odd(case: &Case) -> Tried {
+    let backend = case.load()?;
+    case.channel.phase("extension");
+    let long = "x".repeat(1 << 20);
+    for request in ["", "{", "null", "\u{202e}\0\u{fffd}", "🦀", long.as_str()] {
+        // Any answer will do.
+        let _ = backend.extension(REQUIREMENTS, request);
+    }
+    Ok(Verdict::Success)
+}
+
+fn requirements(case: &Case) -> Tried {
+    let backend = case.load()?;
+    case.channel.phase(REQUIREMENTS);
+    let Some(text) = backend.extension(REQUIREMENTS, "{}") else {
+        return Ok(Verdict::Skipped("it needs nothing installed".into()));
+    };
+    Ok(match serde_json::from_str::<Requirements>(&text) {
+        Ok(_) => Verdict::Success,
+        Err(cause) => Verdict::Failed(format!("its answer to {REQUIREMENTS} is not of that form: {cause}")),
+    })
+}

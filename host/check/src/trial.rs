@@ -1,0 +1,247 @@
+//! A run of a workload inside a test, and what the smallest correct engine makes of the same work.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bench_isolate::plugin_api::sdk::{Host, InlinePipeline};
+use bench_isolate::plugin_api::v1;
+use bench_measure::workloads::corpus::Corpus;
+use bench_measure::workloads::schedule::QUERY_SOURCE;
+use bench_measure::workloads::wl4::params::Params;
+
+use super::case::Case;
+use super::probe::{Probe, Seen, Twist};
+use bench_isolate::load::LoadedBackend;
+use bench_isolate::{Error, ErrorKind};
+use bench_measure::digest::output_digest;
+use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, guest, spec};
+use bench_measure::plan::{Load, Plan};
+use bench_measure::sink::{Item, Sunk, read_items};
+
+/// Work to do, and how it is disturbed.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    pub plan: Plan,
+    pub twist: Twist,
+    pub extra: Vec<(String, String)>,
+}
+
+/// What became of it.
+pub struct Ran {
+    pub account: Result<Account, Error>,
+    pub sunk: Sunk,
+    /// Queries emitted.
+    pub emitted: u64,
+    /// Emitted and never answered.
+    pub missing: u64,
+    pub digest: String,
+    /// In the order of their ids.
+    pub items: Vec<Item>,
+    pub seen: Seen,
+    pub ended: Instant,
+}
+
+/// A plan of `items` queries that any backend gets through in seconds.
+pub fn small_plan(workload: &str, items: u32, seed: u64, cache_dir: &Path) -> Plan {
+    let params = Params {
+        vdb1_corpus_size: 1000,
+        vdb2_corpus_size: 1000,
+        join_window_seconds: 10.0,
+        ..Params::default()
+    };
+    Plan {
+        workload: workload.to_owned(),
+        seed,
+        nodes: 1,
+        parallelism: 2,
+        num_tasks: items,
+        warmup_items: 0,
+        parity_batch_size: 16,
+        repeat: 1,
+        quick: false,
+        scheduler: "default".into(),
+        max_in_flight: 128,
+        load: Load::Closed,
+        params,
+        corpus_digest: None,
+        cache_dir: cache_dir.to_owned(),
+        timeout: None,
+    }
+}
+
+impl Trial {
+    /// `items` queries through the operators that only pass records on.
+    pub fn null(case: &Case, items: u32) -> Self {
+        let plan = small_plan("null", items, case.seed(), &case.request.cache_dir);
+        Self { plan, twist: Twist::None, extra: Vec::new() }
+    }
+
+    /// `items` queries of the real workload. The seed is fixed: its indexes are prepared beforehand.
+    pub fn real(case: &Case, items: u32) -> Self {
+        let plan = small_plan("wl4", items, super::suite::INDEX_SEED, &case.request.cache_dir);
+        Self { plan, twist: Twist::None, extra: Vec::new() }
+    }
+
+    pub fn twisted(mut self, twist: Twist) -> Self {
+        self.twist = twist;
+        self
+    }
+
+    pub fn parallel(mut self, parallelism: u32) -> Self {
+        self.plan.parallelism = parallelism;
+        self
+    }
+
+    /// Nodes that a query passes. What others wrote (embeddings of documents) may ride along with any
+    /// query that it arrived in time for.
+    pub fn nodes_of_queries(&self) -> Vec<usize> {
+        let Ok(graph) = bench_measure::workloads::workload::graph(&self.plan.workload, &self.plan.params)
+        else {
+            return Vec::new();
+        };
+        let mut passed = vec![u32::from(QUERY_SOURCE)];
+        for node in &graph.nodes {
+            if graph.inputs(node.id).any(|edge| passed.contains(&edge.from)) {
+                passed.push(node.id);
+            }
+        }
+        passed.into_iter().map(|node| node as usize).collect()
+    }
+
+    /// Queries that say `texts`.
+    pub fn saying(mut self, case: &Case, texts: &[String]) -> Result<Self, Error> {
+        let folder = case.scratch().join("corpus");
+        let line = |id: usize, text: &String| serde_json::json!({"_id": format!("q{id}"), "text": text});
+        let queries: Vec<String> =
+            texts.iter().enumerate().map(|(id, text)| line(id, text).to_string()).collect();
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join("corpus.jsonl"), "{\"_id\": \"d0\", \"title\": \"t\", \"text\": \"x\"}\n")?;
+            fs::write(folder.join("queries.jsonl"), queries.join("\n"))
+        };
+        write().map_err(ours)?;
+        let corpus = Corpus::load(&folder).map_err(ours)?;
+        self.plan.num_tasks = texts.len() as u32;
+        self.plan.params.corpus = Some(folder);
+        self.plan.corpus_digest = Some(corpus.digest().to_owned());
+        Ok(self)
+    }
+
+    /// Runs it on the backend.
+    pub fn on(&self, case: &Case, backend: &dyn LoadedBackend) -> Result<Ran, Error> {
+        self.attempt(case, |spec, host| backend.run(spec, host).and_then(Account::of))
+    }
+
+    /// Runs it on one thread in the host's own code: the right answer.
+    pub fn oracle(&self, case: &Case) -> Result<Ran, Error> {
+        let plain = Self { twist: Twist::None, ..self.clone() };
+        let ran = plain.attempt(case, |spec, host| {
+            let host = Host::new(host);
+            let batch = bench_isolate::plugin_api::sdk::Spec::from(spec).batch_size();
+            inline(&host, batch).map_err(|error| ours(format!("the check's own engine: {error}")))?;
+            Ok(Account { elapsed_seconds: 0.0, items_processed: host.emitted(), metrics: Default::default() })
+        })?;
+        ran.account()?;
+        Ok(ran)
+    }
+
+    fn attempt(
+        &self,
+        case: &Case,
+        run: impl FnOnce(v1::WorkloadSpec, v1::HostBox) -> Result<Account, Error>,
+    ) -> Result<Ran, Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let scratch = case.scratch().join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&scratch).map_err(ours)?;
+        let request = RunRequest {
+            plugin: case.request.plugin.clone(),
+            plan: self.plan.clone(),
+            run_id: "check".into(),
+            library: case.request.library.clone(),
+            scratch: scratch.clone(),
+            extra: self.extra.clone(),
+            trace: None,
+        };
+        let guest = Arc::new(guest(&request, &case.channel).map_err(ours)?);
+        let probe = Probe::new(Arc::clone(&guest), self.twist, case.seed());
+        let account = run(spec(&request), probe.host_box());
+        let ended = Instant::now();
+        let sunk = guest.sink.close().map_err(ours)?;
+        let items = File::open(scratch.join(ITEMS_FILE)).map_err(ours)?;
+        let mut items: Vec<Item> = read_items(items).collect::<std::io::Result<_>>().map_err(ours)?;
+        items.sort_by(|a, b| a.query_id.cmp(&b.query_id));
+        let good = items.iter().filter(|item| item.ok);
+        let pairs = good.map(|item| Ok((item.query_id.clone(), item.digest)));
+        let digest = output_digest(pairs, &scratch).map_err(ours)?;
+        let missing = guest.ledger.unanswered().len() as u64;
+        let emitted = guest.emitter.emitted().queries;
+        Ok(Ran { account, sunk, emitted, missing, digest, items, seen: probe.seen(), ended })
+    }
+}
+
+fn inline(host: &Host, batch: u32) -> Result<(), bench_isolate::plugin_api::sdk::Error> {
+    let mut pipeline = InlinePipeline::new(host)?;
+    while let Some(events) = host.next_events(batch)? {
+        host.emit(&pipeline.process(&events)?)?;
+    }
+    host.emit(&pipeline.finish()?)
+}
+
+fn ours(cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Host, cause.to_string(), "")
+}
+
+impl Ran {
+    /// The backend's own account; its error when there is none.
+    pub fn account(&self) -> Result<&Account, Error> {
+        self.account.as_ref().map_err(Clone::clone)
+    }
+
+    /// The first thing that is wrong with what arrived at the sink, given how many should.
+    pub fn wrong(&self, wanted: u64) -> Option<String> {
+        let sunk = &self.sunk;
+        let counted = [
+            (wanted.saturating_sub(self.emitted), "queries were never read from the source"),
+            (self.missing, "queries were never answered"),
+            (sunk.duplicates, "answers were duplicates"),
+            (sunk.unexpected, "answers were to queries that were never asked"),
+        ];
+        let (count, what) = counted.into_iter().find(|(count, _)| *count > 0)?;
+        Some(format!("of {wanted} queries, {count} {what}"))
+    }
+
+    /// How the answers differ from the right ones.
+    pub fn differs(&self, oracle: &Self) -> Option<String> {
+        if self.sunk.failed != oracle.sunk.failed {
+            let reason = self.sunk.reasons.first().map_or("", String::as_str);
+            return Some(format!(
+                "{} items failed where {} should: {reason}",
+                self.sunk.failed, oracle.sunk.failed
+            ));
+        }
+        if self.digest == oracle.digest {
+            return None;
+        }
+        let other = self.items.iter().zip(&oracle.items).find(|(ours, right)| {
+            (&ours.query_id, ours.ok, ours.digest) != (&right.query_id, right.ok, right.digest)
+        });
+        let which = other.map_or("a query that is missing", |(ours, _)| ours.query_id.as_str());
+        Some(format!("the answers differ from those of the reference engine, first at {which}"))
+    }
+
+    /// The first of `nodes` that wrote something else for a query than in the right run.
+    pub fn stage_that_differs(&self, oracle: &Self, nodes: &[usize]) -> Option<(String, usize)> {
+        self.items.iter().zip(&oracle.items).find_map(|(ours, right)| {
+            let differs = |node: &&usize| ours.stages.get(**node) != right.stages.get(**node);
+            nodes.iter().find(differs).map(|node| (ours.query_id.clone(), *node))
+        })
+    }
+
+    /// From the cancellation to the end.
+    pub fn latency_of_cancellation(&self) -> Option<Duration> {
+        self.seen.cancelled.map(|at| self.ended.saturating_duration_since(at))
+    }
+}

@@ -1,0 +1,152 @@
+//! How a call can end, and the one sentence that says so.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ending::Ending;
+use super::process::Process;
+use crate::text::{last_line, one_line, seconds};
+use crate::{Error, ErrorKind};
+
+/// The operation was carried out. The call's scratch directory is there until this is dropped.
+#[derive(Debug)]
+pub struct Answer<R> {
+    /// What it answered.
+    pub reply: R,
+    /// What was not as it should be all the same.
+    pub remarks: Vec<Remark>,
+    /// The last 64 KiB of what was printed.
+    pub tail: String,
+    /// The warden that keeps the scratch directory, if there is one.
+    pub(super) _keeper: Option<Process>,
+}
+
+/// Bad manners that did not cost the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remark {
+    /// Processes were still running after the runner ended; they were killed. Their names.
+    LeftBehind(Vec<String>),
+    /// The runner crashed or exited by itself after its answer.
+    EndedBadly(Ending),
+    /// Destructors did not finish within their grace.
+    SlowToClose,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeftBehind(names) => write!(f, "it left processes running: {}", counted(names)),
+            Self::EndedBadly(how) => write!(f, "its process ended badly after the answer: {how}"),
+            Self::SlowToClose => f.write_str("its destructors did not end in time"),
+        }
+    }
+}
+
+/// Each name once, with how often it occurs: `ray, 50 × sleep`.
+fn counted(names: &[String]) -> String {
+    let mut counts = BTreeMap::new();
+    names.iter().for_each(|name| *counts.entry(one_line(name)).or_insert(0) += 1);
+    let shown = |(name, count)| if count == 1 { name } else { format!("{count} × {name}") };
+    counts.into_iter().map(shown).collect::<Vec<String>>().join(", ")
+}
+
+/// There is no answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// What the call was about: ``backend `ray` ``.
+    pub subject: String,
+    /// The phase the runner reported last; `start` before it reported any.
+    pub phase: String,
+    /// Why.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The last 64 KiB of what was printed.
+    pub tail: String,
+    /// Names of processes that were still running after the runner ended; they were killed.
+    pub left_behind: Vec<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "cause", content = "detail", rename_all = "snake_case")]
+pub enum Cause {
+    /// It took longer than allowed and was killed.
+    TimedOut(Duration),
+    /// A signal ended it; its name.
+    Signalled(String),
+    /// It died for want of memory under the limit that was set, in bytes.
+    OutOfMemory(u64),
+    /// It exited by itself without an answer.
+    Exited(i32),
+    /// It sent something that is not a message, or closed the channel.
+    Protocol(String),
+    /// The plugin, or the work in the child, returned an error.
+    Plugin(Error),
+    /// The user stopped it.
+    Stopped,
+    /// The host could not start or watch the child.
+    Host(String),
+}
+
+impl Failure {
+    /// What happened, one clause without the remedy.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let phase = one_line(&self.phase);
+        match &self.cause {
+            Cause::TimedOut(after) => {
+                format!("did not finish `{phase}` within {} and was killed", seconds(*after))
+            }
+            Cause::Signalled(signal) => format!("crashed with {signal} in `{phase}`"),
+            Cause::OutOfMemory(limit) => {
+                format!("ran out of memory in `{phase}` under a limit of {} MiB", limit >> 20)
+            }
+            Cause::Exited(code) => {
+                format!("ended its process in `{phase}` (exit code {code}) without an answer")
+            }
+            Cause::Protocol(what) => format!("broke the protocol in `{phase}`: {}", one_line(what)),
+            Cause::Plugin(error) if error.kind == ErrorKind::Panic => {
+                format!("panicked in `{phase}`: {error}")
+            }
+            Cause::Plugin(error) => format!("failed in `{phase}`: {error}"),
+            Cause::Stopped => format!("was stopped by the user in `{phase}`"),
+            Cause::Host(what) => format!("could not be run: {}", one_line(what)),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let report = || "report this to the plugin's author".to_owned();
+        match &self.cause {
+            Cause::TimedOut(_) => {
+                "allow it more time with --timeout, or report this to the plugin's author".into()
+            }
+            Cause::OutOfMemory(_) => "raise --memory-limit".into(),
+            Cause::Plugin(error) if !error.remedy.is_empty() => one_line(&error.remedy),
+            Cause::Plugin(error) if error.kind == ErrorKind::Runtime => {
+                "see its output above or in the log".into()
+            }
+            Cause::Signalled(_) | Cause::Exited(_) | Cause::Protocol(_) | Cause::Plugin(_) => report(),
+            Cause::Stopped => "run it again".into(),
+            Cause::Host(_) => "check the limits on processes and descriptors (ulimit -a)".into(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}; {}", one_line(&self.subject), self.reason(), self.remedy())?;
+        let silent = matches!(self.cause, Cause::Plugin(_) | Cause::Stopped);
+        match last_line(&self.tail) {
+            Some(line) if !silent => write!(f, " (its last output: {line})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,288 @@
+mod conclude;
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Limits, Notice, Wish};
+use crate::Error;
+use crate::isolate::failure::{Answer, Cause, Failure};
+use crate::isolate::output::Output;
+use crate::isolate::process::{self, Process};
+use crate::isolate::wire::{self, Body, Control, Lines, Order};
+use crate::isolate::{Operation, Stop, StopLevel};
+
+/// How often the stop flag is looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long the warden may take from being let go to its report; its own sweep takes at most 2 s.
+const REPORT: Duration = Duration::from_secs(4);
+/// A channel that is closed before an answer is normal for a process that is just ending.
+const CLOSED: Duration = Duration::from_millis(500);
+
+/// One call under way.
+pub(super) struct Session<'a, O: Operation> {
+    limits: &'a Limits,
+    subject: String,
+    nonce: String,
+    phase: String,
+    lines: Lines,
+    outbox: Vec<u8>,
+    output: Output,
+    report: Vec<u8>,
+    answer: Option<Result<O::Reply, Error>>,
+    /// Why we ended it, when it was us.
+    verdict: Option<Cause>,
+    started: Instant,
+    answered: Option<Instant>,
+    channel_closed: Option<Instant>,
+    output_closed: bool,
+    stop: StopLevel,
+    cancelled: Option<Instant>,
+    let_go: Option<Instant>,
+}
+
+impl<'a, O: Operation> Session<'a, O> {
+    pub(super) fn new(limits: &'a Limits, subject: String, nonce: String, log: Option<File>) -> Self {
+        Self {
+            limits,
+            subject,
+            nonce,
+            phase: "start".into(),
+            lines: Lines::new(limits.message),
+            outbox: Vec::new(),
+            output: Output::new(log),
+            report: Vec::new(),
+            answer: None,
+            verdict: None,
+            started: Instant::now(),
+            answered: None,
+            channel_closed: None,
+            output_closed: false,
+            stop: StopLevel::Go,
+            cancelled: None,
+            let_go: None,
+        }
+    }
+
+    pub(super) fn run(
+        mut self,
+        mut process: Process,
+        opening: Vec<u8>,
+        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+        stop: &Stop,
+    ) -> Result<Answer<O::Reply>, Box<Failure>> {
+        self.outbox = opening;
+        let wish = watch(Notice::Started(process.id()));
+        self.obey(wish);
+        let reported = loop {
+            if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
+                break false;
+            }
+            self.heed(stop);
+            self.judge(&process);
+            match self.exchange(&process, watch) {
+                Ok(false) => {}
+                Ok(true) => break true,
+                Err(cause) => {
+                    // The warden still gets its time to clean up; this must not spin meanwhile.
+                    self.verdict.get_or_insert(Cause::Host(format!("watching the child: {cause}")));
+                    std::thread::sleep(TICK);
+                }
+            }
+        };
+        // What was written just before the end.
+        let _ = self.drain_channel(&process, watch);
+        let _ = self.drain_output(&process, usize::MAX);
+        if !reported {
+            process.force();
+        }
+        let keeper = process.has_scratch().then_some(process);
+        self.conclude(keeper)
+    }
+
+    /// Passes the user's wish on, each level once.
+    fn heed(&mut self, stop: &Stop) {
+        self.obey(match stop.level() {
+            StopLevel::Go => Wish::Continue,
+            StopLevel::Drain => Wish::Drain,
+            StopLevel::Kill => Wish::Kill,
+        });
+    }
+
+    fn obey(&mut self, wish: Wish) {
+        let (level, control) = match wish {
+            Wish::Continue => return,
+            Wish::Drain => (StopLevel::Drain, Control::Drain),
+            Wish::Kill => (StopLevel::Kill, Control::Cancel),
+        };
+        if level <= self.stop {
+            return;
+        }
+        self.stop = level;
+        if level == StopLevel::Kill {
+            self.cancelled = Some(Instant::now());
+        }
+        // A nonce and an enum always serialise.
+        let order = wire::line(&Order { nonce: self.nonce.clone(), control }).unwrap_or_default();
+        self.outbox.extend(order);
+    }
+
+    /// Ends the call when it is time to.
+    fn judge(&mut self, process: &Process) {
+        if self.let_go.is_some() {
+            return;
+        }
+        let over =
+            |since: Option<Instant>, limit: Duration| since.is_some_and(|since| since.elapsed() > limit);
+        let timeout = self.limits.timeout.filter(|limit| self.started.elapsed() > *limit);
+        let verdict = if self.verdict.is_some() {
+            None
+        } else if self.answered.is_some() {
+            // The runner limits its own closing; this is for one that cannot even do that.
+            if !over(self.answered, self.limits.close_grace + CLOSED) {
+                return;
+            }
+            None
+        } else if over(self.cancelled, self.limits.cancel_grace) {
+            Some(Cause::Stopped)
+        } else if let Some(limit) = timeout {
+            Some(Cause::TimedOut(limit))
+        } else if over(self.channel_closed, CLOSED) {
+            Some(Cause::Protocol("it closed the channel and went on".into()))
+        } else {
+            return;
+        };
+        self.verdict = self.verdict.take().or(verdict);
+        self.let_go = Some(Instant::now());
+        process.let_go();
+    }
+
+    /// Waits for something and deals with it. True when the warden has reported or is gone.
+    fn exchange(
+        &mut self,
+        process: &Process,
+        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+    ) -> io::Result<bool> {
+        let mut wanted = PollFlags::IN;
+        wanted.set(PollFlags::OUT, !self.outbox.is_empty());
+        let mut descriptors = vec![PollFd::new(&process.leash, PollFlags::IN)];
+        if self.is_listening() {
+            descriptors.push(PollFd::new(&process.channel, wanted));
+        }
+        if !self.output_closed {
+            descriptors.push(PollFd::new(&process.output, PollFlags::IN));
+        }
+        match poll(&mut descriptors, Some(&self.patience())) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !self.outbox.is_empty() && self.channel_closed.is_none() {
+            // A runner that is gone does not read; how it ended is told on the leash.
+            let sent = process::write(&process.channel, &self.outbox).unwrap_or(self.outbox.len());
+            self.outbox.drain(..sent);
+        }
+        self.drain_channel(process, watch)?;
+        self.drain_output(process, 1 << 20)?;
+        self.drain_leash(process)
+    }
+
+    fn patience(&self) -> Timespec {
+        let left = self.limits.timeout.map(|limit| limit.saturating_sub(self.started.elapsed()));
+        let wait = left.map_or(TICK, |left| left.clamp(Duration::from_millis(1), TICK));
+        Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) }
+    }
+
+    /// After a violation nothing that comes is worth reading.
+    fn is_listening(&self) -> bool {
+        self.channel_closed.is_none() && self.verdict.is_none()
+    }
+
+    fn drain_channel(
+        &mut self,
+        process: &Process,
+        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+    ) -> io::Result<()> {
+        let mut buffer = [0; 64 << 10];
+        while self.is_listening() {
+            match process::read(&process.channel, &mut buffer)? {
+                None => return Ok(()),
+                Some(0) => self.channel_closed = Some(Instant::now()),
+                Some(count) => {
+                    self.lines.push(&buffer[..count]);
+                    if let Err(violation) = self.read_lines(watch) {
+                        self.answer = None;
+                        self.verdict = Some(Cause::Protocol(violation));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<O::Event>) -> Wish) -> Result<(), String> {
+        while let Some(line) = self.lines.next_line()? {
+            if self.answer.is_some() {
+                return Err("it went on after its answer".into());
+            }
+            let notice = match wire::read::<O::Event, O::Reply>(&line, &self.nonce)? {
+                Body::Phase(name) => {
+                    self.phase.clone_from(&name);
+                    Notice::Phase(name)
+                }
+                Body::Event(event) => Notice::Event(event),
+                Body::Reply(reply) => {
+                    self.settle(Ok(reply));
+                    continue;
+                }
+                Body::Failed(error) => {
+                    self.settle(Err(error));
+                    continue;
+                }
+            };
+            let wish = watch(notice);
+            self.obey(wish);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, answer: Result<O::Reply, Error>) {
+        self.answer = Some(answer);
+        self.answered = Some(Instant::now());
+    }
+
+    /// Reads at most about `most` bytes, so that a flood does not keep the channel waiting.
+    fn drain_output(&mut self, process: &Process, most: usize) -> io::Result<()> {
+        let mut buffer = [0; 64 << 10];
+        let mut total = 0;
+        while !self.output_closed && total < most {
+            match process::read(&process.output, &mut buffer)? {
+                None => return Ok(()),
+                Some(0) => self.output_closed = true,
+                Some(count) => {
+                    self.output.push(&buffer[..count]);
+                    total += count;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drain_leash(&mut self, process: &Process) -> io::Result<bool> {
+        let mut buffer = [0; 4096];
+        loop {
+            match process::read(&process.leash, &mut buffer)? {
+                None => return Ok(false),
+                Some(0) => return Ok(true),
+                // Its report is one line.
+                Some(count) => {
+                    self.report.extend_from_slice(&buffer[..count]);
+                    if buffer[..count].contains(&b'\n') {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+}

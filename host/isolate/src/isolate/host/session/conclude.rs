@@ -1,0 +1,62 @@
+//! From everything that was seen of a call to the one thing that is said about it.
+
+use super::Session;
+use crate::ErrorKind;
+use crate::isolate::ending::{Ending, signal_name};
+use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
+use crate::isolate::failure::{Answer, Cause, Failure, Remark};
+use crate::isolate::process::Process;
+use crate::isolate::warden::Report;
+use crate::isolate::{Operation, StopLevel};
+
+impl<O: Operation> Session<'_, O> {
+    pub(super) fn conclude(self, keeper: Option<Process>) -> Result<Answer<O::Reply>, Box<Failure>> {
+        let report = serde_json::from_slice::<Report>(&self.report).ok();
+        let ending = report.as_ref().map(|report| report.ending);
+        let left_behind = report.map(|report| report.left_behind).unwrap_or_default();
+        let stopped = self.stop == StopLevel::Kill;
+        let tail = self.output.into_tail();
+        let cause = match (self.verdict, self.answer, ending) {
+            (Some(cause), _, _) => cause,
+            (None, Some(Ok(reply)), _) => {
+                let remarks = remarks(ending, self.let_go.is_some(), left_behind);
+                return Ok(Answer { reply, remarks, tail, _keeper: keeper });
+            }
+            (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
+            (None, Some(Err(error)), _) => Cause::Plugin(error),
+            (None, None, _) if stopped => Cause::Stopped,
+            (None, None, Some(Ending::Exit(CHANNEL_LOST))) => {
+                Cause::Protocol("it closed the descriptor on which its answer was due".into())
+            }
+            (None, None, Some(Ending::Exit(NO_REQUEST))) => Cause::Host("the child got no request".into()),
+            (None, None, Some(Ending::Exit(code))) => Cause::Exited(code),
+            (None, None, Some(Ending::Signal(number))) => match self.limits.memory {
+                Some(limit) if starved(&tail) => Cause::OutOfMemory(limit),
+                _ => Cause::Signalled(signal_name(number)),
+            },
+            (None, None, None) => Cause::Protocol("the process that watched over it is gone".into()),
+        };
+        Err(Box::new(Failure { subject: self.subject, phase: self.phase, cause, tail, left_behind }))
+    }
+}
+
+/// Whether what a process printed last says that it got no memory. The kernel does not tell.
+fn starved(tail: &str) -> bool {
+    let signs = ["memory allocation of", "bad_alloc", "annot allocate memory", "ut of memory", "MemoryError"];
+    signs.iter().any(|sign| tail.contains(sign))
+}
+
+fn remarks(ending: Option<Ending>, let_go: bool, left_behind: Vec<String>) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    match ending {
+        Some(Ending::Exit(0)) => {}
+        Some(Ending::Exit(SLOW_TO_CLOSE)) => remarks.push(Remark::SlowToClose),
+        _ if let_go => remarks.push(Remark::SlowToClose),
+        Some(ending) => remarks.push(Remark::EndedBadly(ending)),
+        None => remarks.push(Remark::EndedBadly(Ending::Exit(CHANNEL_LOST))),
+    }
+    if !left_behind.is_empty() {
+        remarks.push(Remark::LeftBehind(left_behind));
+    }
+    remarks
+}

@@ -1,0 +1,69 @@
+//! Work that touches a plugin, done in a process of its own.
+//!
+//! Whatever loads a plugin implements [`Operation`] and is started with [`Runner::call`]. Three
+//! processes take part, all of this same binary:
+//!
+//! ```text
+//!  host ── leash, output ── warden ── fork ──► runner: dlopen, execute
+//!    └──────────────── channel (private socket) ───┘
+//! ```
+//!
+//! * The **runner** executes the operation. It sits in its own session, with `/dev/null` as input
+//!   and the output pipe as stdout and stderr, so a plugin may print what it likes.
+//! * The **channel** carries JSON lines; every one echoes a nonce that only its first line told.
+//! * The **warden** adopts whatever the runner orphans (`PR_SET_CHILD_SUBREAPER`), learns how the
+//!   runner ended, kills what is left and reports. It runs no plugin code, hence survives a plugin.
+//!   One per call, because what belongs to which call is then a fact and not a guess; and the
+//!   host's own process stays as it was.
+//! * The **leash** is a socket between host and warden. When the host lets go of it, on purpose or
+//!   because it was killed, the warden kills everything below it. Nothing outlives the host.
+//! * The **scratch** directory, where a call has one, is made and removed by the warden, once the host has
+//!   closed the leash: whoever is killed, it does not stay behind.
+//!
+//! The descriptors travel as stdin and stdout of the warden and are moved away, close-on-exec,
+//! before anything else happens: no code runs between fork and exec, so none of it can be unsound.
+
+mod ending;
+mod exit;
+mod failure;
+mod host;
+mod output;
+mod process;
+mod runner;
+mod stop;
+mod warden;
+pub mod wire;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use failure::{Answer, Cause, Failure, Remark};
+pub use host::{Limits, Notice, Runner, Wish, scratch_path};
+pub use runner::{Channel, Handler, in_process, serve};
+pub use stop::{Stop, StopLevel};
+
+use super::Error;
+
+/// The hidden subcommand that must lead to [`serve`] before the process starts any thread.
+pub const SUBCOMMAND: &str = "__runner";
+
+/// Something that is done in a child process.
+pub trait Operation {
+    /// Unique among the operations of the host.
+    const NAME: &'static str;
+    /// What the child needs to know.
+    type Request: Serialize + DeserializeOwned;
+    /// What it answers.
+    type Reply: Serialize + DeserializeOwned;
+    /// What it tells on the way.
+    type Event: Serialize + DeserializeOwned;
+
+    /// What the request is about, for messages to people: ``backend `ray` ``.
+    fn subject(request: &Self::Request) -> String;
+
+    /// Does it, in the child process.
+    ///
+    /// # Errors
+    /// Whatever the plugin or the work came to; it reaches the host as [`Cause::Plugin`].
+    fn execute(request: Self::Request, channel: &Channel<Self::Event>) -> Result<Self::Reply, Error>;
+}

@@ -1,0 +1,198 @@
+//! The process between host and runner. It must outlive any plugin, so it does as little as it can:
+//! wait for the runner or for the host to let go, kill what is left, say what happened.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use serde::{Deserialize, Serialize};
+
+use super::ending::Ending;
+use super::process::SCRATCH;
+use super::{exit, process, wire};
+
+/// How long killed processes may take to disappear before the warden gives up on them.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How often orphans that ended by themselves are collected while the runner works.
+const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// What the warden says at the end, one line on the leash.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Report {
+    /// How the runner ended.
+    pub ending: Ending,
+    /// Names of processes that were still there after it.
+    pub left_behind: Vec<String>,
+}
+
+/// Makes the call's temporary directory, if it is to have one.
+pub(super) fn make_scratch() -> io::Result<()> {
+    match std::env::var_os(SCRATCH) {
+        Some(scratch) => std::fs::DirBuilder::new().mode(0o700).create(scratch),
+        None => Ok(()),
+    }
+}
+
+/// Watches until nothing is left of the runner, then ends the process.
+pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
+    let ending = wait_for(runner, leash);
+    let left_behind = sweep(runner);
+    // Fails without a host; then there is nobody to tell.
+    let _ = wire::line(&Report { ending, left_behind }).map(|line| process::write(leash, &line));
+    if let Some(scratch) = std::env::var_os(SCRATCH) {
+        wait_for_the_host(leash);
+        // What cannot be removed stays; there is nobody who could be told that.
+        let _ = std::fs::remove_dir_all(scratch);
+    }
+    exit::end(0)
+}
+
+/// The host reads results from the temporary directory until it closes the leash, or is killed. A
+/// leash that was only let go of does not count.
+fn wait_for_the_host(leash: &OwnedFd) {
+    loop {
+        // No event is asked for, so that only the two that come unasked end it: hang-up and error.
+        let mut descriptors = [PollFd::new(leash, PollFlags::empty())];
+        match poll(&mut descriptors, None) {
+            Ok(_) if !descriptors[0].revents().is_empty() => return,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn wait_for(runner: Pid, leash: &OwnedFd) -> Ending {
+    let exit = runner_descriptor(runner);
+    let mut held = true;
+    loop {
+        match reap(runner) {
+            Reaped { found: Some(ending), .. } => return ending,
+            // Someone else took it: nobody will ever know how it ended.
+            Reaped { childless: true, .. } => return Ending::Exit(exit::CHANNEL_LOST),
+            Reaped { .. } => {}
+        }
+        let mut descriptors: Vec<PollFd<'_>> = exit.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        if held {
+            descriptors.push(PollFd::new(leash, PollFlags::IN));
+        }
+        let round = if exit.is_some() { ROUND } else { Timespec { tv_sec: 0, tv_nsec: 5_000_000 } };
+        // An interrupted or failed wait costs one turn of the loop.
+        let _ = poll(&mut descriptors, Some(&round));
+        let let_go = held && descriptors.last().is_some_and(|fd| !fd.revents().is_empty());
+        if let_go {
+            held = false;
+            // The runner is not reaped yet, so the id is still its own.
+            let _ = kill_process(runner, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn runner_descriptor(runner: Pid) -> Option<OwnedFd> {
+    // Kernels before 5.3 have none; the loop then looks every few milliseconds.
+    rustix::process::pidfd_open(runner, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn runner_descriptor(_: Pid) -> Option<OwnedFd> {
+    None
+}
+
+struct Reaped {
+    /// How the runner ended, when it was among them.
+    found: Option<Ending>,
+    /// No child is left, dead or alive.
+    childless: bool,
+}
+
+/// Collects every child that has ended.
+fn reap(runner: Pid) -> Reaped {
+    let mut found = None;
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == runner => found = ending(status),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return Reaped { found, childless: false },
+            Err(_) => return Reaped { found, childless: true },
+        }
+    }
+}
+
+fn ending(status: WaitStatus) -> Option<Ending> {
+    let signal = status.terminating_signal().map(Ending::Signal);
+    signal.or(status.exit_status().map(Ending::Exit))
+}
+
+/// Kills everything below until no child is left, and returns the names of what was there. Only
+/// direct children are killed: their ids cannot be reused before we reap them, and theirs become
+/// ours as soon as they are dead.
+fn sweep(runner: Pid) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut killed: Vec<Pid> = Vec::new();
+    let deadline = Instant::now() + SWEEP;
+    while !reap(runner).childless && Instant::now() < deadline {
+        for (pid, name) in children(runner).unwrap_or_default() {
+            // Fails only for one that has ended just now.
+            let _ = kill_process(pid, Signal::KILL);
+            if !killed.contains(&pid) {
+                killed.push(pid);
+                names.push(name);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    names.sort();
+    names
+}
+
+/// Living processes whose parent we are.
+#[cfg(target_os = "linux")]
+fn children(_: Pid) -> io::Result<Vec<(Pid, String)>> {
+    let us = rustix::process::getpid().as_raw_nonzero().get();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Processes come and go while the directory is read.
+        let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { continue };
+        let stat = String::from_utf8_lossy(&stat);
+        if let (Some((name, state, parent)), Some(pid)) = (parse_stat(&stat), Pid::from_raw(pid))
+            && parent == us
+            && state != "Z"
+        {
+            found.push((pid, name.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+/// Name, state and parent of a line of `/proc/PID/stat`. The name may contain anything, also
+/// spaces and parentheses.
+#[cfg(target_os = "linux")]
+fn parse_stat(stat: &str) -> Option<(&str, &str, i32)> {
+    let (head, tail) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let mut fields = tail.split_whitespace();
+    Some((name, fields.next()?, fields.next()?.parse().ok()?))
+}
+
+/// Without a subreaper, what stayed in the runner's process group is all that can be found.
+#[cfg(not(target_os = "linux"))]
+fn children(runner: Pid) -> io::Result<Vec<(Pid, String)>> {
+    rustix::process::kill_process_group(runner, Signal::KILL)?;
+    Ok(Vec::new())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        assert_eq!(parse_stat("12 (a) S 1) (b) R 34 12"), Some(("a) S 1) (b", "R", 34)));
+        assert_eq!(parse_stat(""), None);
+        assert_eq!(parse_stat(")("), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Which plugins the user vouches for, by the SHA-256 of their files.
+//!
+//! Two promises, kept in one file of the user's data directory. *Trusted*: with `--only-trusted`,
+//! only files on the list are loaded. *Pinned*: whatever the flags, a backend of this name is loaded
+//! from exactly this file content and no other. Both are enforced where a file is vetted, before any
+//! of its code runs. The list is no defence against whoever can write it: that is the user.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::demand::Demand;
+use super::discover::{BackendName, Candidate};
+use bench_record::atomic;
+
+/// Name of the file below the data directory.
+pub const FILE: &str = "trust.json";
+/// As `--only-trusted`, for every command.
+pub const ONLY_TRUSTED: &str = "BENCH_ONLY_TRUSTED";
+
+/// What the user said about one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// SHA-256 of trusted files, lower-case hex.
+    #[serde(default)]
+    pub trusted: Vec<String>,
+    /// The only file that is loaded.
+    #[serde(default)]
+    pub pinned: Option<String>,
+}
+
+/// The list.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    path: PathBuf,
+    entries: BTreeMap<BackendName, Entry>,
+}
+
+/// The list cannot be used. Then nothing is loaded: it is there to refuse.
+#[derive(Debug, thiserror::Error)]
+#[error("the list of trusted plugins {}: {cause}", path.display())]
+pub struct TrustError {
+    pub path: PathBuf,
+    pub cause: String,
+}
+
+impl Trust {
+    /// Reads the list below `data`; one that is not there is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn load(data: &Path) -> Result<Self, TrustError> {
+        let path = data.join(FILE);
+        let entries = match std::fs::read(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(cause) => Err(cause.to_string()),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|cause| cause.to_string()),
+        };
+        match entries {
+            Ok(entries) => Ok(Self { path, entries }),
+            Err(cause) => Err(TrustError { path, cause }),
+        }
+    }
+
+    /// Tells candidates what they must be.
+    pub fn demand(&self, candidates: &mut [Candidate], only_trusted: bool) {
+        for candidate in candidates {
+            let entry = self.entries.get(&candidate.name);
+            let pinned = entry.and_then(|entry| entry.pinned.clone()).map(Demand::Pinned);
+            let listed = || Demand::Trusted(entry.map(|entry| entry.trusted.clone()).unwrap_or_default());
+            candidate.demand = pinned.or_else(|| only_trusted.then(listed));
+        }
+    }
+
+    /// What is said about each name.
+    pub fn entries(&self) -> impl Iterator<Item = (&BackendName, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Puts a file on the list.
+    pub fn trust(&mut self, name: &BackendName, sha256: &str) {
+        let trusted = &mut self.entries.entry(name.clone()).or_default().trusted;
+        if !trusted.iter().any(|known| known == sha256) {
+            trusted.push(sha256.to_owned());
+        }
+    }
+
+    /// Trusts a file, and no other of its name from now on.
+    pub fn pin(&mut self, name: &BackendName, sha256: &str) {
+        self.trust(name, sha256);
+        self.entries.entry(name.clone()).or_default().pinned = Some(sha256.to_owned());
+    }
+
+    /// Forgets a name. False when nothing was known of it.
+    pub fn forget(&mut self, name: &BackendName) -> bool {
+        self.entries.remove(name).is_some()
+    }
+
+    /// Writes the list.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one is then as it was.
+    pub fn save(&self) -> Result<&Path, TrustError> {
+        let failed = |cause: String| TrustError { path: self.path.clone(), cause };
+        let text = serde_json::to_vec_pretty(&self.entries).map_err(|cause| failed(cause.to_string()))?;
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|cause| failed(cause.to_string()))?;
+        }
+        atomic::write(&self.path, &text).map_err(|cause| failed(cause.to_string()))?;
+        Ok(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::Origin;
+
+    fn candidate(name: &str) -> Candidate {
+        let name = BackendName::parse(name).unwrap();
+        Candidate { name, path: "x".into(), origin: Origin::Flag, demand: None }
+    }
+
+    #[test]
+    fn a_list_reads_back_and_one_that_is_not_there_is_empty() {
+        let data = tempfile::tempdir().unwrap();
+        let mut trust = Trust::load(data.path()).unwrap();
+        assert_eq!(trust.entries().count(), 0);
+        let name = BackendName::parse("ray").unwrap();
+        trust.trust(&name, "aa");
+        trust.pin(&name, "bb");
+        trust.save().unwrap();
+        let again = Trust::load(data.path()).unwrap();
+        assert_eq!(
+            again.entries[&name],
+            Entry { trusted: vec!["aa".into(), "bb".into()], pinned: Some("bb".into()) }
+        );
+    }
+
+    #[test]
+    fn a_damaged_list_trusts_nobody() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join(FILE), "{\"ray\": {\"trusted\": \"all\"}}").unwrap();
+        assert!(Trust::load(data.path()).is_err());
+    }
+
+    #[test]
+    fn a_pin_holds_always_and_the_list_only_when_asked_for() {
+        let data = tempfile::tempdir().unwrap();
+        let mut trust = Trust::load(data.path()).unwrap();
+        trust.pin(&BackendName::parse("pinned").unwrap(), "aa");
+        trust.trust(&BackendName::parse("listed").unwrap(), "bb");
+        let mut all = [candidate("pinned"), candidate("listed"), candidate("other")];
+        trust.demand(&mut all, false);
+        assert_eq!(all[0].demand, Some(Demand::Pinned("aa".into())));
+        assert_eq!((&all[1].demand, &all[2].demand), (&None, &None));
+        trust.demand(&mut all, true);
+        let met = |candidate: &Candidate, sha: &str| {
+            candidate.demand.as_ref().is_none_or(|demand| demand.met_by(sha))
+        };
+        assert!(met(&all[0], "aa") && !met(&all[0], "bb") && met(&all[1], "bb") && !met(&all[2], "aa"));
+    }
+}

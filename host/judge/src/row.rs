@@ -1,0 +1,348 @@
+//! From a line of a results file to a sort key, facts and a finished row.
+//!
+//! A million lines make this the hottest code of a comparison, so a line is read in place: names
+//! are borrowed, numbers are parsed once and their digits copied, and `extra` is copied whole. A
+//! line that this reader does not accept at sight goes to [`Record`], which either explains what is
+//! wrong or, for older spellings, gives a record that is then read like any other. So there is one
+//! definition of what a record may be, and it is not here.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::cells::RowWriter;
+use super::facts::{Facts, Metrics, hash_text, hash_wide};
+use super::key;
+use bench_record::time::UtcTime;
+use bench_record::{self as results, Record, json_style};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    backend: Cow<'a, str>,
+    #[serde(borrow)]
+    workload: Cow<'a, str>,
+    #[serde(borrow)]
+    run_id: Cow<'a, str>,
+    seed: u64,
+    nodes: u32,
+    parallelism: u32,
+    #[serde(borrow)]
+    throughput: &'a RawValue,
+    #[serde(borrow, default)]
+    latency_p50: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    latency_p95: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    latency_p99: Option<&'a RawValue>,
+    #[serde(borrow)]
+    success_rate: &'a RawValue,
+    #[serde(borrow)]
+    duration_seconds: &'a RawValue,
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(default)]
+    config_hash: Option<String>,
+    /// `metadata` is what the Python version called it. A record with both is left to [`Record`].
+    #[serde(borrow, default, alias = "metadata")]
+    extra: Option<&'a RawValue>,
+    /// The Python version had it outside.
+    #[serde(borrow, default)]
+    backend_hash: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Inside<'a> {
+    #[serde(default)]
+    pair_index: Option<u64>,
+    #[serde(default)]
+    partial: Option<bool>,
+    #[serde(borrow, default)]
+    arm: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    output_digest: Option<Cow<'a, str>>,
+    #[serde(default)]
+    items: Option<Items>,
+    #[serde(borrow, default)]
+    plugin: Option<Plugin<'a>>,
+    #[serde(borrow, default)]
+    host: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    validity: Option<Validity<'a>>,
+    #[serde(default)]
+    backend_hash: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Items {
+    #[serde(default)]
+    timed: Option<u64>,
+    #[serde(default)]
+    completed: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Plugin<'a> {
+    #[serde(borrow, default)]
+    api: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Validity<'a> {
+    #[serde(borrow, default)]
+    verdict: Option<Cow<'a, str>>,
+}
+
+/// Where a line was found.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub source: u32,
+    pub name: &'a str,
+    pub is_csv: bool,
+    pub offset: u64,
+}
+
+/// Buffers that one thread uses again for each line.
+#[derive(Default)]
+pub(crate) struct Parsed {
+    pub key: Vec<u8>,
+    pub row: RowWriter,
+    spliced: String,
+    setting: Vec<u8>,
+}
+
+impl Parsed {
+    /// Reads one line. Afterwards `key` and `row` are those of the line.
+    pub fn read(&mut self, line: &[u8], place: Place) -> results::Result<Facts> {
+        if let Some(facts) = std::str::from_utf8(line).ok().and_then(|text| self.at_sight(text, place)) {
+            return Ok(facts);
+        }
+        self.read_record(&Record::from_stored(serde_json::from_slice(line)?)?, place)
+    }
+
+    /// Takes a record that was read in another way.
+    pub fn read_record(&mut self, record: &Record, place: Place) -> results::Result<Facts> {
+        let text = json_style::to_line(record)?;
+        self.at_sight(&text, place).ok_or(results::Error::NotAnObject("a record that cannot be compared"))
+    }
+
+    fn at_sight(&mut self, text: &str, place: Place) -> Option<Facts> {
+        let line: Line = serde_json::from_str(text).ok()?;
+        let metrics: Metrics = [
+            number(line.throughput)?,
+            optional(line.latency_p50)?,
+            optional(line.latency_p95)?,
+            optional(line.latency_p99)?,
+            number(line.success_rate).filter(|share| *share <= 1.0)?,
+            number(line.duration_seconds)?,
+        ];
+        let named = !(line.backend.is_empty() || line.workload.is_empty() || line.run_id.is_empty());
+        let hashed = line.config_hash.as_deref() != Some("");
+        if !named || !hashed || line.nodes == 0 || line.parallelism == 0 {
+            return None;
+        }
+        let extra = line.extra.map_or("{}", RawValue::get);
+        let inside: Inside = extra.starts_with('{').then(|| understood(extra)).flatten()?;
+        let time: Timestamp = line.timestamp.parse::<UtcTime>().ok()?.into();
+        let backend = shown_name(&line.backend, inside.arm.as_deref());
+        self.key.clear();
+        let texts = [&*line.workload, &*line.run_id, &*backend];
+        key::write(&mut self.key, texts, time.as_microsecond(), place.is_csv, place.source, place.offset);
+
+        self.spliced.clear();
+        let extra = match line.backend_hash {
+            Some(hash) if inside.backend_hash.is_none() => {
+                splice(&mut self.spliced, extra, hash.get());
+                self.spliced.as_str()
+            }
+            _ => extra,
+        };
+        write_row(&mut self.row, &line, time, extra, place);
+        self.setting.clear();
+        key::write(
+            &mut self.setting,
+            [&line.workload, line.config_hash.as_deref().unwrap_or("\0"), ""],
+            0,
+            false,
+            0,
+            line.seed,
+        );
+        self.setting.extend_from_slice(&line.nodes.to_le_bytes());
+        self.setting.extend_from_slice(&line.parallelism.to_le_bytes());
+        Some(Facts {
+            seed: line.seed,
+            nodes: line.nodes,
+            parallelism: line.parallelism,
+            metrics,
+            pair: inside.pair_index,
+            items: inside.items.and_then(|items| items.timed.or(items.completed)).unwrap_or(0),
+            setting: hash_wide(&self.setting),
+            digest: inside.output_digest.map(|digest| hash_wide(digest.as_bytes())),
+            config: hash_text(line.config_hash.as_deref()),
+            api: hash_text(inside.plugin.and_then(|plugin| plugin.api).as_deref()),
+            host: hash_text(inside.host.map(RawValue::get)),
+            invalid: inside.validity.and_then(|validity| validity.verdict).as_deref() == Some("INVALID"),
+            partial: inside.partial.unwrap_or(false),
+        })
+    }
+}
+
+fn write_row(row: &mut RowWriter, line: &Line, time: Timestamp, extra: &str, place: Place) {
+    row.begin();
+    row.text(&line.backend).text(&line.workload).text(&line.run_id);
+    row.whole(line.seed).whole(line.nodes.into()).whole(line.parallelism.into());
+    row.bare(line.throughput.get());
+    for latency in [line.latency_p50, line.latency_p95, line.latency_p99] {
+        row.bare(latency.map_or("", |raw| if raw.get() == "null" { "" } else { raw.get() }));
+    }
+    row.bare(line.success_rate.get()).bare(line.duration_seconds.get());
+    if is_canonical(&line.timestamp) {
+        row.bare(&line.timestamp);
+    } else {
+        row.bare(&UtcTime::from(time).to_string());
+    }
+    row.text(line.config_hash.as_deref().unwrap_or_default()).text(extra).text(place.name);
+    row.end();
+}
+
+/// The backend, and which of its sides when it runs against itself.
+pub(crate) fn shown_name<'a>(backend: &'a str, arm: Option<&str>) -> Cow<'a, str> {
+    match arm {
+        Some(arm) if !arm.is_empty() => Cow::Owned(format!("{backend} [{arm}]")),
+        _ => Cow::Borrowed(backend),
+    }
+}
+
+/// Where a third party gave a known key another type, the rest is still read, at more cost.
+fn understood(extra: &str) -> Option<Inside<'_>> {
+    serde_json::from_str(extra).ok().or_else(|| {
+        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(extra).ok()?;
+        let read = super::extra::Extra::from_map(&map);
+        Some(Inside {
+            pair_index: read.pair_index,
+            partial: Some(read.partial),
+            arm: read.arm.map(Cow::Owned),
+            output_digest: read.output_digest.map(Cow::Owned),
+            items: Some(Items { timed: read.timed, completed: None }),
+            plugin: Some(Plugin { api: read.plugin_api.map(Cow::Owned) }),
+            host: None,
+            validity: Some(Validity { verdict: read.verdict.map(Cow::Owned) }),
+            backend_hash: map.contains_key("backend_hash").then_some(serde::de::IgnoredAny),
+        })
+    })
+}
+
+/// A number, not negative and finite. Text and everything else is left to [`Record`].
+fn number(raw: &RawValue) -> Option<f64> {
+    raw.get().parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
+}
+
+/// NaN for null.
+fn optional(raw: Option<&RawValue>) -> Option<f64> {
+    match raw {
+        None => Some(f64::NAN),
+        Some(raw) if raw.get() == "null" => Some(f64::NAN),
+        Some(raw) => number(raw),
+    }
+}
+
+/// `2026-01-31T12:00:00.000000+00:00`, which needs no rewriting.
+fn is_canonical(text: &str) -> bool {
+    text.len() == 32 && text.as_bytes()[10] == b'T' && text.as_bytes()[19] == b'.' && text.ends_with("+00:00")
+}
+
+fn splice(out: &mut String, extra: &str, hash: &str) {
+    let body = extra.trim_end().strip_suffix('}').unwrap_or(extra).trim_end();
+    out.push_str(body);
+    out.push_str(if body.ends_with('{') { "\"backend_hash\": " } else { ", \"backend_hash\": " });
+    out.push_str(hash);
+    out.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bench_record::schema::example_value;
+    use serde_json::{Value, json};
+
+    const PLACE: Place = Place { source: 0, name: "a/r.jsonl", is_csv: false, offset: 0 };
+
+    fn read(value: &Value) -> results::Result<(Facts, String)> {
+        let mut parsed = Parsed::default();
+        let facts = parsed.read(value.to_string().as_bytes(), PLACE)?;
+        Ok((facts, String::from_utf8(parsed.row.bytes().to_vec()).unwrap()))
+    }
+
+    fn extra_cell(row: &str) -> Value {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(row.as_bytes());
+        let cells = reader.records().next().unwrap().unwrap();
+        assert_eq!((cells.len(), &cells[15]), (16, "a/r.jsonl"));
+        serde_json::from_str(&cells[14]).unwrap()
+    }
+
+    #[test]
+    fn a_record_becomes_facts_and_a_row() {
+        let (facts, row) = read(&example_value()).unwrap();
+        assert_eq!((facts.seed, facts.nodes, facts.parallelism), (42, 1, 4));
+        assert_eq!(facts.metrics[0], 125.0);
+        assert!(facts.metrics[3].is_nan());
+        assert!(row.starts_with(
+            "sage,wl4,7f2c,42,1,4,125.0,1.5,2.25,,1.0,0.16,2026-01-31T12:00:00.000000+00:00,a3f1,"
+        ));
+        assert_eq!(extra_cell(&row), example_value()["extra"]);
+    }
+
+    #[test]
+    fn the_python_versions_record_is_read_too() {
+        let mut value = example_value();
+        let extra = value.as_object_mut().unwrap().shift_remove("extra").unwrap();
+        value["metadata"] = extra.clone();
+        value["backend_hash"] = json!("7e5d");
+        value["timestamp"] = json!("2026-01-31T13:00:00+01:00");
+        let (_, row) = read(&value).unwrap();
+        assert!(row.contains(",2026-01-31T12:00:00.000000+00:00,"), "{row}");
+        let cell = extra_cell(&row);
+        assert_eq!((&cell["backend_hash"], &cell["note"]), (&json!("7e5d"), &extra["note"]));
+        value["metadata"] = json!({});
+        assert_eq!(extra_cell(&read(&value).unwrap().1), json!({"backend_hash": "7e5d"}));
+    }
+
+    #[test]
+    fn unknown_keys_end_up_in_extra() {
+        let mut value = example_value();
+        value["surprise"] = json!([1]);
+        assert_eq!(extra_cell(&read(&value).unwrap().1)["surprise"], json!([1]));
+    }
+
+    #[test]
+    fn a_bad_record_is_refused_in_the_words_of_the_schema() {
+        let mut value = example_value();
+        value["seed"] = json!("42");
+        assert!(read(&value).unwrap_err().to_string().starts_with("seed must be a whole number"));
+        value["seed"] = json!(1);
+        value["success_rate"] = json!(1.5);
+        assert!(read(&value).unwrap_err().to_string().starts_with("success_rate must be"));
+    }
+
+    #[test]
+    fn odd_types_inside_extra_do_not_matter() {
+        let mut value = example_value();
+        value["extra"] = json!({"pair_index": "x", "partial": true, "validity": {"verdict": "INVALID"}});
+        let (facts, _) = read(&value).unwrap();
+        assert_eq!((facts.pair, facts.partial, facts.invalid), (None, true, true));
+    }
+
+    #[test]
+    fn the_setting_is_what_was_run_and_not_by_whom() {
+        let mut other = example_value();
+        other["backend"] = json!("ray");
+        other["run_id"] = json!("elsewhere");
+        let setting = |value: &Value| read(value).unwrap().0.setting;
+        assert_eq!(setting(&example_value()), setting(&other));
+        other["seed"] = json!(43);
+        assert_ne!(setting(&example_value()), setting(&other));
+    }
+}

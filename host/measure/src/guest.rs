@@ -1,0 +1,163 @@
+//! The host object: what a plugin talks to during a run, inside the runner process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString, RVec};
+use bench_isolate::plugin_api::v1;
+use bench_workloads::instance::{Instance, monotonic_ns};
+use bench_workloads::workload::Workload;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::emitter::Emitter;
+use super::ledger::Ledger;
+use super::sink::{Sink, StageUse};
+use bench_isolate::isolate::Channel;
+
+/// What the runner tells the host while a run goes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEvent {
+    /// How far the run is; `response_ns` is the sum over all finished items.
+    Progress { emitted: u64, finished: u64, failed: u64, in_flight: u64, response_ns: u64 },
+    /// What each stage did so far.
+    Stages(Vec<StageUse>),
+    /// A phase began, by the backend's account, at this monotonic time.
+    Phase { name: String, detail: String, at_ns: u64 },
+    /// A log line of the plugin.
+    Log { level: u8, target: String, message: String },
+}
+
+/// The workload library, for engines whose workers are other processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadLibrary {
+    pub path: PathBuf,
+    pub sha256: String,
+}
+
+/// Shared by the plugin's host object and the runner's own threads.
+pub struct Guest {
+    pub workload: Workload,
+    pub emitter: Emitter,
+    pub sink: Sink,
+    pub ledger: Arc<Ledger>,
+    pub library: Option<WorkloadLibrary>,
+    pub channel: Channel<RunEvent>,
+}
+
+impl Guest {
+    /// The object to hand to a plugin.
+    #[must_use]
+    pub fn host_box(self: &Arc<Self>) -> v1::HostBox {
+        v1::Host_TO::from_value(HostObject(Arc::clone(self)), TD_Opaque)
+    }
+}
+
+struct HostObject(Arc<Guest>);
+
+fn error(kind: u32, message: impl Into<RString>) -> v1::BackendError {
+    v1::BackendError { kind, message: message.into(), remedy: RString::new() }
+}
+
+impl v1::Host for HostObject {
+    fn graph(&self) -> RString {
+        serde_json::to_string(self.0.workload.graph()).expect("a graph is plain data").into()
+    }
+
+    fn operator(&self, node: u32, instance: u32, of: u32) -> RResult<v1::OperatorBox, v1::BackendError> {
+        match self.0.workload.operator(node, instance, of) {
+            Ok(instance) => {
+                RResult::ROk(v1::Operator_TO::from_value(OperatorObject::new(instance), TD_Opaque))
+            }
+            Err(cause) => RResult::RErr(error(v1::ERROR_INVALID, cause.to_string())),
+        }
+    }
+
+    fn next_events(&self, max_items: u32) -> RResult<ROption<RVec<u8>>, v1::BackendError> {
+        if self.is_cancelled() {
+            return RResult::RErr(error(v1::ERROR_CANCELLED, "the user cancelled the run"));
+        }
+        if self.0.channel.is_draining() {
+            self.0.ledger.drain();
+        }
+        match self.0.emitter.next(max_items) {
+            Ok(batch) => RResult::ROk(batch.map(RVec::from).into()),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
+        }
+    }
+
+    fn emit(&self, batch: RSlice<'_, u8>) -> RResult<(), v1::BackendError> {
+        match self.0.sink.take(batch.as_slice()) {
+            Ok(()) => RResult::ROk(()),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
+        }
+    }
+
+    fn progress(&self, phase: RStr<'_>, detail: RStr<'_>) {
+        let (name, detail) = (phase.to_string(), detail.to_string());
+        self.0.channel.event(RunEvent::Phase { name, detail, at_ns: monotonic_ns() });
+    }
+
+    fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>) {
+        let (target, message) = (target.to_string(), message.to_string());
+        self.0.channel.event(RunEvent::Log { level, target, message });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.channel.is_cancelled()
+    }
+
+    /// `bench.workloads/1`: where the workload library is and how workers open it.
+    /// `bench.draining/1`: `true` once the first Ctrl-C came.
+    fn extension(&self, id: RStr<'_>, _: RStr<'_>) -> ROption<RString> {
+        let answer = match id.as_str() {
+            "bench.workloads/1" => self.0.library.as_ref().map(|library| {
+                json!({
+                    "library": library.path,
+                    "sha256": library.sha256,
+                    "abi": bench_workloads::ffi::ABI,
+                    "open": self.0.workload.spec(),
+                })
+                .to_string()
+            }),
+            "bench.draining/1" => Some(self.0.channel.is_draining().to_string()),
+            _ => None,
+        };
+        answer.map(RString::from).into()
+    }
+}
+
+struct OperatorObject {
+    instance: Instance,
+    /// Length of the last output: the next one is probably about as long.
+    usual: usize,
+}
+
+impl OperatorObject {
+    fn new(instance: Instance) -> Self {
+        Self { instance, usual: 0 }
+    }
+}
+
+impl v1::Operator for OperatorObject {
+    fn process(&mut self, batch: RSlice<'_, u8>) -> RResult<RVec<u8>, v1::BackendError> {
+        let mut output = Vec::with_capacity(self.usual);
+        match self.instance.process(batch.as_slice(), &mut output) {
+            Ok(()) => {
+                self.usual = output.len();
+                RResult::ROk(output.into())
+            }
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
+        }
+    }
+
+    fn finish(&mut self) -> RResult<RVec<u8>, v1::BackendError> {
+        let mut output = Vec::new();
+        match self.instance.finish(&mut output) {
+            Ok(()) => RResult::ROk(output.into()),
+            Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A run, from the plan to the record.
+//!
+//! [`plan`] says what to do; [`supervise`] starts the runner process and keeps its results;
+//! [`operation`] is what happens inside that process, with [`emitter`], [`sink`] and [`ledger`] as
+//! the measured ends of the plugin's work and [`guest`] as what the plugin can ask for.
+
+#![forbid(unsafe_code)]
+
+pub mod attribution;
+pub mod digest;
+pub mod emitter;
+pub mod guest;
+pub mod input_plan;
+pub mod ledger;
+pub mod machine;
+pub mod monitor;
+pub mod operation;
+pub mod plan;
+pub mod series;
+pub mod sink;
+pub mod supervise;
+pub mod trace;
+pub mod validity;
+
+/// The vocabulary of graphs and frames that a run speaks.
+pub use bench_dataflow as dataflow;
+/// The work.
+pub use bench_workloads as workloads;

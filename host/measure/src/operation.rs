@@ -1,0 +1,402 @@
+//! The run itself, inside the runner process: load the plugin, give it a host object, measure.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use abi_stable::std_types::RVec;
+use bench_dataflow::graph::{Graph, Node, Role};
+use bench_isolate::plugin_api::v1;
+use bench_workloads::instance::monotonic_ns;
+use bench_workloads::judge::Scores;
+use bench_workloads::schedule::prefill;
+use bench_workloads::workload::Workload;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::attribution::Parts;
+use super::digest::output_digest;
+use super::emitter::{Emitted, Emitter, Generator};
+use super::guest::{Guest, RunEvent, WorkloadLibrary};
+use super::ledger::Ledger;
+use super::monitor;
+use super::plan::Plan;
+use super::sink::{OperatorUse, Sink, Sunk, read_items};
+use super::trace::{self, Trace};
+use bench_isolate::isolate::{Channel, Operation};
+use bench_isolate::load::load;
+use bench_isolate::vet::Vetted;
+use bench_isolate::{Error, ErrorKind};
+use bench_record::histogram::{self, Interval};
+use bench_record::units::Millis;
+
+/// File names inside the scratch directory of a run.
+pub const ITEMS_FILE: &str = "items.bin";
+/// As [`ITEMS_FILE`].
+pub const HISTOGRAM_FILE: &str = histogram::FILE_NAME;
+/// As [`ITEMS_FILE`]; written when a trace is wanted.
+pub const TRACE_FILE: &str = "trace.json";
+
+/// One run of one plan through one plugin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRequest {
+    pub plugin: Vetted,
+    pub plan: Plan,
+    pub run_id: String,
+    pub library: Option<WorkloadLibrary>,
+    /// The run's own directory: results of the runner, temporary files of the plugin.
+    pub scratch: PathBuf,
+    /// Further `extra` entries of the spec.
+    pub extra: Vec<(String, String)>,
+    /// Whether to keep every operator call, and how.
+    pub trace: Option<trace::Format>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunReply {
+    pub backend: Account,
+    pub measured: Measured,
+}
+
+/// The backend's own account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Account {
+    pub elapsed_seconds: f64,
+    pub items_processed: u64,
+    pub metrics: Map<String, Value>,
+}
+
+/// Bytes of all metrics together: facts about a run, not its data.
+const METRICS: usize = 1 << 20;
+
+impl Account {
+    /// Reads what a backend returned.
+    ///
+    /// # Errors
+    /// When it is not an account: a time that is no time, metrics that are not JSON or have no end.
+    pub fn of(result: v1::RunResult) -> Result<Self, Error> {
+        let wrong = |what: String| {
+            Err(Error::new(
+                ErrorKind::Runtime,
+                format!("its result {what}"),
+                "report this to the plugin's author",
+            ))
+        };
+        let elapsed_seconds = result.elapsed_seconds;
+        if !elapsed_seconds.is_finite() || elapsed_seconds < 0.0 {
+            return wrong(format!("states elapsed_seconds = {elapsed_seconds}, which is not a time"));
+        }
+        let bytes: usize = result.metrics.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
+        if bytes > METRICS {
+            return wrong(format!("has {bytes} bytes of metrics, more than {METRICS}"));
+        }
+        let mut metrics = Map::new();
+        for pair in result.metrics {
+            match serde_json::from_str(&pair.value) {
+                Ok(value) => drop(metrics.insert(pair.key.into_string(), value)),
+                Err(_) => {
+                    let shown: String = pair.value.chars().take(40).collect();
+                    return wrong(format!("states the metric `{}` as {shown}, which is not JSON", pair.key));
+                }
+            }
+        }
+        Ok(Self { elapsed_seconds, items_processed: result.items_processed, metrics })
+    }
+}
+
+/// What the host measured. Times are monotonic nanoseconds or seconds as named.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measured {
+    pub wall_seconds: f64,
+    pub emitted: u64,
+    pub completed: u64,
+    pub failed: u64,
+    /// Emitted and never answered.
+    pub missing: u64,
+    pub timed: u64,
+    pub timed_completed: u64,
+    pub duplicates: u64,
+    pub unexpected: u64,
+    pub join_empty: u64,
+    /// Completed timed items per second, from the first timed emission to the last answer.
+    pub throughput: f64,
+    pub latency_p50: Option<Millis>,
+    pub latency_p95: Option<Millis>,
+    pub latency_p99: Option<Millis>,
+    pub service_p50: Option<Millis>,
+    pub service_p99: Option<Millis>,
+    /// Null when no timed query was answered: nothing is not an answer.
+    pub output_digest: Option<String>,
+    pub operators: Vec<(String, OperatorUse)>,
+    pub workers: Vec<(u32, u64)>,
+    /// Where the time of timed queries went, by operator, and the sink.
+    pub attribution: Vec<(String, Parts)>,
+    pub late: u64,
+    pub worst_lateness_seconds: f64,
+    /// How well an open load kept to its schedule.
+    pub generator: Option<Generator>,
+    pub reasons: Vec<String>,
+    pub scores: Option<Scores>,
+    /// The stream was cut short by the user.
+    pub partial: bool,
+    pub cpu_seconds: f64,
+    pub peak_rss_bytes: u64,
+    pub simd: String,
+}
+
+impl Measured {
+    /// How many timed queries there were, and the first reason, when not one of them was answered. Whatever
+    /// else such a run measured says nothing about the backend.
+    #[must_use]
+    pub fn unanswered(&self) -> Option<(u64, Option<String>)> {
+        (self.timed_completed == 0).then(|| (self.timed, self.reasons.first().cloned()))
+    }
+}
+
+/// The operation that runs a plan.
+pub struct Run;
+
+impl Operation for Run {
+    const NAME: &'static str = "run";
+    type Request = RunRequest;
+    type Reply = RunReply;
+    type Event = RunEvent;
+
+    fn subject(request: &RunRequest) -> String {
+        format!("backend `{}`", request.plugin.name)
+    }
+
+    fn execute(request: RunRequest, channel: &Channel<RunEvent>) -> Result<RunReply, Error> {
+        let backend = load(&request.plugin, &|phase| channel.phase(phase))?;
+        channel.phase("is_available");
+        let answer = backend.availability();
+        if !answer.available {
+            return Err(Error::new(ErrorKind::Unavailable, answer.detail, answer.remedy));
+        }
+        channel.phase("open workload");
+        let guest = Arc::new(guest(&request, channel).map_err(host_error)?);
+        let reporting = Reporting::start(Arc::clone(&guest));
+        channel.phase("run");
+        let started_ns = monotonic_ns();
+        let result = backend.run(spec(&request), guest.host_box());
+        let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
+        drop(reporting);
+        channel.drop_after_answer(backend);
+        let account = result?;
+        channel.phase("measure");
+        let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
+        Ok(RunReply { backend: Account::of(account)?, measured })
+    }
+}
+
+fn host_error(cause: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Host, cause.to_string(), "")
+}
+
+pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box<dyn std::error::Error>> {
+    let plan = &request.plan;
+    let workload = Workload::with_texts(plan.open_spec())?;
+    let ledger = Arc::new(Ledger::default());
+    let graph = workload.graph();
+    let on_path = graph.nodes.iter().map(|node| on_path(graph, node)).collect();
+    let items = File::create(request.scratch.join(ITEMS_FILE))?;
+    Ok(Guest {
+        emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
+        sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
+            .with_trace(request.trace.map(|_| Trace::default())),
+        workload,
+        ledger,
+        library: request.library.clone(),
+        channel: channel.clone(),
+    })
+}
+
+pub fn spec(request: &RunRequest) -> v1::WorkloadSpec {
+    let plan = &request.plan;
+    let pair = |key: &str, value: String| v1::Pair { key: key.into(), value: value.into() };
+    let mut extra = RVec::from(vec![
+        pair("nodes", plan.nodes.to_string()),
+        pair("parity_batch_size", plan.parity_batch_size.to_string()),
+        pair("max_in_flight", plan.max_in_flight.to_string()),
+        pair("seed", plan.seed.to_string()),
+        pair("run_id", request.run_id.clone()),
+        pair("temp_dir", request.scratch.display().to_string()),
+        pair("operator_attempts", plan.params.operator_attempts.to_string()),
+    ]);
+    extra.extend(request.extra.iter().map(|(key, value)| pair(key, value.clone())));
+    v1::WorkloadSpec {
+        name: plan.workload.as_str().into(),
+        total_items: u64::from(plan.num_tasks),
+        parallelism: plan.parallelism,
+        scheduler_name: plan.scheduler.as_str().into(),
+        extra,
+    }
+}
+
+fn measure(
+    request: &RunRequest,
+    guest: &Guest,
+    wall_seconds: f64,
+) -> Result<Measured, Box<dyn std::error::Error>> {
+    let emitted = guest.emitter.emitted();
+    let sunk = guest.sink.close()?;
+    let unanswered = guest.ledger.unanswered();
+    let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
+        .filter(|item| item.as_ref().map_or(true, |item| item.ok))
+        .map(|item| item.map(|item| (item.query_id, item.digest)));
+    let answered = sunk.timed_completed > 0;
+    let output_digest = answered.then(|| output_digest(pairs, &request.scratch)).transpose()?;
+    save_histogram(request, &sunk, wall_seconds)?;
+    if let Some(trace) = &sunk.trace {
+        let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
+        let graph = guest.workload.graph();
+        match request.trace {
+            Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,
+            _ => trace.write(graph, &mut file)?,
+        }
+        file.flush()?;
+    }
+    let usage = monitor::own_usage();
+    Ok(Measured {
+        wall_seconds,
+        emitted: emitted.queries,
+        completed: sunk.completed,
+        failed: sunk.failed,
+        missing: unanswered.len() as u64,
+        timed: sunk.timed_completed
+            + sunk.timed_failed
+            + unanswered.iter().filter(|(_, p)| p.timed).count() as u64,
+        timed_completed: sunk.timed_completed,
+        duplicates: sunk.duplicates,
+        unexpected: sunk.unexpected,
+        join_empty: if guest.workload.graph().node("join").is_some() { sunk.join_empty } else { 0 },
+        throughput: throughput(&emitted, &sunk),
+        latency_p50: sunk.response.quantile(0.50),
+        latency_p95: sunk.response.quantile(0.95),
+        latency_p99: sunk.response.quantile(0.99),
+        service_p50: sunk.service.quantile(0.50),
+        service_p99: sunk.service.quantile(0.99),
+        output_digest,
+        operators: operators(request, guest, &sunk),
+        workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
+        attribution: attribution(guest, &sunk),
+        late: emitted.late,
+        generator: guest.emitter.generator(),
+        worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
+        reasons: sunk.reasons,
+        scores: sunk.scores,
+        partial: emitted.cut_short,
+        cpu_seconds: usage.cpu_seconds,
+        peak_rss_bytes: usage.peak_bytes,
+        simd: bench_workloads::vector::kernel_name().to_owned(),
+    })
+}
+
+fn throughput(emitted: &Emitted, sunk: &Sunk) -> f64 {
+    match (emitted.first_timed_ns, sunk.last_ns) {
+        (Some(first), Some(last)) if last > first => {
+            sunk.timed_completed as f64 * 1e9 / (last - first) as f64
+        }
+        _ => 0.0,
+    }
+}
+
+fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench_record::Result<()> {
+    let interval = |tag: &str, latencies: &histogram::LatencyHistogram| Interval {
+        tag: Some(tag.to_owned()),
+        start: Duration::ZERO,
+        length: Duration::from_secs_f64(wall_seconds),
+        latencies: latencies.clone(),
+    };
+    let intervals = [interval("response", &sunk.response), interval("service", &sunk.service)];
+    let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
+    histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
+}
+
+/// Whether queries pass a node: some only see documents, which end in the join.
+fn on_path(graph: &Graph, node: &Node) -> bool {
+    graph.inputs(node.id).any(|edge| graph.nodes[edge.from as usize].name != "doc_source")
+}
+
+fn attribution(guest: &Guest, sunk: &Sunk) -> Vec<(String, Parts)> {
+    let nodes = guest.workload.graph().nodes.iter().zip(sunk.attribution.parts());
+    let places = nodes.filter(|(node, _)| node.role != Role::Source);
+    places.map(|(node, parts)| (node.name.clone(), parts)).collect()
+}
+
+/// What the monotonic clock has to be moved by to count from 1970.
+fn epoch_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64).saturating_sub(monotonic_ns())
+}
+
+/// Records and time per operator. Documents end in the join, so their spans ride on whichever query
+/// comes next: how many there were is known exactly only from what the queries had to wait for.
+fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
+    let graph = guest.workload.graph();
+    let documents = sunk.docs_seen.saturating_sub(prefill(&request.plan.params));
+    graph
+        .operators()
+        .map(|node| {
+            let mut usage = sunk.operators[node.id as usize];
+            if !on_path(graph, node) {
+                usage.records = documents;
+            }
+            (node.name.clone(), usage)
+        })
+        .collect()
+}
+
+/// How often stages are reported.
+const STAGES_PERIOD: Duration = Duration::from_secs(1);
+
+/// Tells the host how far the run is, ten times a second, and passes a drain on.
+struct Reporting {
+    done: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Reporting {
+    fn start(guest: Arc<Guest>) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            let mut last = Instant::now();
+            while !stop.load(Ordering::Relaxed) {
+                std::thread::park_timeout(Duration::from_millis(100));
+                let (finished, failed, response_ns) = guest.sink.progress();
+                let in_flight = guest.ledger.in_flight() as u64;
+                guest.channel.event(RunEvent::Progress {
+                    emitted: finished + in_flight,
+                    finished,
+                    failed,
+                    in_flight,
+                    response_ns,
+                });
+                if last.elapsed() >= STAGES_PERIOD {
+                    last = Instant::now();
+                    guest.channel.event(RunEvent::Stages(guest.sink.stages(guest.workload.graph())));
+                }
+                if guest.channel.is_draining() {
+                    guest.ledger.drain();
+                }
+            }
+        });
+        Self { done, thread: Some(thread) }
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A reporter that panicked has nothing more to report.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What a run is: validated once, hashed, serialised, and read by everything after.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bench_workloads::wl4::params::Params;
+use bench_workloads::workload::OpenSpec;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::input_plan::InputPlan;
+use bench_record::canonical_json::config_hash_of;
+
+/// How events arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model", rename_all = "snake_case")]
+pub enum Load {
+    /// As fast as the in-flight limit allows.
+    Closed,
+    /// At a fixed or random rate, whatever the backend does.
+    Open { rate: f64, arrivals: Arrivals },
+}
+
+/// Gaps between arrivals of an open load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// All equal.
+    Fixed,
+    /// Exponentially distributed.
+    Poisson,
+}
+
+/// A complete, validated plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub workload: String,
+    pub seed: u64,
+    pub nodes: u32,
+    pub parallelism: u32,
+    pub num_tasks: u32,
+    pub warmup_items: u32,
+    pub parity_batch_size: u32,
+    pub repeat: u32,
+    pub quick: bool,
+    pub scheduler: String,
+    pub max_in_flight: u32,
+    pub load: Load,
+    pub params: Params,
+    /// Stands for the corpus in the hash; absent for synthetic text.
+    pub corpus_digest: Option<String>,
+    /// Where prepared indexes are kept. Not part of the hash.
+    pub cache_dir: PathBuf,
+    /// A run that takes longer is ended.
+    pub timeout: Option<Duration>,
+}
+
+/// A plan was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error("{flag} must be {range}, not {value}")]
+    Range { flag: &'static str, range: String, value: String },
+    #[error(transparent)]
+    Param(#[from] bench_workloads::wl4::params::ParamError),
+    #[error(transparent)]
+    Workload(#[from] bench_workloads::workload::WorkloadError),
+}
+
+impl Plan {
+    /// Checks everything that can be checked without running.
+    ///
+    /// # Errors
+    /// The first thing that is out of range.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        let check = |fine, flag, range: &str, value: &dyn ToString| {
+            let range = range.to_owned();
+            if fine { Ok(()) } else { Err(PlanError::Range { flag, range, value: value.to_string() }) }
+        };
+        check(self.nodes >= 1, "--nodes", "at least 1", &self.nodes)?;
+        check((1..=1024).contains(&self.parallelism), "--parallelism", "from 1 to 1024", &self.parallelism)?;
+        check(self.num_tasks >= 1, "--num-tasks", "at least 1", &self.num_tasks)?;
+        check((1..=10_000).contains(&self.repeat), "--repeat", "from 1 to 10000", &self.repeat)?;
+        let batch = self.parity_batch_size;
+        check((1..=65_536).contains(&batch), "--parity-batch-size", "from 1 to 65536", &batch)?;
+        check(
+            self.warmup_items < self.num_tasks,
+            "--warmup-items",
+            &format!("below --num-tasks ({}), or nothing is left to time", self.num_tasks),
+            &self.warmup_items,
+        )?;
+        if let Load::Open { rate, .. } = self.load {
+            check(rate > 0.0 && rate <= 1e6, "--rate", "above 0 and at most 1000000 per second", &rate)?;
+        }
+        self.params.validate()?;
+        let graph = bench_workloads::workload::graph(&self.workload, &self.params)?;
+        let least = graph.min_in_flight.saturating_add(self.parity_batch_size);
+        check(
+            self.max_in_flight >= least,
+            "--max-in-flight",
+            &format!(
+                "at least {least} here (open batches hold back up to {} queries, and one input batch must fit beside them)",
+                graph.min_in_flight
+            ),
+            &self.max_in_flight,
+        )
+    }
+
+    /// What the configuration hash is taken of: everything that changes the work, nothing else.
+    #[must_use]
+    pub fn fingerprint(&self) -> Value {
+        json!({
+            "workload": self.workload,
+            "seed": self.seed,
+            "nodes": self.nodes,
+            "parallelism": self.parallelism,
+            "num_tasks": self.num_tasks,
+            "warmup_items": self.warmup_items,
+            "parity_batch_size": self.parity_batch_size,
+            "repeat": self.repeat,
+            "quick": self.quick,
+            "scheduler": self.scheduler,
+            "max_in_flight": self.max_in_flight,
+            "load": self.load,
+            "deterministic_shuffle_version": bench_workloads::shuffle::SHUFFLE_VERSION,
+            "parameters": self.params.fingerprint(self.corpus_digest.as_deref()),
+        })
+    }
+
+    /// SHA-256 of the canonical JSON of [`Plan::fingerprint`], 64 hex digits.
+    ///
+    /// # Errors
+    /// When a parameter is not a finite number; [`Plan::validate`] refuses those first.
+    pub fn config_hash(&self) -> bench_record::Result<String> {
+        config_hash_of(&self.fingerprint())
+    }
+
+    /// Warm-up and batches.
+    ///
+    /// # Errors
+    /// When there is nothing to plan; [`Plan::validate`] refuses that first.
+    pub fn input_plan(&self) -> bench_record::Result<InputPlan> {
+        InputPlan::new(
+            self.num_tasks as usize,
+            self.seed,
+            self.warmup_items as usize,
+            self.parity_batch_size as usize,
+        )
+    }
+
+    /// What a worker process needs to open the workload.
+    #[must_use]
+    pub fn open_spec(&self) -> OpenSpec {
+        OpenSpec {
+            workload: self.workload.clone(),
+            seed: self.seed,
+            num_tasks: self.num_tasks,
+            params: self.params.clone(),
+            corpus_digest: self.corpus_digest.clone(),
+            cache_dir: self.cache_dir.clone(),
+        }
+    }
+}
+
+/// Where prepared indexes go unless the user says otherwise.
+#[must_use]
+pub fn default_cache_dir() -> PathBuf {
+    let base = directories::ProjectDirs::from("", "", "bench");
+    base.map_or_else(|| Path::new(".bench-cache").to_owned(), |dirs| dirs.cache_dir().to_owned())
+}
+
+/// A plan for tests, here and in other crates.
+#[doc(hidden)]
+pub fn example() -> Plan {
+    Plan {
+        workload: "wl4".into(),
+        seed: 42,
+        nodes: 1,
+        parallelism: 2,
+        num_tasks: 100,
+        warmup_items: 0,
+        parity_batch_size: 16,
+        repeat: 1,
+        quick: false,
+        scheduler: "default".into(),
+        max_in_flight: 128,
+        load: Load::Closed,
+        params: Params::default(),
+        corpus_digest: None,
+        cache_dir: "/nowhere".into(),
+        timeout: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::example as plan;
+    use super::*;
+
+    #[test]
+    fn where_and_how_long_do_not_change_the_hash_but_the_work_does() {
+        let base = plan().config_hash().unwrap();
+        let elsewhere = Plan { cache_dir: "/else".into(), timeout: Some(Duration::from_secs(1)), ..plan() };
+        assert_eq!(elsewhere.config_hash().unwrap(), base);
+        for other in [
+            Plan { seed: 43, ..plan() },
+            Plan { parallelism: 4, ..plan() },
+            Plan { scheduler: "fifo".into(), ..plan() },
+            Plan { params: Params { mmr_lambda: 0.6, ..Params::default() }, ..plan() },
+        ] {
+            assert_ne!(other.config_hash().unwrap(), base);
+        }
+    }
+
+    #[test]
+    fn an_in_flight_limit_that_would_wait_for_ever_is_refused() {
+        let error = Plan { max_in_flight: 20, ..plan() }.validate().unwrap_err();
+        assert!(error.to_string().starts_with("--max-in-flight must be at least 43"), "{error}");
+    }
+
+    #[test]
+    fn a_warm_up_of_everything_is_refused() {
+        let error = Plan { warmup_items: 100, ..plan() }.validate().unwrap_err();
+        assert!(error.to_string().contains("nothing is left to time"), "{error}");
+    }
+}

@@ -1,0 +1,400 @@
+//! The measured sink: stamps the time, counts, digests, and believes no backend.
+//!
+//! Time is stamped before anything is decoded. Every query must be answered exactly once; what is
+//! wrong (duplicates, answers nobody asked for, silence) is counted here and fails the run later.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
+use bench_dataflow::graph::{Graph, Node};
+use bench_workloads::instance::monotonic_ns;
+use bench_workloads::judge::{Judge, Scores};
+use bench_workloads::operator::Tombstone;
+use bench_workloads::schedule::query_key;
+use bench_workloads::wl4::records::Answer;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::attribution::Attribution;
+use super::ledger::{Ledger, Pending, Settled};
+use super::trace::Trace;
+use bench_record::histogram::LatencyHistogram;
+
+/// Reasons of failed items that are kept word for word.
+const REASONS_KEPT: usize = 8;
+
+/// Records and time of one operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperatorUse {
+    /// Records it worked on.
+    pub records: u64,
+    /// Time inside it, over all its instances.
+    pub busy_ns: u64,
+}
+
+/// A stage while the run goes on. Counts are totals since the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageUse {
+    pub name: String,
+    /// Whether queries pass it.
+    pub on_path: bool,
+    pub records: u64,
+    pub busy_ns: u64,
+    /// Time that timed queries waited for it: hops to it, in all.
+    pub waited_ns: u64,
+    /// Instances that were seen to work.
+    pub instances: u16,
+}
+
+/// One line of the items file, before it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    pub query_id: String,
+    pub ok: bool,
+    /// SHA-256 of the answer.
+    pub digest: [u8; 32],
+    /// From the intended arrival.
+    pub response_ns: u64,
+    /// From the emission.
+    pub service_ns: u64,
+    pub timed: bool,
+    /// Digest of what each node wrote, by node id; 0 where it wrote nothing.
+    pub stages: Vec<u64>,
+}
+
+/// Everything the sink knows at the end.
+#[derive(Debug, Default)]
+pub struct Sunk {
+    pub completed: u64,
+    pub failed: u64,
+    pub timed_completed: u64,
+    pub timed_failed: u64,
+    pub duplicates: u64,
+    pub unexpected: u64,
+    pub join_empty: u64,
+    pub docs_seen: u64,
+    pub last_ns: Option<u64>,
+    /// Sum of the response times of all items, warm-up included.
+    pub response_ns: u64,
+    /// By node id.
+    pub operators: Vec<OperatorUse>,
+    /// By node id: how many instances were seen to work.
+    pub instances: Vec<u16>,
+    /// Records per worker process.
+    pub workers: std::collections::BTreeMap<u32, u64>,
+    /// Latency from the intended arrival, and from the emission, of timed queries.
+    pub response: LatencyHistogram,
+    pub service: LatencyHistogram,
+    pub reasons: Vec<String>,
+    /// Where the time of timed queries went.
+    pub attribution: Attribution,
+    pub scores: Option<Scores>,
+    /// Every operator call, where that is wanted.
+    pub trace: Option<Trace>,
+}
+
+struct State {
+    sunk: Sunk,
+    items: BufWriter<File>,
+    judge: Option<Judge>,
+    failure: Option<io::Error>,
+}
+
+/// See the module.
+pub struct Sink {
+    ledger: Arc<Ledger>,
+    nodes: usize,
+    state: Mutex<State>,
+}
+
+impl Sink {
+    /// A sink that keeps its items in `items`. `on_path` says by node id whether queries pass the node.
+    #[must_use]
+    pub fn new(ledger: Arc<Ledger>, on_path: Vec<bool>, items: File, judge: Option<Judge>) -> Self {
+        let nodes = on_path.len();
+        let sunk = Sunk {
+            operators: vec![OperatorUse::default(); nodes],
+            instances: vec![0; nodes],
+            attribution: Attribution::new(on_path),
+            ..Sunk::default()
+        };
+        let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
+        Self { ledger, nodes, state: Mutex::new(state) }
+    }
+
+    /// Keeps every operator call in `trace`.
+    #[must_use]
+    pub fn with_trace(self, trace: Option<Trace>) -> Self {
+        self.state().sunk.trace = trace;
+        self
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a batch of finished records.
+    ///
+    /// # Errors
+    /// When the bytes are not a batch.
+    pub fn take(&self, batch: &[u8]) -> Result<(), Malformed> {
+        let now_ns = monotonic_ns();
+        for frame in frames(batch) {
+            let frame = frame?;
+            if frame.header.kind == Kind::Heartbeat {
+                continue;
+            }
+            match self.ledger.settle(frame.header.seq) {
+                Settled::First(pending) => self.first(&frame, pending, now_ns),
+                Settled::Duplicate => self.state().sunk.duplicates += 1,
+                Settled::Unexpected => self.state().sunk.unexpected += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
+        let answer = match frame.header.kind {
+            Kind::Data => postcard::from_bytes::<Answer>(frame.body)
+                .map_err(|cause| format!("the answer is unreadable: {cause}"))
+                .and_then(|answer| of_its_query(answer, frame.header.seq, &pending)),
+            _ => Err(reason(frame)),
+        };
+        let mut item = Item {
+            query_id: answer
+                .as_ref()
+                .map_or_else(|_| format!("#{}", frame.header.seq), |a| a.query_id.clone()),
+            ok: answer.is_ok(),
+            digest: answer.as_ref().map_or([0; 32], digest),
+            response_ns: now_ns.saturating_sub(pending.intended_ns),
+            service_ns: now_ns.saturating_sub(pending.emitted_ns),
+            timed: pending.timed,
+            stages: vec![0; self.nodes],
+        };
+        let mut state = self.state();
+        let State { sunk, judge, .. } = &mut *state;
+        for span in frame.spans() {
+            let worker = sunk.attribution.process_of(span.worker);
+            if let Some(trace) = &mut sunk.trace {
+                trace.take(&Span { worker, ..span });
+            }
+            if let Some(usage) = sunk.operators.get_mut(usize::from(span.node)) {
+                // A fork stamps each of its copies: that is still one record worked on.
+                usage.records += u64::from(item.stages[usize::from(span.node)] == 0);
+                usage.busy_ns += span.busy_ns;
+                let seen = &mut sunk.instances[usize::from(span.node)];
+                *seen = (*seen).max(span.instance.saturating_add(1));
+                item.stages[usize::from(span.node)] = span.digest;
+            }
+            *sunk.workers.entry(worker).or_default() += 1;
+        }
+        sunk.response_ns += item.response_ns;
+        match &answer {
+            Ok(answer) => {
+                sunk.completed += 1;
+                sunk.join_empty += u64::from(answer.counts.join_matched_docs == 0);
+                sunk.docs_seen = sunk.docs_seen.max(answer.docs_seen);
+                if let Some(judge) = judge {
+                    judge.score(&answer.query_id, &answer.retrieved, &answer.ranking);
+                }
+            }
+            Err(reason) => {
+                sunk.failed += 1;
+                if sunk.reasons.len() < REASONS_KEPT && !sunk.reasons.contains(reason) {
+                    sunk.reasons.push(reason.clone());
+                }
+            }
+        }
+        if pending.timed {
+            sunk.timed_completed += u64::from(item.ok);
+            sunk.timed_failed += u64::from(!item.ok);
+            sunk.last_ns = Some(now_ns);
+            if item.ok {
+                // A latency beyond what the histogram can hold (hours) would be a broken clock.
+                sunk.response.record(Duration::from_nanos(item.response_ns));
+                sunk.service.record(Duration::from_nanos(item.service_ns));
+            }
+            sunk.attribution.add(pending.emitted_ns, now_ns, frame.spans());
+        }
+        let written = postcard::to_stdvec(&item).map_err(io::Error::other).and_then(|bytes| {
+            state.items.write_all(&(bytes.len() as u32).to_le_bytes())?;
+            state.items.write_all(&bytes)
+        });
+        if let Err(error) = written {
+            state.failure.get_or_insert(error);
+        }
+    }
+
+    /// How many items are finished, how many of them failed, and the sum of their response times.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64, u64) {
+        let sunk = &self.state().sunk;
+        (sunk.completed + sunk.failed, sunk.failed, sunk.response_ns)
+    }
+
+    /// What each operator of `graph` did so far.
+    #[must_use]
+    pub fn stages(&self, graph: &Graph) -> Vec<StageUse> {
+        let sunk = &self.state().sunk;
+        let of = |node: &Node| {
+            let id = node.id as usize;
+            let usage = sunk.operators.get(id)?;
+            Some(StageUse {
+                name: node.name.clone(),
+                on_path: sunk.attribution.is_on_path(id),
+                records: usage.records,
+                busy_ns: usage.busy_ns,
+                waited_ns: sunk.attribution.waited_ns(id),
+                instances: sunk.instances[id],
+            })
+        };
+        graph.operators().filter_map(of).collect()
+    }
+
+    /// The end: what was seen. The items are on disk afterwards.
+    ///
+    /// # Errors
+    /// When the items could not be written, or the corpus could not be read again for the scores.
+    pub fn close(&self) -> io::Result<Sunk> {
+        let mut state = self.state();
+        if let Some(error) = state.failure.take() {
+            return Err(error);
+        }
+        state.items.flush()?;
+        let scores = state.judge.take().map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
+        let sunk = std::mem::take(&mut state.sunk);
+        Ok(Sunk { scores, ..sunk })
+    }
+}
+
+/// An answer under the number of another query would lend that query its time.
+fn of_its_query(answer: Answer, seq: u64, pending: &Pending) -> Result<Answer, String> {
+    if query_key(&answer.query_id) == pending.key {
+        return Ok(answer);
+    }
+    Err(format!(
+        "query number {seq} got the answer to {:?}: a runtime may reorder records, not renumber them",
+        answer.query_id
+    ))
+}
+
+fn reason(frame: &Frame<'_>) -> String {
+    match postcard::from_bytes::<Tombstone>(frame.body) {
+        Ok(tombstone) => format!("node {}: {}", tombstone.node, tombstone.reason),
+        Err(_) => "failed without a reason".to_owned(),
+    }
+}
+
+/// SHA-256 over what an answer says: its text and its final ranking.
+fn digest(answer: &Answer) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(answer.response.as_bytes());
+    for id in &answer.ranking {
+        hasher.update([0]);
+        hasher.update(id.as_bytes());
+    }
+    hasher.finalize().into()
+}
+
+/// Reads back what a sink kept.
+///
+/// # Errors
+/// When the file cannot be read or is cut short.
+pub fn read_items(file: File) -> impl Iterator<Item = io::Result<Item>> {
+    let mut reader = io::BufReader::new(file);
+    std::iter::from_fn(move || read_item(&mut reader).transpose())
+}
+
+fn read_item(reader: &mut impl io::Read) -> io::Result<Option<Item>> {
+    let mut len = [0; 4];
+    match reader.read_exact(&mut len) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+    reader.read_exact(&mut bytes)?;
+    postcard::from_bytes(&bytes).map(Some).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use bench_dataflow::frame::{Header, push};
+
+    use super::*;
+
+    fn sink(queries: u64) -> (Sink, tempfile::NamedTempFile) {
+        let ledger = Arc::new(Ledger::default());
+        for seq in 0..queries {
+            let key = query_key(&format!("q{seq}"));
+            let pending = Pending { intended_ns: 0, emitted_ns: 0, event_time_ns: 0, key, timed: true };
+            ledger.emit(&[(seq, pending)], 0);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        (Sink::new(ledger, vec![true; 3], file.reopen().unwrap(), None), file)
+    }
+
+    fn answer(seq: u64, response: &str) -> Vec<u8> {
+        answer_to(&format!("q{seq}"), seq, response)
+    }
+
+    fn answer_to(query: &str, seq: u64, response: &str) -> Vec<u8> {
+        let answer = Answer { query_id: query.into(), response: response.into(), ..Answer::default() };
+        let mut batch = Vec::new();
+        let header = Header { port: 0, kind: Kind::Data, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
+        push(&mut batch, header, &postcard::to_stdvec(&answer).unwrap(), b"");
+        batch
+    }
+
+    #[test]
+    fn duplicates_and_strangers_are_counted_and_not_believed() {
+        let (sink, _file) = sink(1);
+        sink.take(&answer(0, "a")).unwrap();
+        sink.take(&answer(0, "a")).unwrap();
+        sink.take(&answer(9, "a")).unwrap();
+        let sunk = sink.close().unwrap();
+        assert_eq!((sunk.completed, sunk.duplicates, sunk.unexpected), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_answer_under_the_number_of_another_query_fails_both() {
+        let (sink, _file) = sink(2);
+        sink.take(&answer_to("q1", 0, "a")).unwrap();
+        sink.take(&answer_to("q0", 1, "a")).unwrap();
+        let sunk = sink.close().unwrap();
+        assert_eq!((sunk.completed, sunk.failed), (0, 2));
+        assert!(sunk.reasons[0].starts_with("query number 0 got the answer to \"q1\""), "{:?}", sunk.reasons);
+    }
+
+    #[test]
+    fn the_output_digest_ignores_the_order_and_sees_every_answer() {
+        use super::super::digest::output_digest;
+        let run = |order: &[u64], text: &str| {
+            let (sink, file) = sink(3);
+            for seq in order {
+                sink.take(&answer(*seq, text)).unwrap();
+            }
+            sink.close().unwrap();
+            let pairs = read_items(file.reopen().unwrap()).map(|item| item.map(|i| (i.query_id, i.digest)));
+            output_digest(pairs, &std::env::temp_dir()).unwrap()
+        };
+        assert_eq!(run(&[0, 1, 2], "x"), run(&[2, 0, 1], "x"));
+        assert_ne!(run(&[0, 1, 2], "x"), run(&[0, 1, 2], "y"));
+        assert_ne!(run(&[0, 1, 2], "x"), run(&[0, 1], "x"));
+    }
+
+    #[test]
+    fn a_tombstone_fails_its_item_with_the_reason() {
+        let (sink, _file) = sink(1);
+        let mut batch = Vec::new();
+        let header =
+            Header { port: 0, kind: Kind::Failed, seq: 0, key: 0, event_time_ns: 0, watermark_ns: 0 };
+        let body = postcard::to_stdvec(&Tombstone { node: 2, reason: "no embedding".into() }).unwrap();
+        push(&mut batch, header, &body, b"");
+        sink.take(&batch).unwrap();
+        let sunk = sink.close().unwrap();
+        assert_eq!((sunk.failed, sunk.reasons), (1, vec!["node 2: no embedding".to_owned()]));
+    }
+}

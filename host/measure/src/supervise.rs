@@ -1,0 +1,432 @@
+//! One run from the outside: start the runner process, watch it, check its answer, keep the results.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bench_dataflow::graph::Graph;
+use serde_json::{Map, Value, json};
+
+use super::attribution::Parts;
+use super::guest::{RunEvent, WorkloadLibrary};
+use super::machine::{CpuTimes, Disturbance, Profile};
+use super::monitor::{Course, TreeMonitor, Usage};
+use super::operation::{
+    Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
+};
+use super::plan::Plan;
+use super::sink::read_items;
+use super::trace::Format;
+use super::validity::Finding;
+use bench_isolate::describe::Description;
+use bench_isolate::discover::BackendName;
+use bench_isolate::isolate::{Answer, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path};
+use bench_isolate::vet::Vetted;
+use bench_record::time::UtcTime;
+use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
+use bench_record::{self as results, OutputLock, Record, ReproManifest, atomic, csv, jsonl, manifest};
+
+/// What a run needs besides its plan.
+pub struct Job<'a> {
+    pub plan: &'a Plan,
+    pub plugin: &'a Vetted,
+    pub description: &'a Description,
+    pub run_id: &'a str,
+    pub repeat_index: u32,
+    pub output_dir: &'a Path,
+    pub library: Option<WorkloadLibrary>,
+    pub memory_limit: Option<u64>,
+    /// The backend's own settings: no part of the plan, because another backend knows nothing of them.
+    pub options: Vec<(String, String)>,
+    /// Further entries of the record's `extra`.
+    pub extra: Map<String, Value>,
+    /// Where a trace of every operator call goes.
+    pub trace: Option<(&'a Path, Format)>,
+}
+
+/// What a user sees of a run while it goes on.
+pub trait Watcher {
+    fn event(&mut self, event: &RunEvent);
+    fn phase(&mut self, phase: &str);
+}
+
+/// A run that ended with a record.
+#[derive(Debug)]
+pub struct Finished {
+    pub record: Record,
+    pub measured: Measured,
+    pub findings: Vec<Finding>,
+    /// What was not as it should be, and cost nothing.
+    pub remarks: Vec<Remark>,
+    /// Folder with the run's items, histogram and log.
+    pub folder: PathBuf,
+    /// Memory of the process tree over time, in bytes.
+    pub memory: Course,
+}
+
+/// A run that ended without one.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{}", sentence(.0))]
+    Child(Box<Failure>),
+    #[error("backend `{backend}` did not answer in `run` as it must: {}", .wrongs.join("; "))]
+    Dishonest { backend: BackendName, wrongs: Vec<String>, measured: Box<Measured> },
+    #[error(transparent)]
+    Results(#[from] results::Error),
+    #[error("{what}: {cause}")]
+    Io { what: String, cause: io::Error },
+}
+
+fn sentence(failure: &Failure) -> String {
+    let mut text = format!("{} {}", failure.subject, failure.reason());
+    let remedy = failure.remedy();
+    if !remedy.is_empty() {
+        text.push_str("\n  ");
+        text.push_str(&remedy);
+    }
+    text
+}
+
+impl Job<'_> {
+    /// The run's own folder below the output directory.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        let name = format!("{}-{}-{}", self.run_id, self.description.name, self.repeat_index);
+        self.output_dir.join("runs").join(name)
+    }
+
+    /// Runs, measures and writes the artefacts.
+    ///
+    /// # Errors
+    /// When there is no result, or it cannot be believed, or it cannot be kept.
+    pub fn run(&self, watcher: &mut dyn Watcher, stop: &Stop) -> Result<Finished, RunError> {
+        let folder = self.folder();
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |cause| RunError::Io { what, cause }
+        };
+        fs::create_dir_all(&folder).map_err(io(&format!("creating {}", folder.display())))?;
+        // The directory is made by the child; whether there is room for it is better said here.
+        tempfile::tempfile().map_err(io("a temporary directory"))?;
+        let scratch = scratch_path();
+        let before = CpuTimes::read();
+        let (answer, (usage, memory)) = self.call(&folder, &scratch, watcher, stop)?;
+        let disturbance =
+            before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
+        let RunReply { backend, measured } = &answer.reply;
+        self.check(measured, backend)?;
+        let findings = Finding::of(self.plan, measured, disturbance);
+        let graph = bench_workloads::workload::graph(&self.plan.workload, &self.plan.params);
+        let graph = graph.map_err(|cause| io("the graph")(io::Error::other(cause)))?;
+        keep_items(&scratch, &folder, &graph).map_err(io("the items file"))?;
+        let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
+        atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
+        if let Some((path, _)) = self.trace {
+            let mut trace = File::open(scratch.join(TRACE_FILE)).map_err(io("the trace"))?;
+            atomic::write_with(path, |file| {
+                io::copy(&mut trace, file).map(drop).map_err(results::Error::io("write", path))
+            })?;
+        }
+        let mut extra = self.extra(measured, usage, disturbance, &findings, &folder);
+        extra.insert(
+            "backend_account".into(),
+            json!({
+                "elapsed_seconds": backend.elapsed_seconds,
+                "items_processed": backend.items_processed,
+                "metrics": backend.metrics,
+            }),
+        );
+        if !answer.remarks.is_empty() {
+            extra.insert("remarks".into(), json!(answer.remarks));
+        }
+        let record = self.record(measured, extra)?;
+        self.write(&record)?;
+        let Answer { reply, remarks, .. } = answer;
+        Ok(Finished { record, measured: reply.measured, findings, remarks, folder, memory })
+    }
+
+    fn call(
+        &self,
+        folder: &Path,
+        scratch: &Path,
+        watcher: &mut dyn Watcher,
+        stop: &Stop,
+    ) -> Result<(Answer<RunReply>, (Usage, Course)), RunError> {
+        let limits = Limits {
+            timeout: self.plan.timeout,
+            memory: self.memory_limit,
+            cancel_grace: Duration::from_secs(5),
+            ..Limits::default()
+        };
+        let log_path = folder.join("run.log");
+        let (log, scratch_dir) = (Some(log_path.clone()), Some(scratch.to_owned()));
+        let runner = Runner { limits, log, scratch: scratch_dir, ..Runner::default() };
+        let request = RunRequest {
+            plugin: self.plugin.clone(),
+            plan: self.plan.clone(),
+            run_id: self.run_id.to_owned(),
+            library: self.library.clone(),
+            scratch: scratch.to_owned(),
+            extra: self.options.clone(),
+            trace: self.trace.map(|(_, format)| format),
+        };
+        let mut log = File::options().append(true).create(true).open(&log_path).ok();
+        let mut monitor = None;
+        let answer = runner.call::<Run>(
+            request,
+            &mut |notice| {
+                match notice {
+                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
+                    Notice::Phase(phase) => watcher.phase(&phase),
+                    Notice::Event(event) => {
+                        if let (RunEvent::Log { level, target, message }, Some(log)) = (&event, &mut log) {
+                            // The log is a convenience: a full disk must not end the run.
+                            let _ = writeln!(log, "{} {target}: {message}", level_name(*level));
+                        }
+                        watcher.event(&event);
+                    }
+                }
+                Wish::Continue
+            },
+            stop,
+        );
+        let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
+        Ok((answer.map_err(RunError::Child)?, usage))
+    }
+
+    /// Items in must equal items out plus failed items, each once.
+    fn check(&self, measured: &Measured, account: &Account) -> Result<(), RunError> {
+        let mut wrongs = Vec::new();
+        let mut count = |n: u64, what: &str| {
+            if n > 0 {
+                wrongs.push(format!("{n} {what}"));
+            }
+        };
+        count(measured.missing, "queries were never answered");
+        count(measured.duplicates, "answers were duplicates");
+        count(measured.unexpected, "answers were to queries that were never asked");
+        if !measured.partial {
+            count(
+                u64::from(self.plan.num_tasks).saturating_sub(measured.emitted),
+                "queries were never read from the source",
+            );
+        }
+        let answered = measured.completed + measured.failed;
+        if wrongs.is_empty() && account.items_processed != answered {
+            wrongs.push(format!(
+                "it counted {} results where the sink got {answered}",
+                account.items_processed
+            ));
+        }
+        if wrongs.is_empty() {
+            return Ok(());
+        }
+        let backend = self.description.name.clone();
+        Err(RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) })
+    }
+
+    fn record(&self, measured: &Measured, extra: Map<String, Value>) -> Result<Record, RunError> {
+        let succeeded = measured.timed_completed;
+        let record = Record {
+            backend: self.description.name.to_string(),
+            workload: self.plan.workload.clone(),
+            run_id: self.run_id.to_owned(),
+            seed: self.plan.seed,
+            nodes: self.plan.nodes,
+            parallelism: self.plan.parallelism,
+            throughput: ItemsPerSecond::new(measured.throughput)?,
+            latency_p50: measured.latency_p50,
+            latency_p95: measured.latency_p95,
+            latency_p99: measured.latency_p99,
+            success_rate: Fraction::of(succeeded, measured.timed).unwrap_or(Fraction::new(0.0)?),
+            duration_seconds: Seconds::new(measured.wall_seconds)?,
+            timestamp: UtcTime::now(),
+            config_hash: Some(self.plan.config_hash()?),
+            extra,
+        };
+        record.validate()?;
+        Ok(record)
+    }
+
+    fn extra(
+        &self,
+        measured: &Measured,
+        usage: Usage,
+        disturbance: Option<Disturbance>,
+        findings: &[Finding],
+        folder: &Path,
+    ) -> Map<String, Value> {
+        let relative = folder.strip_prefix(self.output_dir).unwrap_or(folder);
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let operators: Map<String, Value> = measured
+            .operators
+            .iter()
+            .map(|(name, usage)| {
+                (name.clone(), json!({"records": usage.records, "busy_seconds": seconds(usage.busy_ns)}))
+            })
+            .collect();
+        let mut extra = Map::new();
+        let mut put = |key: &str, value: Value| extra.insert(key.to_owned(), value);
+        put(
+            "backend_hash",
+            bench_record::canonical_json::sha256_hex(self.description.name.to_string().as_bytes()).into(),
+        );
+        put("scheduler", self.plan.scheduler.clone().into());
+        put("repeat_index", self.repeat_index.into());
+        put("repeats", self.plan.repeat.into());
+        put("partial", measured.partial.into());
+        put("output_digest", measured.output_digest.clone().into());
+        put(
+            "items",
+            json!({
+                "emitted": measured.emitted,
+                "completed": measured.completed,
+                "failed": measured.failed,
+                "join_empty": measured.join_empty,
+                "warmup": self.plan.warmup_items,
+                "timed": measured.timed,
+            }),
+        );
+        put("failure_reasons", json!(measured.reasons));
+        put("operators", operators.into());
+        put("attribution", attribution(measured));
+        put("service_latency", json!({"p50": measured.service_p50, "p99": measured.service_p99}));
+        put("load", json!(self.plan.load));
+        put("late_arrivals", measured.late.into());
+        if let Some(generator) = measured.generator {
+            put("generator", json!(generator));
+        }
+        put("memory_peak_bytes", usage.peak_bytes.max(measured.peak_rss_bytes).into());
+        put("cpu_seconds", usage.cpu_seconds.max(measured.cpu_seconds).into());
+        put("processes_peak", usage.processes.into());
+        put(
+            "workers",
+            json!(
+                measured.workers.iter().map(|(pid, n)| json!({"pid": pid, "spans": n})).collect::<Vec<_>>()
+            ),
+        );
+        if let Some(scores) = &measured.scores {
+            put("quality", json!(scores));
+        }
+        put("items_file", relative.join("items.csv").display().to_string().into());
+        put("latency_histogram", relative.join(HISTOGRAM_FILE).display().to_string().into());
+        put(
+            "plugin",
+            json!({
+                "version": self.description.plugin_version,
+                "api": self.description.api_version,
+                "abi": self.description.abi,
+                "sha256": self.description.sha256,
+            }),
+        );
+        put("runtime_version", self.description.availability.detail.clone().into());
+        put("workloads_sha256", json!(self.library.as_ref().map(|library| &library.sha256)));
+        put("bench_version", env!("CARGO_PKG_VERSION").into());
+        put("simd", measured.simd.clone().into());
+        put("host", json!(Profile::read()));
+        put("disturbance", json!(disturbance));
+        put(
+            "validity",
+            json!({
+                "verdict": if findings.is_empty() { "VALID" } else { "INVALID" },
+                "findings": findings.iter().map(Finding::written).collect::<Vec<_>>(),
+            }),
+        );
+        put("effective_config", self.plan.fingerprint());
+        let option = |(key, value): &(String, String)| (key.clone(), Value::from(value.as_str()));
+        put("backend_options", self.options.iter().map(option).collect::<Map<_, _>>().into());
+        extra.extend(self.extra.clone());
+        extra
+    }
+
+    fn write(&self, record: &Record) -> Result<(), RunError> {
+        let lock = OutputLock::acquire(self.output_dir, results::lock::DEFAULT_WAIT)?;
+        jsonl::append(&lock, std::slice::from_ref(record))?;
+        csv::regenerate(&lock)?;
+        let plan = self.plan.input_plan()?;
+        manifest::write(
+            &lock,
+            &ReproManifest {
+                seed: self.plan.seed,
+                config_hash: self.plan.config_hash()?,
+                warmup_items: self.plan.warmup_items.into(),
+                parity_batch_size: self.plan.parity_batch_size.into(),
+                deterministic_shuffle_version: bench_workloads::shuffle::SHUFFLE_VERSION.into(),
+                sampling_strategy: Some("deterministic_shuffle_v1".into()),
+                input_plan: Some(manifest::InputPlanSummary {
+                    digest: plan.digest()?,
+                    items: self.plan.num_tasks.into(),
+                    batches: plan.batches.len() as u64,
+                }),
+            },
+        )?;
+        Ok(())
+    }
+}
+
+/// Seconds, summed over the timed queries: in all, and per stage.
+fn attribution(measured: &Measured) -> Value {
+    let written = |parts: &Parts| {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        json!({
+            "operator_seconds": seconds(parts.operator_ns),
+            "queueing_seconds": seconds(parts.queueing_ns),
+            "transfer_seconds": seconds(parts.transfer_ns),
+            "overhead_seconds": seconds(parts.overhead_ns),
+        })
+    };
+    let stages: Map<String, Value> =
+        measured.attribution.iter().map(|(name, parts)| (name.clone(), written(parts))).collect();
+    let mut all = written(&measured.attribution.iter().map(|(_, parts)| *parts).sum());
+    all["stages"] = stages.into();
+    all
+}
+
+/// Turns the runner's items into the file people read: one row a query, one column a stage.
+fn keep_items(scratch: &Path, folder: &Path, graph: &Graph) -> io::Result<()> {
+    let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
+    let nodes: Vec<(usize, &str)> =
+        graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
+    let write = |file: &mut File| -> io::Result<()> {
+        let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
+        let fixed = ["query_id", "ok", "digest", "latency_ms"];
+        writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
+        for item in items {
+            let item = item?;
+            let digest: String = item.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            // Warm-up items have no latency: whoever reads the column reads the timed ones.
+            let latency_ms =
+                if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
+            let fixed = [item.query_id.clone(), item.ok.to_string(), digest, latency_ms];
+            let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, *node));
+            writer.write_record(fixed.into_iter().chain(stages))?;
+        }
+        writer.flush()
+    };
+    atomic::write_with(&folder.join("items.csv"), |file| {
+        write(file).map_err(|cause| results::Error::Io {
+            action: "write",
+            path: folder.join("items.csv"),
+            source: cause,
+        })
+    })
+    .map_err(io::Error::other)
+}
+
+fn stage_digest(stages: &[u64], node: usize) -> String {
+    match stages.get(node) {
+        Some(0) | None => String::new(),
+        Some(digest) => format!("{digest:016x}"),
+    }
+}
+
+fn level_name(level: u8) -> &'static str {
+    match level {
+        1 => "ERROR",
+        2 => "WARN",
+        3 => "INFO",
+        4 => "DEBUG",
+        _ => "TRACE",
+    }
+}

@@ -1,0 +1,49 @@
+//! Everything a run leaves on disk.
+//!
+//! `unified_results.jsonl` is the truth: [`jsonl`] only ever adds whole lines to it. The CSV is
+//! derived from it and can be rebuilt at any time ([`csv`]). [`manifest`] says how to repeat the
+//! run, [`histogram`] keeps every latency, [`pair`] is what a pair of runs adds. What a record *is* lives in [`schema`], alone, so that
+//! a new field is one edit.
+//!
+//! Two rules hold for every file here. A reader never sees half of one ([`atomic`]). Two writers
+//! never interleave: writing needs an [`lock::OutputLock`], which only one process can hold.
+
+#![forbid(unsafe_code)]
+
+pub mod atomic;
+pub mod canonical_json;
+pub mod csv;
+mod error;
+pub mod finite;
+pub mod histogram;
+pub mod json_style;
+pub mod jsonl;
+pub mod lock;
+pub mod manifest;
+pub mod pair;
+pub mod quantity;
+pub mod schema;
+pub mod series;
+pub mod time;
+pub mod units;
+
+use std::path::Path;
+
+pub use error::Error;
+pub use lock::OutputLock;
+pub use manifest::ReproManifest;
+pub use schema::Record;
+
+/// What every function here returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Adds `records` to the results in `dir`, which is created when absent, and rebuilds the CSV.
+///
+/// All records arrive together or none does. The cost is one copy of the existing file, so hand
+/// over the records of one invocation together.
+pub fn save(dir: &Path, records: &[Record]) -> Result<()> {
+    let lock = OutputLock::acquire(dir, lock::DEFAULT_WAIT)?;
+    jsonl::append(&lock, records)?;
+    csv::regenerate(&lock)?;
+    Ok(())
+}

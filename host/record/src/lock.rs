@@ -1,0 +1,122 @@
+//! One writer per output directory.
+//!
+//! The lock is an advisory `flock` on `.bench.lock`. The kernel drops it when the holder dies, so
+//! there is no stale lock to clean up; the empty file stays, because removing it would race.
+//!
+//! It is held while files are written, not while a workload runs. That takes milliseconds, so a
+//! second process waits a little rather than fail. Readers need no lock: every file they can see
+//! is whole.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Error, Result, atomic, csv, jsonl, manifest};
+
+/// Name of the lock file inside an output directory.
+pub const LOCK_FILE: &str = ".bench.lock";
+
+/// Long enough for another process to copy a very large results file.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+
+/// Files that are only ever written under the lock.
+const LOCKED_FILES: [&str; 3] = [jsonl::FILE_NAME, csv::FILE_NAME, manifest::FILE_NAME];
+
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+
+/// The right to write into one output directory, until dropped.
+#[derive(Debug)]
+pub struct OutputLock {
+    directory: PathBuf,
+    // Closing the file releases the lock.
+    _file: File,
+}
+
+impl OutputLock {
+    /// Takes the lock of `directory`, which is created when absent. Gives up after `wait`.
+    pub fn acquire(directory: &Path, wait: Duration) -> Result<OutputLock> {
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let path = directory.join(LOCK_FILE);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if started.elapsed() < wait => thread::sleep(RETRY_EVERY),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Locked { directory: directory.to_path_buf(), waited: wait });
+                }
+                Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+            }
+        }
+        atomic::remove_leftovers(directory, |name| LOCKED_FILES.contains(&name));
+        Ok(OutputLock { directory: directory.to_path_buf(), _file: file })
+    }
+
+    /// The directory that may be written.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_writer_is_refused_with_the_directory_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
+        let error = OutputLock::acquire(dir.path(), Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, Error::Locked { .. }));
+        assert!(error.to_string().contains(&*dir.path().to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn dropping_the_lock_releases_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(OutputLock::acquire(dir.path(), Duration::ZERO).unwrap());
+        OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_waiting_writer_gets_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| OutputLock::acquire(dir.path(), Duration::from_secs(30)));
+            thread::sleep(Duration::from_millis(60));
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        let leftover = dir.path().join(".unified_results.jsonl.123456.bench.tmp");
+        fs::write(&leftover, "half a li").unwrap();
+        OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
+        assert!(!leftover.exists());
+    }
+
+    #[test]
+    fn the_output_directory_is_created() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        OutputLock::acquire(&deep, Duration::ZERO).unwrap();
+        assert!(deep.join(LOCK_FILE).exists());
+    }
+}
