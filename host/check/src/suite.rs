@@ -15,9 +15,6 @@ use bench_isolate::isolate::{
 use bench_isolate::vet::{Vetted, vet};
 use bench_measure::guest::WorkloadLibrary;
 
-/// Seed of the runs whose indexes are prepared before the tests.
-pub const INDEX_SEED: u64 = 42;
-
 /// What to check, and how.
 pub struct Suite<'a> {
     pub candidate: &'a Candidate,

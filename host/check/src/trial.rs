@@ -21,6 +21,9 @@ use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, guest, spec};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::sink::{Item, Sunk, read_items};
 
+/// Seed of the runs whose indexes are prepared before the tests.
+pub const INDEX_SEED: u64 = 42;
+
 /// Work to do, and how it is disturbed.
 #[derive(Debug, Clone)]
 pub struct Trial {
@@ -81,7 +84,7 @@ impl Trial {
 
     /// `items` queries of the real workload. The seed is fixed: its indexes are prepared beforehand.
     pub fn real(case: &Case, items: u32) -> Self {
-        let plan = small_plan("wl4", items, super::suite::INDEX_SEED, &case.request.cache_dir);
+        let plan = small_plan("wl4", items, INDEX_SEED, &case.request.cache_dir);
         Self { plan, twist: Twist::None, extra: Vec::new() }
     }
 

@@ -261,7 +261,7 @@ impl<'a> Worker<'a> {
 mod tests {
     use super::*;
     use crate::sources;
-    use bench_record::schema::example_value;
+    use bench_record::testing::example_value;
     use serde_json::{Value, json};
     use std::path::PathBuf;
 

@@ -265,7 +265,7 @@ fn splice(out: &mut String, extra: &str, hash: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bench_record::schema::example_value;
+    use bench_record::testing::example_value;
     use serde_json::{Value, json};
 
     const PLACE: Place = Place { source: 0, name: "a/r.jsonl", is_csv: false, offset: 0 };

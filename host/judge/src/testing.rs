@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bench_record::schema::example_value;
+use bench_record::testing::example_value;
 use serde_json::{Value, json};
 
 use crate::{Collected, Options, collect};

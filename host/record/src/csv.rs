@@ -17,10 +17,10 @@ use ::csv::{
 use serde_json::{Map, Value};
 
 use super::schema::{EXTRA_ALIAS, FIELDS, Field, Kind};
-use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl};
+use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names};
 
 /// Name of the file inside an output directory.
-pub const FILE_NAME: &str = "unified_results.csv";
+pub const FILE_NAME: &str = names::CSV;
 
 /// Rebuilds the CSV of the locked directory from its JSONL. Says how many records it holds.
 pub fn regenerate(lock: &OutputLock) -> Result<u64> {
@@ -148,7 +148,7 @@ fn at(error: ::csv::Error, path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::example;
+    use crate::testing::example;
     use crate::units::{Millis, Seconds};
     use std::fs;
     use std::time::Duration;

@@ -17,10 +17,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Error, OutputLock, Record, Result, atomic, json_style};
+use super::{Error, OutputLock, Record, Result, atomic, json_style, names};
 
 /// Name of the file inside an output directory.
-pub const FILE_NAME: &str = "unified_results.jsonl";
+pub const FILE_NAME: &str = names::JSONL;
 
 /// No record is longer. A file without line ends must not fill the memory.
 pub const MAX_LINE_BYTES: u64 = 64 << 20;
@@ -176,7 +176,7 @@ fn count_lines(file: &mut File) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{example, example_value};
+    use crate::testing::{example, example_value};
     use std::fs;
     use std::time::Duration;
 

@@ -20,10 +20,13 @@ pub mod json_style;
 pub mod jsonl;
 pub mod lock;
 pub mod manifest;
+pub mod names;
 pub mod pair;
 pub mod quantity;
 pub mod schema;
 pub mod series;
+#[doc(hidden)]
+pub mod testing;
 pub mod time;
 pub mod units;
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Error, Result, atomic, csv, jsonl, manifest};
+use super::{Error, Result, atomic, names};
 
 /// Name of the lock file inside an output directory.
 pub const LOCK_FILE: &str = ".bench.lock";
@@ -21,7 +21,7 @@ pub const LOCK_FILE: &str = ".bench.lock";
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 /// Files that are only ever written under the lock.
-const LOCKED_FILES: [&str; 3] = [jsonl::FILE_NAME, csv::FILE_NAME, manifest::FILE_NAME];
+const LOCKED_FILES: [&str; 3] = [names::JSONL, names::CSV, names::MANIFEST];
 
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 

@@ -10,10 +10,10 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, OutputLock, Result, atomic};
+use super::{Error, OutputLock, Result, atomic, names};
 
 /// Name of the file inside an output directory.
-pub const FILE_NAME: &str = "repro_manifest.json";
+pub const FILE_NAME: &str = names::MANIFEST;
 
 /// How to repeat a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::find::{go_on, survey};
 use super::output::{json, say};
 use super::plan::mebibytes;
-use super::run::{go_on, survey};
 use super::screen::{self, Spinner};
 use super::trust::{Vow, untrust, vow};
 use super::{Exit, PluginArgs, STOP, Stopped};

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Map, json};
 
+use super::find::{ready_backend, workload_library};
 use super::output::{self, say};
-use super::run::{answered, prepare, ready_backend, stopped, workload_library};
+use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, RunArgs, STOP, Stopped};
 use bench_isolate::describe::Description;

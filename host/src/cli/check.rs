@@ -8,9 +8,10 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
+use super::find::{survey, workload_library};
 use super::output::{self, say};
 use super::plan::mebibytes;
-use super::run::{prepare, survey, workload_library};
+use super::run::prepare;
 use super::{Exit, PluginArgs, STOP, Stopped};
 use bench_check::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use bench_isolate::discover::Candidate;

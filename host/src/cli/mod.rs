@@ -5,6 +5,7 @@ mod capacity;
 mod check;
 mod compare;
 mod exit;
+mod find;
 mod generate;
 mod output;
 mod pair;

@@ -9,7 +9,9 @@ use std::fmt::Arguments;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Exit, Stopped, screen};
+use anstyle::{AnsiColor, Style};
+
+use super::{Exit, Stopped};
 
 /// Prints a line on standard output, in colour where that is wanted.
 macro_rules! say {
@@ -22,6 +24,9 @@ macro_rules! tell {
 }
 
 pub(super) use {say, tell};
+
+const BOLD: Style = Style::new().bold();
+const RED: Style = AnsiColor::Red.on_default().bold();
 
 /// What stopped a stream; nothing more is written to it.
 static OUT: Mutex<Option<io::Error>> = Mutex::new(None);
@@ -44,6 +49,14 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Stopped> {
     Ok(())
 }
 
+/// Prints an error and what to do about it.
+pub fn error(stopped: &Stopped) {
+    tell!("{RED}error{RED:#}: {}", stopped.message);
+    if !stopped.remedy.is_empty() {
+        tell!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);
+    }
+}
+
 /// Says how a command went, and whether everybody could be told.
 pub fn conclude(result: Result<Exit, Stopped>) -> Exit {
     let mut failed = failure(&OUT);
@@ -53,7 +66,7 @@ pub fn conclude(result: Result<Exit, Stopped>) -> Exit {
     let result = verdict(result, failed.as_ref());
     drop(failed);
     result.unwrap_or_else(|(stopped, exit)| {
-        screen::error(&stopped);
+        error(&stopped);
         exit
     })
 }

@@ -9,9 +9,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::compare::{as_json, exit_of, show};
+use super::find::{ready_backend, workload_library};
 use super::output;
-use super::plan::Defaults;
-use super::run::{answered, prepare, ready_backend, stopped, workload_library};
+use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults};
+use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use bench_campaign::pair::{Outcome, PairPlan, Step, Tree};
@@ -120,15 +121,17 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
     args.run.refuse_views_of_one_run()?;
     let backends = match (args.backends.is_empty(), args.aa) {
         (false, _) => args.backends.clone(),
-        (true, true) => vec!["sage".to_owned()],
-        (true, false) => vec!["sage".to_owned(), "ray".to_owned()],
+        (true, true) => vec![DEFAULT_BACKEND.to_owned()],
+        (true, false) => DEFAULT_PAIR.map(str::to_owned).into(),
     };
     let distinct: std::collections::BTreeSet<_> = backends.iter().collect();
     if distinct.len() != backends.len() {
         return Err(Stopped::usage("--backends names one twice: use --aa to run one against itself"));
     }
     match (args.aa, backends.len()) {
-        (true, 2..) => return Err(Stopped::usage("--aa takes one backend: --aa --backends sage")),
+        (true, 2..) => {
+            return Err(Stopped::usage(format!("--aa takes one backend: --aa --backends {DEFAULT_BACKEND}")));
+        }
         (false, 1) => return Err(Stopped::usage("--backends needs two at least, or --aa for a control")),
         _ => {}
     }

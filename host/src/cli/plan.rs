@@ -19,6 +19,9 @@ use bench_record::quantity::{self, count, duration, milliseconds};
 /// The backend that runs when none is named.
 pub const DEFAULT_BACKEND: &str = "sage";
 
+/// The backends that are compared when none are named.
+pub const DEFAULT_PAIR: [&str; 2] = [DEFAULT_BACKEND, "ray"];
+
 /// What a command takes where neither flags nor file say anything.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {

@@ -1,22 +1,17 @@
 //! `bench run`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, json};
 
+use super::find::{go_on, ready_backend, workload_library};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use super::{Exit, RunArgs, STOP, Stopped};
 use bench_isolate::ErrorKind;
-use bench_isolate::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
-use bench_isolate::discover::{SearchPath, Survey};
-use bench_isolate::isolate::{Cause, Limits, Runner, StopLevel};
-use bench_isolate::text::shell_word;
-use bench_isolate::vet::{Vetted, vet};
-use bench_measure::guest::WorkloadLibrary;
+use bench_isolate::isolate::{Cause, StopLevel};
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Job, RunError};
-use bench_record::canonical_json::sha256_hex;
 
 /// Runs the plan as often as wanted and shows the results.
 pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
@@ -98,61 +93,6 @@ fn show(args: &RunArgs, finished: &[Finished], output_dir: &Path) -> Result<(), 
     Ok(())
 }
 
-/// Finds, vets and asks a backend; the error of an unavailable one is its own words.
-pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Description), Stopped> {
-    let survey = survey(plugins)?;
-    let candidate = survey
-        .find(name)
-        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
-    let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
-    let listing = Listing::of(candidate, &runner, &STOP);
-    go_on()?;
-    if let Some((cause, remedy)) = listing.trouble() {
-        return Err(match listing.description() {
-            Some(_) => {
-                Stopped::new(Exit::Unavailable, format!("backend '{name}' is not available: {cause}"), remedy)
-            }
-            None => {
-                // The time-out of a run is not that of a description.
-                let slow = matches!(&listing.status, Status::Failed { failure }
-                    if matches!(failure.cause, Cause::TimedOut(_)));
-                let look = || format!("see how long it needs: bench backends info {name} --timeout 120");
-                let remedy = if slow { look() } else { remedy };
-                Stopped::new(Exit::BadPlugin, format!("backend '{name}': {cause}"), remedy)
-            }
-        });
-    }
-    let vetted = vet(candidate).map_err(|refusal| {
-        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
-    })?;
-    match listing.description() {
-        Some(description) => Ok((vetted, description.clone())),
-        None => Err(Stopped::new(Exit::BadPlugin, format!("backend '{name}' could not be described"), "")),
-    }
-}
-
-/// Everything on the search path, with what the user demands of each file.
-pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
-    let mut survey = survey_unfiltered(plugins)?;
-    let Some(data) = bench_isolate::install::data_dir() else { return Ok(survey) };
-    let trust = super::trust::load(&data)?;
-    trust.demand(&mut survey.candidates, plugins.only_trusted);
-    Ok(survey)
-}
-
-/// Everything on the search path; what is odd about it goes to standard error.
-pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
-    let path = SearchPath::of_this_process(&plugins.plugins_dir, !plugins.no_user_plugins);
-    let survey = path.survey().map_err(Stopped::usage)?;
-    for (name, why) in &survey.misnamed {
-        screen::warning(&format!("plugin file {name} is left out: {why}"));
-    }
-    for (hidden, by) in &survey.shadowed {
-        screen::warning(&format!("{} is hidden by {}", shell_word(&hidden.path), shell_word(by)));
-    }
-    Ok(survey)
-}
-
 /// Builds what the cache lacks, before any clock starts.
 pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
     let mut spinner = None;
@@ -165,27 +105,6 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
     })
     .map_err(|cause| Stopped::new(Exit::Usage, cause, ""))?;
     go_on()
-}
-
-/// Fails when the user wants it to be over before anything was done.
-pub fn go_on() -> Result<(), Stopped> {
-    match STOP.level() {
-        StopLevel::Go => Ok(()),
-        _ => Err(Stopped::new(Exit::Interrupted, "interrupted before it had begun", "")),
-    }
-}
-
-/// `lib/libbench_workloads.so` of the staged layout, or beside the executable.
-#[must_use]
-pub fn workload_library() -> Option<WorkloadLibrary> {
-    let named = std::env::var_os("BENCH_WORKLOADS_LIBRARY").map(PathBuf::from);
-    let executable = std::env::current_exe().ok()?.canonicalize().ok()?;
-    let folder = executable.parent()?;
-    let file = "libbench_workloads.so";
-    let candidates = named.into_iter().chain([folder.join("../lib").join(file), folder.join(file)]);
-    let path = candidates.filter_map(|path| path.canonicalize().ok()).find(|path| path.is_file())?;
-    let sha256 = sha256_hex(&std::fs::read(&path).ok()?);
-    Some(WorkloadLibrary { path, sha256 })
 }
 
 /// Shows what would run.

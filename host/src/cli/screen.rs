@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Stopped;
+pub use super::output::error;
 use super::output::{say, tell};
 use super::top::Top;
 use bench_measure::guest::RunEvent;
@@ -16,8 +16,6 @@ use bench_measure::supervise::{Finished, Watcher};
 use bench_report::text::NONE;
 use bench_report::{Grid, terminal};
 
-const BOLD: Style = Style::new().bold();
-const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
@@ -27,14 +25,6 @@ const NARROWEST: u16 = 20;
 
 /// How often a line is printed where there is no terminal to draw a bar on.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
-
-/// Prints an error and what to do about it.
-pub fn error(stopped: &Stopped) {
-    tell!("{RED}error{RED:#}: {}", stopped.message);
-    if !stopped.remedy.is_empty() {
-        tell!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);
-    }
-}
 
 /// Prints a warning.
 pub fn warning(text: &str) {

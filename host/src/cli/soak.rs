@@ -7,8 +7,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::Trials;
+use super::find::ready_backend;
 use super::output;
-use super::run::{answered, prepare, ready_backend};
+use super::run::{answered, prepare};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};

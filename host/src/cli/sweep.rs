@@ -9,10 +9,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::{self, GoalArgs, Trials};
+use super::find::{ready_backend, workload_library};
 use super::output;
 use super::pair::{command_line, while_not_killed};
-use super::plan::{Defaults, OneOrMore};
-use super::run::{answered, prepare, ready_backend, stopped, workload_library};
+use super::plan::{DEFAULT_BACKEND, Defaults, OneOrMore};
+use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
 use bench_campaign::pair::Tree;
@@ -128,7 +129,8 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
     if args.slo.is_some() && args.run.rate.is_some() {
         return Err(Stopped::usage("--slo searches for the rate itself: leave --rate out"));
     }
-    let backends = if args.backends.is_empty() { vec!["sage".to_owned()] } else { args.backends.clone() };
+    let backends =
+        if args.backends.is_empty() { vec![DEFAULT_BACKEND.to_owned()] } else { args.backends.clone() };
     let all =
         |values: &Option<OneOrMore<u32>>, default| values.as_ref().map_or(vec![default], |v| v.0.clone());
     let rates: Vec<Option<f64>> =

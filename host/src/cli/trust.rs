@@ -1,13 +1,11 @@
 //! `bench backends trust`, `pin` and `untrust`.
 
-use std::path::Path;
-
+use super::find::{survey_unfiltered, trust_list, untrusted};
 use super::output::say;
-use super::run::survey_unfiltered;
 use super::{Exit, PluginArgs, Stopped};
 use bench_isolate::discover::BackendName;
 use bench_isolate::install::data_dir;
-use bench_isolate::trust::{Trust, TrustError};
+use bench_isolate::trust::Trust;
 use bench_isolate::vet::vet;
 
 /// What to do with the file that a name leads to now.
@@ -30,7 +28,7 @@ pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> 
         Vow::Trust => trust.trust(&vetted.name, &vetted.sha256),
         Vow::Pin => trust.pin(&vetted.name, &vetted.sha256),
     }
-    let file = trust.save().map_err(stopped)?;
+    let file = trust.save().map_err(untrusted)?;
     let word = if vow == Vow::Pin { "pinned" } else { "trusted" };
     say!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
     say!("  noted in {}", file.display());
@@ -43,7 +41,7 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     })?;
     let mut trust = list()?;
     if trust.forget(&parsed) {
-        trust.save().map_err(stopped)?;
+        trust.save().map_err(untrusted)?;
         say!("'{name}' is no longer trusted or pinned");
     } else {
         say!("'{name}' was neither trusted nor pinned");
@@ -51,21 +49,8 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     Ok(Exit::Ok)
 }
 
-/// The user's list below `data`.
-///
-/// # Errors
-/// When it cannot be read: then nothing is to be loaded.
-pub fn load(data: &Path) -> Result<Trust, Stopped> {
-    Trust::load(data).map_err(stopped)
-}
-
 fn list() -> Result<Trust, Stopped> {
     let missing =
         || Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder");
-    load(&data_dir().ok_or_else(missing)?)
-}
-
-fn stopped(error: TrustError) -> Stopped {
-    let remedy = format!("mend or remove {}", error.path.display());
-    Stopped::new(Exit::BadPlugin, error, remedy)
+    trust_list(&data_dir().ok_or_else(missing)?)
 }

@@ -12,6 +12,7 @@ mod dask;
 mod endpoints;
 mod guide;
 mod hostile;
+mod house;
 mod listing;
 mod load;
 mod pair;
