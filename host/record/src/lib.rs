@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod bom;
 pub mod canonical_json;
 pub mod csv;
 mod error;
@@ -24,6 +25,7 @@ pub mod pair;
 pub mod quantity;
 pub mod schema;
 pub mod series;
+pub mod spreadsheet;
 pub mod time;
 pub mod units;
 
