@@ -257,14 +257,3 @@ pub fn decode<T: DeserializeOwned>(frame: &Frame<'_>) -> Result<T, OperatorError
     postcard::from_bytes(frame.body)
         .map_err(|cause| OperatorError(format!("record {} cannot be decoded: {cause}", frame.header.seq)))
 }
-
-/// Decodes what the body of a frame begins with: fields stand one after the other, so a record can be
-/// read as far as it is of interest. Whoever decodes the whole record finds out whether the rest is right.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_start<T: DeserializeOwned>(frame: &Frame<'_>) -> Result<T, OperatorError> {
-    postcard::take_from_bytes(frame.body)
-        .map(|(start, _)| start)
-        .map_err(|cause| OperatorError(format!("record {} cannot be decoded: {cause}", frame.header.seq)))
-}

@@ -16,7 +16,7 @@ use bench_measure::plan::Plan;
 use bench_record::canonical_json::short;
 use bench_record::pair::{FAILURE_NAME, FailureReport, MANIFEST_NAME, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
-use bench_record::{self as results, OutputLock, atomic, csv, jsonl};
+use bench_record::{self as results, OutputLock, atomic, bom, csv, jsonl};
 
 /// Everything a pair is, in `plan.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -239,7 +239,7 @@ impl Tree {
         let is_it = |record: Value| {
             wanted(&record["extra"]) && record["extra"]["partial"] != true && answered(&record)
         };
-        text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).any(is_it)
+        text.split(|byte| *byte == b'\n').filter_map(|line| bom::json(line).ok()).any(is_it)
     }
 
     /// Adds a section to the log of `name`.
@@ -367,7 +367,7 @@ fn remove(path: &Path) -> results::Result<()> {
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
     let bytes = fs::read(path).map_err(results::Error::io("read", path))?;
-    Ok(serde_json::from_slice(&bytes)?)
+    Ok(bom::json(&bytes)?)
 }
 
 #[cfg(test)]

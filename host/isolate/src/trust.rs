@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::discover::{BackendName, Candidate};
-use bench_record::atomic;
+use bench_record::{atomic, bom};
 
 /// Name of the file below the data directory.
 pub const FILE: &str = "trust.json";
@@ -57,7 +57,7 @@ impl Trust {
         let entries = match std::fs::read(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(cause) => Err(cause.to_string()),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|cause| cause.to_string()),
+            Ok(bytes) => bom::json(&bytes).map_err(|cause| cause.to_string()),
         };
         match entries {
             Ok(entries) => Ok(Self { path, entries }),

@@ -1,5 +1,7 @@
 //! Puts the rows of `comparison.csv` together.
 
+use bench_record::spreadsheet;
+
 /// Puts one row together. The buffer is used again for the next.
 #[derive(Default)]
 pub struct RowWriter(Vec<u8>);
@@ -9,8 +11,9 @@ impl RowWriter {
         self.0.clear();
     }
 
-    /// A cell that may need quotes.
+    /// A cell that may need quotes, and may look like a formula.
     pub fn text(&mut self, text: &str) -> &mut Self {
+        let text = spreadsheet::cell(text);
         let bytes = text.as_bytes();
         let plain = memchr::memchr3(b',', b'"', b'\n', bytes).is_none() && !bytes.contains(&b'\r');
         if plain {
@@ -76,5 +79,9 @@ mod tests {
         row.end();
         let text = std::str::from_utf8(row.bytes()).unwrap();
         assert_eq!(text, "a,\"b,\"\"c\"\"\",\"d\ne\",0,18446744073709551615,\n");
+        row.begin();
+        row.text("=1+1").text("-x,y").bare("-1.5");
+        row.end();
+        assert_eq!(std::str::from_utf8(row.bytes()).unwrap(), "'=1+1,\"'-x,y\",-1.5\n");
     }
 }

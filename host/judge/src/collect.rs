@@ -16,6 +16,7 @@ use super::sort::Entry;
 use super::sources::Source;
 use super::{Options, Result, key};
 use bench_record::schema::FIELDS;
+use bench_record::spreadsheet;
 
 const MOST_GROUPS: usize = 1_024;
 const MOST_RUNS: usize = 2_000;
@@ -287,7 +288,7 @@ impl Row {
 
     fn cell(&self, name: &str) -> &str {
         let place = FIELDS.iter().position(|field| field.name == name);
-        place.and_then(|place| self.cells.get(place)).unwrap_or_default()
+        spreadsheet::text(place.and_then(|place| self.cells.get(place)).unwrap_or_default())
     }
 }
 

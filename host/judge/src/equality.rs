@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::model::{Collected, Digest, Group};
+use bench_record::spreadsheet;
 
 /// How many differing items are named.
 pub const SHOWN: usize = 5;
@@ -185,7 +186,7 @@ fn read_items(path: &Path) -> Result<Items, String> {
     for row in reader.records() {
         let row = row.map_err(|error| failed(error.to_string()))?;
         let cell = |place: usize| row.get(place).unwrap_or_default().to_owned();
-        let id = row.get(0).unwrap_or_default();
+        let id = spreadsheet::text(row.get(0).unwrap_or_default());
         let id = id.parse().map_or_else(|_| QueryId::Name(id.to_owned()), QueryId::Number);
         let stages = row.iter().skip(FIXED_COLUMNS).map(str::to_owned).collect();
         answers.insert(id, Answer { ok: cell(1), digest: cell(2), stages });

@@ -20,7 +20,7 @@ use super::row::{Parsed, Place};
 use super::sort::{Batch, Entry, Merge, Run};
 use super::sources::{Format, Source, line_number};
 use super::{Result, key};
-use bench_record::{Error, csv, jsonl};
+use bench_record::{Error, bom, csv, jsonl};
 
 const BLOCK_BYTES: u64 = 1 << 20;
 
@@ -215,7 +215,7 @@ impl<'a> Worker<'a> {
             let end = memchr::memchr(b'\n', &bytes[from..]).map_or(bytes.len(), |at| from + at);
             let (line, offset) = (&bytes[from..end], start + from as u64);
             from = end + 1;
-            if line.trim_ascii().is_empty() {
+            if bom::strip(line).trim_ascii().is_empty() {
                 continue;
             }
             let name = &self.names[source as usize];
@@ -302,7 +302,8 @@ mod tests {
     #[test]
     fn a_copy_in_another_file_is_not_counted_again() {
         let dir = tempfile::tempdir().unwrap();
-        let records = [record("sage", "1", 1), record("ray", "1", 1)];
+        // Whatever a name looks like to a spreadsheet.
+        let records = [record("sage", "=1", 1), record("ray", "=1", 1)];
         let lock = bench_record::OutputLock::acquire(&dir.path().join("a"), Default::default()).unwrap();
         let typed: Vec<_> =
             records.iter().map(|r| bench_record::Record::for_writing(r.clone()).unwrap()).collect();
@@ -330,6 +331,15 @@ mod tests {
         std::fs::write(&path, format!("{}\n\n{{\n[]\n", record("sage", "1", 1))).unwrap();
         let error = load(&[path]).unwrap_err().to_string();
         assert!(error.contains("unified_results.jsonl:3: not valid JSON"), "{error}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_the_line_ends_of_other_systems_are_no_part_of_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("unified_results.jsonl");
+        let (one, two) = (record("sage", "1", 1), record("ray", "1", 2));
+        std::fs::write(&path, format!("\u{feff}{one}\r\n\r\n{two}\r\n")).unwrap();
+        assert_eq!(load(&[path]).unwrap().1, ["ray,wl4,1", "sage,wl4,1"]);
     }
 
     #[test]

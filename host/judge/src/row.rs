@@ -16,7 +16,7 @@ use super::cells::RowWriter;
 use super::facts::{Facts, Metrics, hash_text, hash_wide};
 use super::key;
 use bench_record::time::UtcTime;
-use bench_record::{self as results, Record, json_style};
+use bench_record::{self as results, Record, bom, json_style};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,6 +117,7 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Reads one line. Afterwards `key` and `row` are those of the line.
     pub fn read(&mut self, line: &[u8], place: Place) -> results::Result<Facts> {
+        let line = bom::strip(line);
         if let Some(facts) = std::str::from_utf8(line).ok().and_then(|text| self.at_sight(text, place)) {
             return Ok(facts);
         }

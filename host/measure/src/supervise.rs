@@ -25,7 +25,9 @@ use bench_isolate::isolate::{Answer, Failure, Limits, Notice, Remark, Runner, St
 use bench_isolate::vet::Vetted;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
-use bench_record::{self as results, OutputLock, Record, ReproManifest, atomic, csv, jsonl, manifest};
+use bench_record::{
+    self as results, OutputLock, Record, ReproManifest, atomic, csv, jsonl, manifest, spreadsheet,
+};
 
 /// What a run needs besides its plan.
 pub struct Job<'a> {
@@ -398,7 +400,8 @@ fn keep_items(scratch: &Path, folder: &Path, graph: &Graph) -> io::Result<()> {
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
             let latency_ms =
                 if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
-            let fixed = [item.query_id.clone(), item.ok.to_string(), digest, latency_ms];
+            let id = spreadsheet::cell(&item.query_id).into_owned();
+            let fixed = [id, item.ok.to_string(), digest, latency_ms];
             let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, *node));
             writer.write_record(fixed.into_iter().chain(stages))?;
         }

@@ -5,7 +5,7 @@
 //!
 //! RFC 4180: CRLF line ends, quotes only where needed. Null is an empty cell. Numbers look as in
 //! the JSONL. `extra` is one cell that holds its JSON, so nothing is left out and a row can be read
-//! back into an equal record. Reading goes by column names, so the Python version's files work too.
+//! back into an equal record. Text that a spreadsheet would take for a formula is marked as text. Reading goes by column names, so the Python version's files work too.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -17,7 +17,7 @@ use ::csv::{
 use serde_json::{Map, Value};
 
 use super::schema::{EXTRA_ALIAS, FIELDS, Field, Kind};
-use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names};
+use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names, spreadsheet};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::CSV;
@@ -102,7 +102,7 @@ fn value(kind: Kind, cell: &str) -> Value {
         Kind::Number | Kind::Share => cell.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from),
         Kind::Object => serde_json::from_str(cell).ok(),
     };
-    parsed.unwrap_or_else(|| Value::from(cell))
+    parsed.unwrap_or_else(|| Value::from(spreadsheet::text(cell)))
 }
 
 fn cells(record: &Record) -> Result<Vec<String>> {
@@ -113,7 +113,7 @@ fn cells(record: &Record) -> Result<Vec<String>> {
 fn cell(value: &Value) -> Result<String> {
     match value {
         Value::Null => Ok(String::new()),
-        Value::String(text) => Ok(text.clone()),
+        Value::String(text) => Ok(spreadsheet::cell(text).into_owned()),
         // Numbers have no spaces and objects are JSON, so both are written as in the JSONL.
         other => json_style::to_line(other),
     }
@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_no_formula_and_a_number_stays_one() {
+        let record = Record { run_id: "=cmd|' /C calc'!A0".into(), backend: "@x".into(), ..example() };
+        let (_dir, _lock, path) = locked_with(std::slice::from_ref(&record));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\r\n'@x,wl4,'=cmd|' /C calc'!A0,42,"), "{text}");
+        assert_eq!(read(&path).unwrap().next().unwrap().unwrap(), record);
+    }
+
+    #[test]
     fn the_header_is_the_schemas_order_and_lines_end_in_crlf() {
         let (_dir, _lock, path) = locked_with(&[example()]);
         let text = fs::read_to_string(path).unwrap();
@@ -237,6 +246,8 @@ mod tests {
     fn the_python_versions_columns_are_understood() {
         let row = "ray,wl4,id,42,1,4,10.5,,,,1.0,2,2026-01-31T12:00:00+00:00,,c04b\r\n";
         let record = read_text(&format!("{PYTHON}{row}")).pop().unwrap().unwrap();
+        let marked = read_text(&format!("\u{feff}{PYTHON}{row}")).pop().unwrap().unwrap();
+        assert_eq!(marked, record, "a byte order mark is no part of a name");
         assert_eq!(record.extra["backend_hash"], "c04b");
         assert_eq!((record.latency_p50, record.config_hash), (None, None));
     }

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Error, OutputLock, Record, Result, atomic, json_style, names};
+use super::{Error, OutputLock, Record, Result, atomic, bom, json_style, names};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::JSONL;
@@ -106,7 +106,7 @@ impl Iterator for Reader {
         while !self.broken {
             match self.next_line() {
                 Ok(false) => return None,
-                Ok(true) if self.buffer.trim_ascii().is_empty() => {}
+                Ok(true) if bom::strip(&self.buffer).trim_ascii().is_empty() => {}
                 Ok(true) => return Some(parse(&self.buffer).map_err(|e| e.at_line(&self.path, self.line))),
                 Err(error) => {
                     // There is no telling where the next line begins.
@@ -120,7 +120,7 @@ impl Iterator for Reader {
 }
 
 fn parse(line: &[u8]) -> Result<Record> {
-    Record::from_stored(serde_json::from_slice(line)?)
+    Record::from_stored(bom::json(line)?)
 }
 
 /// Fails if the last line is not a record. Otherwise says whether its line end is missing, as an
@@ -130,7 +130,7 @@ fn check_last_line(file: &mut File, path: &Path) -> Result<bool> {
     if line.len() as u64 > MAX_LINE_BYTES {
         return Err(Error::LineTooLong { limit: MAX_LINE_BYTES }.in_file(path));
     }
-    if line.trim_ascii().is_empty() {
+    if bom::strip(&line).trim_ascii().is_empty() {
         return Ok(false);
     }
     if let Err(error) = parse(&line) {
@@ -243,6 +243,20 @@ mod tests {
         fs::write(&path, text.trim_end()).unwrap();
         append(&lock, &[numbered(2)]).unwrap();
         assert_eq!(seeds(&path), [1, 2]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_the_line_ends_of_other_systems_are_no_part_of_a_record() {
+        let (_dir, lock, path) = locked();
+        append(&lock, &[numbered(1)]).unwrap();
+        let line = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{}\r\n", line.trim_end())).unwrap();
+        // The last line, which an append looks at, is the first as well.
+        append(&lock, &[numbered(2)]).unwrap();
+        assert_eq!(seeds(&path), [1, 2]);
+        fs::write(&path, "\u{feff}").unwrap();
+        append(&lock, &[numbered(3)]).unwrap();
+        assert_eq!(seeds(&path), [3]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+pub mod bom;
 pub mod canonical_json;
 pub mod csv;
 mod error;
@@ -25,6 +26,7 @@ pub mod pair;
 pub mod quantity;
 pub mod schema;
 pub mod series;
+pub mod spreadsheet;
 #[doc(hidden)]
 pub mod testing;
 pub mod time;

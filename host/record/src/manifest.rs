@@ -10,7 +10,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, OutputLock, Result, atomic, names};
+use super::{Error, OutputLock, Result, atomic, bom, names};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::MANIFEST;
@@ -59,7 +59,7 @@ pub fn write(lock: &OutputLock, manifest: &ReproManifest) -> Result<()> {
 /// Reads a manifest. Keys it does not know are ignored, so that later versions stay readable.
 pub fn read(path: &Path) -> Result<ReproManifest> {
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&text).map_err(|error| Error::Json(error).in_file(path))
+    bom::json(&text).map_err(|error| Error::Json(error).in_file(path))
 }
 
 #[cfg(test)]

@@ -211,6 +211,56 @@ mod tests {
         command().debug_assert();
     }
 
+    /// Every command that has flags of its own.
+    fn commands(of: clap::Command, found: &mut Vec<clap::Command>) {
+        for command in of.get_subcommands() {
+            commands(command.clone(), found);
+        }
+        found.push(of);
+    }
+
+    #[test]
+    fn every_flag_of_a_kind_takes_every_form_of_it_in_every_command() {
+        let times = ["90", "90s", "1m30s", "90000ms", "PT1M30S", "9e1", "1.5m"];
+        let counts = ["100", "1e2", "1_00", "0.1k"];
+        let sizes = ["100", "1e2", "1_00", "100M", "0.125G"];
+        let mut all = Vec::new();
+        commands(command(), &mut all);
+        let (mut seen_times, mut seen_counts) = (0, 0);
+        for command in all {
+            let command = command.mut_args(|arg| arg.required(false));
+            let flags =
+                command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_value_names()?)));
+            let flags: Vec<(String, String)> =
+                flags.map(|(flag, names)| (format!("--{flag}"), names[0].to_string())).collect();
+            for (flag, value) in flags {
+                let (forms, seen) = match value.as_str() {
+                    "TIME" => (&times[..], &mut seen_times),
+                    "N" | "P" | "R" | "SEED" | "MS" => (&counts[..], &mut seen_counts),
+                    "MIB" => (&sizes[..], &mut seen_counts),
+                    _ => continue,
+                };
+                *seen += 1;
+                let read = |form: &str| {
+                    let positional = command.get_positionals().next().map(|_| "x");
+                    let words = [command.get_name(), &flag, form].into_iter().chain(positional);
+                    command.clone().try_get_matches_from(words).map(drop).map_err(|error| error.to_string())
+                };
+                for form in forms {
+                    assert_eq!(read(form), Ok(()), "{} {flag} {form}", command.get_name());
+                }
+                for wrong in ["-5", "1e999", "many", ""] {
+                    let said = read(wrong).unwrap_err();
+                    assert!(
+                        said.starts_with(&format!("error: invalid value '{wrong}' for '{flag} <{value}>': ")),
+                        "{said}"
+                    );
+                }
+            }
+        }
+        assert!(seen_times >= 9 && seen_counts >= 70, "{seen_times} {seen_counts}");
+    }
+
     #[test]
     fn without_a_subcommand_bench_runs() {
         let cli = Cli::try_parse_from(["bench", "--backend", "my_backend", "-n", "5"]).unwrap();

@@ -75,8 +75,10 @@ fn counts(text: &str) -> Result<OneOrMore<u32>, String> {
     quantity::counts(text).map(OneOrMore)
 }
 
-fn numbers(text: &str) -> Result<OneOrMore<f64>, String> {
-    quantity::numbers(text).map(OneOrMore)
+fn rates(text: &str) -> Result<OneOrMore<f64>, String> {
+    let rates = quantity::numbers(text)?;
+    let negative = rates.iter().find(|rate| **rate < 0.0);
+    negative.map_or(Ok(OneOrMore(rates.clone())), |rate| Err(format!("'{rate}' is below zero")))
 }
 
 /// What `--set KEY=VALUE` asks for.
@@ -262,7 +264,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "MODEL", help_heading = "Load")]
     pub load: Option<LoadModel>,
     /// Arrivals per second of an open load
-    #[arg(long, value_name = "R", value_parser = numbers, allow_hyphen_values = true, help_heading = "Load")]
+    #[arg(long, value_name = "R", value_parser = rates, allow_hyphen_values = true, help_heading = "Load")]
     pub rate: Option<OneOrMore<f64>>,
     /// Gaps between arrivals of an open load [default: fixed]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Load")]
@@ -346,7 +348,8 @@ impl RunArgs {
         let Some(path) = &self.config else { return Ok((args, params)) };
         let wrong = |cause: &dyn std::fmt::Display| Stopped::usage(format!("{}: {cause}", path.display()));
         let file = std::fs::read_to_string(path).map_err(|cause| wrong(&cause))?;
-        let table: toml::Table = toml::from_str(&file).map_err(|cause| wrong(&cause))?;
+        let table: toml::Table =
+            toml::from_str(file.trim_start_matches('\u{feff}')).map_err(|cause| wrong(&cause))?;
         for (key, value) in table {
             let value = serde_json::to_value(&value).map_err(|cause| wrong(&cause))?;
             let bad = |cause: String| wrong(&format!("{key}: {cause}"));

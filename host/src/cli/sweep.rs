@@ -26,7 +26,7 @@ use bench_judge::capacity::{Goal, Report, Slo};
 use bench_judge::scaling::{Point, Row, relate};
 use bench_measure::supervise::Job;
 use bench_record::time::UtcTime;
-use bench_record::{Record, atomic, jsonl};
+use bench_record::{Record, atomic, bom, jsonl};
 use bench_report as report;
 use bench_report::html::curves::Curves;
 
@@ -286,7 +286,7 @@ fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
     for (number, point) in plan.points.iter().enumerate() {
         if plan.search.is_some() {
             let path = search_folder(tree, point).join(capacity::FILE_NAME);
-            let report = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok());
+            let report = fs::read(&path).ok().and_then(|bytes| bom::json::<Report>(&bytes).ok());
             rows.extend(report.and_then(|report| Row::of_search(point, &report)));
             continue;
         }

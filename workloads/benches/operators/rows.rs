@@ -108,6 +108,11 @@ pub fn all(workload: &Workload, flow: &Flow, clock: Clock, export: &mut Export) 
     Ok(bench.rows)
 }
 
+/// The nodes that a candidate's walk visited, and their relevance.
+fn nodes_of(case: &Candidates) -> Vec<(u32, f64)> {
+    case.enriched.graph.iter().map(|hit| (hit.node, hit.relevance)).collect()
+}
+
 fn vector_of(query: &Query) -> &Quantised {
     query.embedding.as_ref().expect("a query past its embedder")
 }
@@ -246,12 +251,17 @@ impl Bench<'_> {
         };
         let expected: Vec<Value> = (self.queries.iter())
             .map(|query| {
-                let hits = recall(vector_of(query));
+                let walk = recall(vector_of(query));
+                let path = |at| {
+                    let mut path = Vec::new();
+                    walk.path(at, &mut path);
+                    path
+                };
                 json!({
-                    "nodes": hits.iter().map(|hit| hit.node).collect::<Vec<_>>(),
-                    "depths": hits.iter().map(|hit| hit.depth).collect::<Vec<_>>(),
-                    "relevance": hits.iter().map(|hit| hit.relevance).collect::<Vec<_>>(),
-                    "paths": hits.iter().map(|hit| hit.path.clone()).collect::<Vec<_>>(),
+                    "nodes": walk.visits.iter().map(|visit| visit.node).collect::<Vec<_>>(),
+                    "depths": walk.visits.iter().map(|visit| visit.depth).collect::<Vec<_>>(),
+                    "relevance": walk.visits.iter().map(|visit| visit.relevance).collect::<Vec<_>>(),
+                    "paths": (0..walk.visits.len()).map(path).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -285,24 +295,33 @@ impl Bench<'_> {
             let docs = case.hits.iter().map(|hit| (self.lookup.doc(hit.doc).0, hit.score));
             let (rows, scores): (Vec<&[i8]>, Vec<f64>) = nodes.chain(docs).unzip();
             rows.iter().for_each(|row| all.extend_from_slice(row));
-            let left = dedup.apply(case.clone());
-            let nodes: Vec<u32> = left.enriched.graph.iter().map(|hit| hit.node).collect();
+            let nodes = nodes_of(case);
+            let kept = dedup.kept(&nodes, &case.hits);
+            let (keep_nodes, keep_docs) = kept.keep.split_at(nodes.len());
+            let stay = |keep: &[bool]| {
+                keep.iter().enumerate().filter(|(_, keep)| **keep).map(|(i, _)| i).collect::<Vec<_>>()
+            };
+            let docs = stay(keep_docs);
             facts.push(json!({
                 "scores": scores,
-                "nodes": case.enriched.graph.iter().map(|hit| hit.node).collect::<Vec<_>>(),
+                "nodes": nodes.iter().map(|(node, _)| *node).collect::<Vec<_>>(),
                 "docs": case.hits.iter().map(|hit| key(hit.doc)).collect::<Vec<_>>(),
                 "expected": {
-                    "nodes": nodes,
-                    "docs": left.hits.iter().map(|hit| key(hit.doc)).collect::<Vec<_>>(),
-                    "clustered": left.clustered,
-                    "clusters": left.counts.clusters_found,
-                    "removed": left.counts.duplicates_removed,
+                    "nodes": stay(keep_nodes).into_iter().map(|i| nodes[i].0).collect::<Vec<_>>(),
+                    "docs": docs.iter().map(|&i| key(case.hits[i].doc)).collect::<Vec<_>>(),
+                    "clustered": docs.iter().map(|&i| kept.clustered[nodes.len() + i]).collect::<Vec<_>>(),
+                    "clusters": kept.clusters,
+                    "removed": kept.keep.iter().filter(|keep| !**keep).count(),
                 },
             }));
         }
         export.array(name, "<i1", self.dim, &all)?;
         export.fact(name, facts.into());
-        let timing = self.clock.time_made(cases.len(), |i| cases[i].clone(), |case| dedup.apply(case));
+        let timing = self.clock.time_made(
+            cases.len(),
+            |i| (nodes_of(&cases[i]), &cases[i].hits),
+            |(nodes, hits)| dedup.kept(&nodes, hits),
+        );
         let pairs = points.iter().map(|n| n * n.saturating_sub(1) / 2).sum::<usize>() / points.len().max(1);
         let bytes = points.iter().sum::<usize>() / points.len().max(1) * self.dim;
         self.push(name, timing, Some((bytes, pairs * self.dim)));
@@ -353,21 +372,21 @@ impl Bench<'_> {
                         })
                     })
                     .collect();
-                let ranked = rerank.apply(case.clone(), *now_ns);
+                let question = &case.enriched.joined.query.text;
+                let ranked = rerank.rank(question, &case.hits, &case.clustered, *now_ns);
                 json!({
                     "now_s": *now_ns as f64 / 1e9,
                     "query": case.enriched.joined.query.text,
                     "docs": docs,
-                    "expected": ranked.ranked.iter().map(|doc| (key(doc.doc), doc.score)).collect::<Vec<_>>(),
+                    "expected": ranked.iter().map(|doc| (key(doc.doc), doc.score)).collect::<Vec<_>>(),
                 })
             })
             .collect();
         export.fact("rerank_50", facts.into());
-        let timing = self.clock.time_made(
-            cases.len(),
-            |i| (cases[i].1.clone(), cases[i].0),
-            |(case, now_ns)| rerank.apply(case, now_ns),
-        );
+        let timing = self.clock.time(cases.len(), |i| {
+            let (now_ns, case) = &cases[i];
+            rerank.rank(&case.enriched.joined.query.text, &case.hits, &case.clustered, *now_ns)
+        });
         self.push("rerank_50", timing, None);
     }
 
@@ -388,12 +407,12 @@ impl Bench<'_> {
             case.ranked.iter().for_each(|doc| all.extend_from_slice(self.lookup.doc(doc.doc).0));
             let docs: Vec<u64> = case.ranked.iter().map(|doc| key(doc.doc)).collect();
             let relevance: Vec<f64> = case.ranked.iter().map(|doc| doc.breakdown.semantic).collect();
-            let chosen: Vec<u64> = mmr.apply(case.clone()).ranked.iter().map(|doc| key(doc.doc)).collect();
+            let chosen: Vec<u64> = mmr.choose(&case.ranked).iter().map(|doc| key(doc.doc)).collect();
             facts.push(json!({"docs": docs, "relevance": relevance, "expected": chosen}));
         }
         export.array("mmr_15", "<i1", self.dim, &all)?;
         export.fact("mmr_15", facts.into());
-        let timing = self.clock.time_made(ranked.len(), |i| ranked[i].clone(), |case| mmr.apply(case));
+        let timing = self.clock.time(ranked.len(), |i| mmr.choose(&ranked[i].ranked));
         // Nine times the similarity of what is left to what was just chosen: 14 + 13 + ... + 6.
         self.push("mmr_15", timing, Some((15 * self.dim, 90 * self.dim)));
         Ok(())

@@ -7,9 +7,10 @@
 use bench_dataflow::frame::Frame;
 use petgraph::unionfind::UnionFind;
 
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
-use crate::wl4::records::{Candidates, Deduped, DocRef};
+use crate::wl4::records::{Counts, DocRef, VdbHit};
+use crate::wl4::views::{self, GraphHitView};
 
 /// Label of a point that belongs to no cluster.
 pub const NOISE: usize = usize::MAX;
@@ -139,44 +140,59 @@ impl<V: Vectors> Dedup<V> {
         Self { eps, min_samples, vectors }
     }
 
-    /// Deduplicates one query's candidates: the graph results first, as in the reference.
-    pub fn apply(&self, candidates: Candidates) -> Deduped {
-        let Candidates { mut enriched, mut hits, mut counts } = candidates;
-        let retrieved = hits.iter().map(|hit| hit.doc).collect();
-        let graph = &enriched.graph;
-        let points: Vec<Point<'_>> = (graph.iter().map(|hit| self.vectors.node(hit.node)))
+    /// Which of one query's points stay: the nodes of the graph first, as in the reference.
+    #[must_use]
+    pub fn kept(&self, graph: &[(u32, f64)], hits: &[VdbHit]) -> Kept {
+        let points: Vec<Point<'_>> = (graph.iter().map(|(node, _)| self.vectors.node(*node)))
             .chain(hits.iter().map(|hit| self.vectors.doc(hit.doc)))
             .collect();
         let scores: Vec<f64> =
-            graph.iter().map(|hit| hit.relevance).chain(hits.iter().map(|hit| hit.score)).collect();
+            graph.iter().map(|(_, relevance)| *relevance).chain(hits.iter().map(|hit| hit.score)).collect();
         let labels = if points.len() < self.min_samples {
             vec![NOISE; points.len()]
         } else {
             labels(points.len(), self.min_samples, &near_pairs(&points, self.eps))
         };
-        let kept = representatives(&labels, &scores);
-        let nodes = enriched.graph.len();
-        let mut index = 0..;
-        enriched.graph.retain(|_| index.next().is_some_and(|i: usize| kept.keep[i]));
-        let mut clustered = Vec::with_capacity(hits.len());
-        let mut index = nodes..;
-        hits.retain(|_| {
-            let i = index.next().unwrap_or_default();
-            if kept.keep[i] {
-                clustered.push(kept.clustered[i]);
-            }
-            kept.keep[i]
-        });
-        counts.clusters_found = kept.clusters as u32;
-        counts.duplicates_removed = kept.keep.iter().filter(|keep| !**keep).count() as u32;
-        Deduped { enriched, hits, clustered, retrieved, counts }
+        representatives(&labels, &scores)
+    }
+
+    /// From encoded [`Candidates`](super::records::Candidates) to an encoded [`Deduped`](super::records::Deduped).
+    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+        let seq = input.header.seq;
+        let (source, rest) = views::enriched(seq, input.body)?;
+        let (hits, rest) = views::taken::<Vec<VdbHit>>(seq, rest)?;
+        let (counts, _) = views::taken::<Counts>(seq, rest)?;
+        let graph: Vec<GraphHitView<'_>> = source.hits().collect();
+        let nodes: Vec<(u32, f64)> = graph.iter().map(|hit| (hit.node, hit.relevance)).collect();
+        let kept = self.kept(&nodes, &hits);
+        let (keep_nodes, keep_hits) = kept.keep.split_at(nodes.len());
+        let stay = |keep: &[bool]| keep.iter().filter(|keep| **keep).count();
+        let mut body = Vec::with_capacity(input.body.len() + 4 * hits.len());
+        body.extend_from_slice(source.joined());
+        body = views::append(body, &stay(keep_nodes))?;
+        for (hit, _) in graph.iter().zip(keep_nodes).filter(|(_, keep)| **keep) {
+            body.extend_from_slice(hit.bytes);
+        }
+        body = views::append(body, &stay(keep_hits))?;
+        for (hit, _) in hits.iter().zip(keep_hits).filter(|(_, keep)| **keep) {
+            body = views::append(body, hit)?;
+        }
+        let clustered = kept.clustered[nodes.len()..].iter().zip(keep_hits).filter(|(_, keep)| **keep);
+        let clustered: Vec<bool> = clustered.map(|(clustered, _)| *clustered).collect();
+        let retrieved: Vec<DocRef> = hits.iter().map(|hit| hit.doc).collect();
+        let counts = Counts {
+            clusters_found: kept.clusters as u32,
+            duplicates_removed: (kept.keep.len() - stay(&kept.keep)) as u32,
+            ..counts
+        };
+        views::append(body, &(clustered, retrieved, counts))
     }
 }
 
 impl<V: Vectors> Operator for Dedup<V> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit(*input, 0, &self.apply(decode(input)?))?;
+            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
         }
         Ok(())
     }

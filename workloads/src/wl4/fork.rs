@@ -5,9 +5,10 @@
 
 use bench_dataflow::frame::Frame;
 
-use crate::operator::{Operator, OperatorError, Output, decode_start};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::wl4::merge;
-use crate::wl4::records::{GraphHit, Match, Query};
+use crate::wl4::records::{GraphHit, Match};
+use crate::wl4::views::{self, QueryView};
 
 /// What arrives: an enriched query, or one that has yet to be given an empty context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,11 @@ impl Operator for Fork {
                     }
                     merge::GRAPH => output.emit_bytes(*input, port, &[input.body, join].concat(), None)?,
                     // Whatever arrives begins with the query itself.
-                    _ => output.emit(*input, port, &decode_start::<Query>(input)?)?,
+                    _ => {
+                        let (_, rest) = views::start::<QueryView<'_>>(input)?;
+                        let query = &input.body[..input.body.len() - rest.len()];
+                        output.emit_bytes(*input, port, query, None)?;
+                    }
                 }
             }
         }
@@ -70,7 +75,7 @@ mod tests {
     use super::*;
     use crate::testing::{Harness, header};
     use crate::text::vocabulary::{Category, QueryType};
-    use crate::wl4::records::{Enriched, Joined};
+    use crate::wl4::records::{Enriched, Joined, Query};
 
     fn query() -> Query {
         Query {

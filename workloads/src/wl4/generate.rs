@@ -15,7 +15,8 @@ use crate::operator::{Lineage, Operator, OperatorError, Output, decode};
 use crate::text::bm25::{Bm25, DocTerms};
 use crate::text::tokens::{Term, count_terms, token_hashes};
 use crate::wl4::batch::share_of_spans;
-use crate::wl4::records::{Answer, Batch, DocRef, Ranked, Reference};
+use crate::wl4::records::{Answer, Batch, Counts, DocRef, RankedDoc, Reference};
+use crate::wl4::views;
 
 const GRAPH_TEXTS: usize = 2;
 const RANKED_TEXTS: usize = 3;
@@ -118,13 +119,19 @@ impl<T: Texts> Generate<T> {
         Self { batched: false, ..self }
     }
 
-    fn answer(&self, item: Ranked) -> Result<Answer, OperatorError> {
-        let joined = &item.enriched.joined;
-        let graph = item.enriched.graph.iter().take(GRAPH_TEXTS).map(|hit| self.texts.node_text(hit.node));
-        let ranked = item.ranked.iter().take(RANKED_TEXTS).map(|doc| self.texts.doc_text(doc.doc));
+    /// The answer to an encoded [`Ranked`](super::records::Ranked).
+    fn answer(&self, item: &Frame<'_>) -> Result<Answer, OperatorError> {
+        let seq = item.header.seq;
+        let (source, rest) = views::enriched(seq, item.body)?;
+        let (ranking, rest) = views::taken::<Vec<RankedDoc>>(seq, rest)?;
+        let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
+        let (counts, _) = views::taken::<Counts>(seq, rest)?;
+        let query = source.query;
+        let graph = source.hits().take(GRAPH_TEXTS).map(|hit| self.texts.node_text(hit.node));
+        let ranked = ranking.iter().take(RANKED_TEXTS).map(|doc| self.texts.doc_text(doc.doc));
         let context: Vec<&str> = graph.chain(ranked).collect();
-        let generated = self.generator.generate(&joined.query.text, &context)?;
-        let references = item.ranked.iter().take(RANKED_TEXTS).map(|doc| Reference {
+        let generated = self.generator.generate(query.text, &context)?;
+        let references = ranking.iter().take(RANKED_TEXTS).map(|doc| Reference {
             doc_id: self.texts.doc_id(doc.doc).to_owned(),
             source: self.texts.doc_source(doc.doc).to_owned(),
             snippet: self.texts.doc_text(doc.doc).chars().take(SNIPPET_CHARS).collect(),
@@ -132,21 +139,21 @@ impl<T: Texts> Generate<T> {
         let ids = |docs: &mut dyn Iterator<Item = DocRef>| -> Vec<String> {
             docs.map(|doc| self.texts.doc_id(doc).to_owned()).collect()
         };
-        let count = item.ranked.len().max(1) as f64;
+        let count = ranking.len().max(1) as f64;
         Ok(Answer {
-            query_id: joined.query.id.clone(),
-            quality_score: quality(&joined.query.text, &generated.text),
+            query_id: query.id.to_owned(),
+            quality_score: quality(query.text, &generated.text),
             response: generated.text,
             references: references.collect(),
             prompt_tokens: generated.prompt_tokens,
             completion_tokens: generated.completion_tokens,
-            semantic_join_score: joined.semantic_score,
-            final_rerank_score: item.ranked.first().map_or(0.0, |doc| doc.score),
-            diversity_score: item.ranked.iter().map(|doc| doc.breakdown.diversity).sum::<f64>() / count,
-            ranking: ids(&mut item.ranked.iter().map(|doc| doc.doc)),
-            retrieved: if self.with_retrieved { ids(&mut item.retrieved.iter().copied()) } else { vec![] },
-            counts: item.counts,
-            docs_seen: joined.query.docs_before,
+            semantic_join_score: source.semantic_score,
+            final_rerank_score: ranking.first().map_or(0.0, |doc| doc.score),
+            diversity_score: ranking.iter().map(|doc| doc.breakdown.diversity).sum::<f64>() / count,
+            ranking: ids(&mut ranking.iter().map(|doc| doc.doc)),
+            retrieved: if self.with_retrieved { ids(&mut retrieved.iter().copied()) } else { vec![] },
+            counts,
+            docs_seen: query.docs_before,
         })
     }
 }
@@ -165,7 +172,7 @@ impl<T: Texts> Operator for Generate<T> {
                 std::thread::sleep(self.latency);
             }
             if !self.batched {
-                output.emit(*input, 0, &self.answer(decode(input)?)?)?;
+                output.emit(*input, 0, &self.answer(input)?)?;
                 continue;
             }
             let batch: Batch = decode(input)?;
@@ -174,7 +181,7 @@ impl<T: Texts> Operator for Generate<T> {
                 let item = item.map_err(OperatorError::new)?;
                 let spans = [item.spans, &share].concat();
                 let lineage = Lineage { header: item.header, spans: &spans };
-                match decode(&item).and_then(|ranked| self.answer(ranked)) {
+                match self.answer(&item) {
                     Ok(answer) => output.emit(lineage, 0, &answer)?,
                     Err(error) => output.fail(lineage, error),
                 }

@@ -12,9 +12,9 @@ use bench_dataflow::frame::Frame;
 use petgraph::csr::Csr;
 use petgraph::visit::EdgeRef;
 
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
-use crate::wl4::records::{Enriched, GraphHit, Joined};
+use crate::wl4::views;
 
 const SIMILARITY_WEIGHT: f64 = 0.7;
 const EDGE_WEIGHT: f64 = 0.3;
@@ -31,58 +31,85 @@ pub struct WalkConfig {
     pub edge_threshold: f64,
 }
 
+/// A node that the walk visited.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Visit {
+    pub node: u32,
+    /// Steps from the start of the walk to this one.
+    pub depth: u32,
+    pub relevance: f64,
+    /// Which earlier visit led here: paths are read backwards along these, none is stored.
+    from: Option<usize>,
+}
+
+/// A walk, in the order of its visits.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Walk {
+    pub visits: Vec<Visit>,
+}
+
+impl Walk {
+    /// Replaces `path` by the nodes from the start of the walk to visit `at`.
+    pub fn path(&self, at: usize, path: &mut Vec<u32>) {
+        path.clear();
+        let mut next = Some(at);
+        while let Some(visit) = next.and_then(|at| self.visits.get(at)) {
+            path.push(visit.node);
+            next = visit.from;
+        }
+        path.reverse();
+    }
+
+    /// Appends what [`GraphHit`](crate::wl4::records::GraphHit)s of all visits encode to.
+    ///
+    /// # Errors
+    /// None: it is plain data.
+    pub fn encode(&self, body: Vec<u8>) -> Result<Vec<u8>, OperatorError> {
+        let mut body = views::append(body, &self.visits.len())?;
+        let mut path = Vec::new();
+        for (at, visit) in self.visits.iter().enumerate() {
+            self.path(at, &mut path);
+            body = views::append(body, &(visit.node, visit.depth, visit.relevance, &path))?;
+        }
+        Ok(body)
+    }
+}
+
 /// Walks `graph`, given the cosine of the query with every node.
 #[must_use]
-pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Vec<GraphHit> {
+pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Walk {
     let mut starts: Vec<u32> = (0..similarity.len() as u32).collect();
     keep_best(&mut starts, config.beam, |&node| similarity[node as usize], |&node| node);
-    let mut queue: VecDeque<Step> = starts.into_iter().map(|node| Step::start(node, similarity)).collect();
+    let start = |node: u32| Visit { node, depth: 0, relevance: similarity[node as usize], from: None };
+    let mut queue: VecDeque<Visit> = starts.into_iter().map(start).collect();
     let mut visited = vec![false; similarity.len()];
-    let mut hits: Vec<GraphHit> = Vec::with_capacity(config.max_nodes.min(similarity.len()));
+    let mut visits: Vec<Visit> = Vec::with_capacity(config.max_nodes.min(similarity.len()));
     let mut neighbours: Vec<(f64, u32)> = Vec::new();
-    while let Some(step) = queue.pop_front() {
-        if hits.len() >= config.max_nodes {
+    while let Some(visit) = queue.pop_front() {
+        if visits.len() >= config.max_nodes {
             break;
         }
-        if std::mem::replace(&mut visited[step.node as usize], true) {
+        if std::mem::replace(&mut visited[visit.node as usize], true) {
             continue;
         }
-        let so_far = step.from.map_or(&[][..], |parent| &hits[parent].path);
-        let mut path = Vec::with_capacity(so_far.len() + 1);
-        path.extend_from_slice(so_far);
-        path.push(step.node);
-        let parent = hits.len();
-        hits.push(GraphHit { node: step.node, depth: step.depth, relevance: step.relevance, path });
-        if step.depth >= config.max_depth {
+        let from = Some(visits.len());
+        visits.push(visit);
+        if visit.depth >= config.max_depth {
             continue;
         }
         neighbours.clear();
-        for edge in graph.edges(step.node).filter(|edge| *edge.weight() >= config.edge_threshold) {
+        for edge in graph.edges(visit.node).filter(|edge| *edge.weight() >= config.edge_threshold) {
             let similar = similarity[edge.target() as usize];
             neighbours.push((SIMILARITY_WEIGHT * similar + EDGE_WEIGHT * edge.weight(), edge.target()));
         }
         keep_best(&mut neighbours, config.beam, |pair| pair.0, |pair| pair.1);
-        let depth = f64::from(step.depth);
+        let depth = f64::from(visit.depth);
         for &(score, node) in neighbours.iter().filter(|(_, node)| !visited[*node as usize]) {
-            let relevance = (step.relevance * depth + score) / (depth + 1.0);
-            queue.push_back(Step { node, depth: step.depth + 1, relevance, from: Some(parent) });
+            let relevance = (visit.relevance * depth + score) / (depth + 1.0);
+            queue.push_back(Visit { node, depth: visit.depth + 1, relevance, from });
         }
     }
-    hits
-}
-
-struct Step {
-    node: u32,
-    depth: u32,
-    relevance: f64,
-    /// Index of the hit this step came from.
-    from: Option<usize>,
-}
-
-impl Step {
-    fn start(node: u32, similarity: &[f64]) -> Self {
-        Self { node, depth: 0, relevance: similarity[node as usize], from: None }
-    }
+    Walk { visits }
 }
 
 /// Keeps the `k` items with the highest score, best first; ties go to the lower node.
@@ -113,19 +140,14 @@ impl GraphMemory {
 impl Operator for GraphMemory {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            let joined: Joined = decode(input)?;
-            let vector = joined.query.embedding.as_ref();
-            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
-            vector::dots(self.nodes.rows(), self.nodes.dim(), &vector.dims, &mut self.dots);
+            let (query, joined) = views::joined(input)?;
+            let (dims, norm2) = query.vector()?;
+            vector::dots(self.nodes.rows(), self.nodes.dim(), dims, &mut self.dots);
             self.similarity.clear();
-            self.similarity.extend(
-                self.dots
-                    .iter()
-                    .enumerate()
-                    .map(|(node, &dot)| vector::cosine(dot, vector.norm2, self.nodes.norm2(node))),
-            );
-            let graph = walk(&self.graph, &self.similarity, self.config);
-            output.emit(*input, 0, &Enriched { joined, graph })?;
+            let cosine = |(&dot, &node): (&i32, &u32)| vector::cosine(dot, norm2, node);
+            self.similarity.extend(self.dots.iter().zip(self.nodes.norms()).map(cosine));
+            let body = walk(&self.graph, &self.similarity, self.config).encode(joined.to_vec())?;
+            output.emit_bytes(*input, 0, &body, None)?;
         }
         Ok(())
     }
@@ -138,6 +160,7 @@ impl Operator for GraphMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wl4::records::GraphHit;
 
     fn config(beam: usize) -> WalkConfig {
         WalkConfig { max_depth: 3, max_nodes: 200, beam, edge_threshold: 0.5 }
@@ -158,18 +181,21 @@ mod tests {
     #[test]
     fn the_walk_of_the_golden_stops_where_the_best_neighbour_was_visited() {
         let (graph, similarity) = golden();
-        let hits = walk(&graph, &similarity, config(1));
+        let walk = walk(&graph, &similarity, config(1));
+        let hits = &walk.visits;
         let seen: Vec<_> = hits.iter().map(|hit| (hit.node, hit.depth)).collect();
         assert_eq!(seen, [(0, 0), (1, 1)]);
         assert!((hits[0].relevance - 1.0).abs() < 1e-12 && (hits[1].relevance - 0.8).abs() < 1e-12);
-        assert_eq!(hits[1].path, [0, 1]);
+        let mut path = Vec::new();
+        walk.path(1, &mut path);
+        assert_eq!(path, [0, 1]);
     }
 
     #[test]
     fn edges_below_the_threshold_are_not_followed() {
         let (graph, similarity) = golden();
         let strict = WalkConfig { edge_threshold: 0.9, ..config(1) };
-        assert_eq!(walk(&graph, &similarity, strict).len(), 1);
+        assert_eq!(walk(&graph, &similarity, strict).visits.len(), 1);
     }
 
     #[test]
@@ -179,9 +205,9 @@ mod tests {
             chain.add_edge(node, node + 1, 0.9);
         }
         let similarity = [1.0, 0.1, 0.1, 0.1, 0.1, 0.1];
-        let depths = |hits: &[GraphHit]| hits.iter().map(|hit| hit.depth).collect::<Vec<_>>();
+        let depths = |walk: &Walk| walk.visits.iter().map(|hit| hit.depth).collect::<Vec<_>>();
         assert_eq!(depths(&walk(&chain, &similarity, config(1))), [0, 1, 2, 3]);
-        assert_eq!(walk(&chain, &similarity, WalkConfig { max_nodes: 2, ..config(1) }).len(), 2);
+        assert_eq!(walk(&chain, &similarity, WalkConfig { max_nodes: 2, ..config(1) }).visits.len(), 2);
     }
 
     #[test]
@@ -189,14 +215,34 @@ mod tests {
         let mut chain = MemoryGraph::with_nodes(3);
         chain.add_edge(0, 1, 1.0);
         chain.add_edge(1, 2, 0.5);
-        let hits = walk(&chain, &[1.0, 0.6, 0.2], config(1));
+        let walk = walk(&chain, &[1.0, 0.6, 0.2], config(1));
         let first = 0.7 * 0.6 + 0.3;
         let second = (first + 0.7 * 0.2 + 0.3 * 0.5) / 2.0;
-        assert_eq!(hits.iter().map(|hit| hit.relevance).collect::<Vec<_>>(), [1.0, first, second]);
+        let relevance: Vec<f64> = walk.visits.iter().map(|visit| visit.relevance).collect();
+        assert_eq!(relevance, [1.0, first, second]);
+    }
+
+    #[test]
+    fn a_walk_encodes_to_the_records_that_later_operators_read() {
+        let mut chain = MemoryGraph::with_nodes(300);
+        for node in 0..299 {
+            chain.add_edge(node, node + 1, 0.9);
+        }
+        let similarity: Vec<f64> = (0..300).map(|node| 1.0 / f64::from(node + 1)).collect();
+        let walk = walk(&chain, &similarity, config(7));
+        let hits: Vec<GraphHit> = (walk.visits.iter().enumerate())
+            .map(|(at, visit)| {
+                let mut path = Vec::new();
+                walk.path(at, &mut path);
+                GraphHit { node: visit.node, depth: visit.depth, relevance: visit.relevance, path }
+            })
+            .collect();
+        assert!(hits.iter().all(|hit| hit.path.len() == hit.depth as usize + 1));
+        assert_eq!(walk.encode(vec![]).unwrap(), postcard::to_stdvec(&hits).unwrap());
     }
 
     #[test]
     fn an_empty_graph_gives_nothing() {
-        assert!(walk(&MemoryGraph::new(), &[], config(10)).is_empty());
+        assert!(walk(&MemoryGraph::new(), &[], config(10)).visits.is_empty());
     }
 }

@@ -11,7 +11,8 @@ use bench_dataflow::frame::{Frame, Kind};
 
 use crate::operator::{Kept, Operator, OperatorError, Output, decode};
 use crate::vector::{self, Quantised};
-use crate::wl4::records::{Doc, Joined, Match, Query};
+use crate::wl4::records::Doc;
+use crate::wl4::views::{self, QueryView};
 
 /// Input port of queries.
 pub const QUERIES: u8 = 0;
@@ -186,7 +187,7 @@ impl SemanticJoin {
             output.forward(input);
             return Ok(());
         }
-        let query: Query = decode(&input)?;
+        let query = views::query(&input)?;
         if query.docs_before > self.window.next_seq() {
             self.waiting.insert((query.docs_before, input.header.seq), Kept::from(input));
             return Ok(());
@@ -195,31 +196,36 @@ impl SemanticJoin {
     }
 
     fn answer(&mut self, input: Frame<'_>, output: &mut Output<'_>) -> Result<(), OperatorError> {
-        self.join(decode(&input)?, input, output)
+        self.join(views::query(&input)?, input, output)
     }
 
-    fn join(&mut self, query: Query, input: Frame<'_>, output: &mut Output<'_>) -> Result<(), OperatorError> {
+    fn join(
+        &mut self,
+        query: QueryView<'_>,
+        input: Frame<'_>,
+        output: &mut Output<'_>,
+    ) -> Result<(), OperatorError> {
         let now = input.header.event_time_ns;
-        let vector = query.embedding.as_ref().ok_or(OperatorError("the query has no embedding".into()))?;
+        let (dims, norm2) = query.vector()?;
         let range = self.window.range(now - self.config.window_ns, now, query.docs_before);
         self.dots.clear();
         if !range.is_empty() {
             let start = (self.window.offset + range.start) * self.window.dim;
             let rows = &self.window.rows[start..start + range.len() * self.window.dim];
-            vector::dots(rows, self.window.dim, &vector.dims, &mut self.dots);
+            vector::dots(rows, self.window.dim, dims, &mut self.dots);
         }
         let mut matches: Vec<(f64, usize)> = Vec::new();
-        let sieve = vector::Sieve::new(self.config.threshold, vector.norm2);
+        let sieve = vector::Sieve::new(self.config.threshold, norm2);
         let start = range.start;
         for ((offset, doc), &dot) in self.window.docs.range(range).enumerate().zip(&self.dots) {
             if !sieve.lets_through(dot, doc.norm2) {
                 continue;
             }
             let index = start + offset;
-            let similarity = vector::cosine(dot, vector.norm2, doc.norm2);
+            let similarity = vector::cosine(dot, norm2, doc.norm2);
             let replaced = doc.replaced_by.is_some_and(|later| later < query.docs_before);
             // A zero vector is no match for anything, whatever the threshold.
-            if similarity >= self.config.threshold && doc.norm2 > 0 && vector.norm2 > 0 && !replaced {
+            if similarity >= self.config.threshold && doc.norm2 > 0 && norm2 > 0 && !replaced {
                 matches.push((similarity, index));
             }
         }
@@ -230,11 +236,12 @@ impl SemanticJoin {
         matches.truncate(self.config.max_matches);
         let sum: f64 = matches.iter().map(|(similarity, _)| similarity).sum();
         let semantic_score = if matches.is_empty() { 0.0 } else { sum / matches.len() as f64 };
-        let matches = matches
-            .into_iter()
-            .map(|(similarity, index)| Match { doc_id: self.window.docs[index].id.clone(), similarity })
-            .collect();
-        output.emit(input, 0, &Joined { query, matches, semantic_score })
+        // The query passes on as it came: a joined one is the query and what follows here.
+        let mut body = views::append(input.body.to_vec(), &matches.len())?;
+        for (similarity, index) in matches {
+            body = views::append(body, &(self.window.docs[index].id.as_str(), similarity))?;
+        }
+        output.emit_bytes(input, 0, &views::append(body, &semantic_score)?, None)
     }
 }
 
@@ -271,6 +278,7 @@ mod tests {
     use crate::testing::{Harness, header};
     use crate::text::vocabulary::{Category, QueryType};
     use crate::vector::quantise;
+    use crate::wl4::records::{Joined, Query};
 
     const SECOND: i64 = 1_000_000_000;
 

@@ -4,7 +4,8 @@ use bench_dataflow::frame::{Frame, own_spans};
 
 use crate::operator::{Operator, OperatorError, Output, decode};
 use crate::parts::Parts;
-use crate::wl4::records::{Candidates, Counts, Enriched, VdbHit, VdbResults};
+use crate::wl4::records::{Counts, VdbHit, VdbResults};
+use crate::wl4::views;
 
 /// Input port of `vdb1`'s results, which carry the query.
 pub const VDB1: u8 = 0;
@@ -39,12 +40,19 @@ fn unite(
     output: &mut Output<'_>,
 ) -> Result<(), OperatorError> {
     let first = parts[0];
-    let VdbResults { source, mut hits } = decode(&first)?;
-    let mut enriched = source.ok_or(OperatorError("the first part lacks its query".into()))?;
+    let seq = first.header.seq;
+    let (has_source, rest) = views::taken::<bool>(seq, first.body)?;
+    if !has_source {
+        return Err(OperatorError("the first part lacks its query".into()));
+    }
+    let (source, rest) = views::enriched(seq, rest)?;
+    let (mut hits, _) = views::taken::<Vec<VdbHit>>(seq, rest)?;
+    let (mut graph, mut visited) = (source.graph(), source.visited);
     let mut counts = Counts { vdb1_results: hits.len() as u32, ..Counts::default() };
     for part in &parts[1..] {
         if part.header.port == GRAPH {
-            enriched.graph = decode::<Enriched>(part)?.graph;
+            let (recalled, _) = views::enriched(seq, part.body)?;
+            (graph, visited) = (recalled.graph(), recalled.visited);
         } else {
             let found: VdbResults = decode(part)?;
             counts.vdb2_results = found.hits.len() as u32;
@@ -52,11 +60,13 @@ fn unite(
         }
         output.adopt(own_spans(first.spans, part.spans));
     }
-    counts.join_matched_docs = enriched.joined.matches.len() as u32;
-    counts.graph_nodes_visited = enriched.graph.len() as u32;
+    counts.join_matched_docs = source.matches as u32;
+    counts.graph_nodes_visited = visited as u32;
     let mut hits = union(hits, id);
     hits.truncate(top_k);
-    output.emit(first, 0, &Candidates { enriched, hits, counts })
+    // As `Candidates`.
+    let body = views::append([source.joined(), graph].concat(), &(hits, counts))?;
+    output.emit_bytes(first, 0, &body, None)
 }
 
 /// Union by document id, keeping the higher cosine, sorted by merged score; ties by document.
@@ -93,7 +103,7 @@ mod tests {
     use super::*;
     use crate::testing::{Harness, header};
     use crate::text::vocabulary::{Category, QueryType};
-    use crate::wl4::records::{DocRef, GraphHit, Joined, Query};
+    use crate::wl4::records::{Candidates, DocRef, Enriched, GraphHit, Joined, Query};
 
     fn source() -> Enriched {
         let query = Query {

@@ -6,10 +6,11 @@
 
 use bench_dataflow::frame::Frame;
 
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
 use crate::wl4::dedup::Vectors;
-use crate::wl4::records::Ranked;
+use crate::wl4::records::{Counts, DocRef, RankedDoc};
+use crate::wl4::views;
 
 /// One that may still be chosen.
 struct Candidate {
@@ -72,23 +73,34 @@ impl<V: Vectors> Mmr<V> {
     }
 
     /// Diversifies one ranking.
-    pub fn apply(&self, mut ranked: Ranked) -> Ranked {
-        let relevance: Vec<f64> = ranked.ranked.iter().map(|doc| doc.breakdown.semantic).collect();
-        let points: Vec<(&[i8], u32)> = ranked.ranked.iter().map(|doc| self.vectors.doc(doc.doc)).collect();
+    #[must_use]
+    pub fn choose(&self, ranked: &[RankedDoc]) -> Vec<RankedDoc> {
+        let relevance: Vec<f64> = ranked.iter().map(|doc| doc.breakdown.semantic).collect();
+        let points: Vec<(&[i8], u32)> = ranked.iter().map(|doc| self.vectors.doc(doc.doc)).collect();
         let order = select(&relevance, self.lambda, self.final_k, |i, j| {
             let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
             vector::cosine(vector::dot(a, b), norm_a, norm_b)
         });
-        ranked.ranked = order.into_iter().map(|i| ranked.ranked[i].clone()).collect();
-        ranked.counts.final_top_k = ranked.ranked.len() as u32;
-        ranked
+        order.into_iter().map(|i| ranked[i].clone()).collect()
+    }
+
+    /// From an encoded [`Ranked`](super::records::Ranked) to another.
+    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+        let seq = input.header.seq;
+        let (source, rest) = views::enriched(seq, input.body)?;
+        let (ranked, rest) = views::taken::<Vec<RankedDoc>>(seq, rest)?;
+        let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
+        let (counts, _) = views::taken::<Counts>(seq, rest)?;
+        let ranked = self.choose(&ranked);
+        let counts = Counts { final_top_k: ranked.len() as u32, ..counts };
+        views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))
     }
 }
 
 impl<V: Vectors> Operator for Mmr<V> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit(*input, 0, &self.apply(decode(input)?))?;
+            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ pub mod params;
 pub mod records;
 pub mod rerank;
 pub mod vdb;
+pub mod views;
 
 mod graph;
 mod operators;

@@ -16,11 +16,11 @@ use super::join::{JoinConfig, SemanticJoin};
 use super::merge::Merge;
 use super::mmr::Mmr;
 use super::params::EmbedderKind;
-use super::records::Query;
 use super::rerank::Rerank;
 use super::shared::{Lookup, Shared, bm25};
 use super::vdb::{Gather, Search, Shard, Vdb};
-use crate::operator::{Operator, OperatorError, decode_start};
+use super::views;
+use crate::operator::{Operator, OperatorError};
 use crate::schedule::{doc_time_ns, prefill};
 
 /// Texts per call of an embedder that runs here.
@@ -77,7 +77,7 @@ pub fn create(
             let trigger = trigger(p.category_batch_size, p.category_batch_timeout_ms);
             Box::new(CategoryBatch::new(trigger, |frame: &Frame<'_>| -> Result<_, OperatorError> {
                 // A ranked query begins with the query itself.
-                Ok(decode_start::<Query>(frame)?.category)
+                Ok(views::query(frame)?.category)
             }))
         }
         "global_batch" => Box::new(GlobalBatch::new(trigger(p.global_batch_size, p.global_batch_timeout_ms))),

@@ -2,14 +2,13 @@
 //!
 //! Each dimension lies in 0..=1 except semantic, which is the raw cosine. Graph results bypass it.
 
-use std::collections::HashSet;
-
 use bench_dataflow::frame::Frame;
 
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::text::tokens::token_hashes;
 use crate::wl4::params::RerankWeights;
-use crate::wl4::records::{Breakdown, Deduped, DocRef, Ranked, RankedDoc};
+use crate::wl4::records::{Breakdown, Counts, DocRef, RankedDoc, VdbHit};
+use crate::wl4::views;
 
 /// What the reranker needs to know about a document.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -24,8 +23,8 @@ pub struct DocFacts<'a> {
 /// Looks up a document.
 pub trait Documents: Send {
     fn facts(&self, doc: DocRef) -> DocFacts<'_>;
-    /// How many of `terms` (hashes) occur in the document.
-    fn terms_present(&self, doc: DocRef, terms: &HashSet<u64>) -> usize;
+    /// How many of `terms` (hashes, each once, in ascending order) occur in the document.
+    fn terms_present(&self, doc: DocRef, terms: &[u64]) -> usize;
 }
 
 /// Halves every 24 hours: `2^(-age/24)`, clamped to 0..=1. Without a timestamp, 1.
@@ -82,11 +81,12 @@ impl<D: Documents> Rerank<D> {
         Self { weights, top_k, documents }
     }
 
-    /// Reranks one query's documents at its event time.
-    pub fn apply(&self, deduped: Deduped, now_ns: i64) -> Ranked {
-        let Deduped { enriched, hits, clustered, retrieved, mut counts } = deduped;
-        let query = &enriched.joined.query;
-        let terms: HashSet<u64> = token_hashes(&query.text).into_iter().collect();
+    /// Ranks documents for a question asked at `now_ns`; `clustered[i]` tells whether document `i` stands for others.
+    #[must_use]
+    pub fn rank(&self, question: &str, hits: &[VdbHit], clustered: &[bool], now_ns: i64) -> Vec<RankedDoc> {
+        let mut terms = token_hashes(question);
+        terms.sort_unstable();
+        terms.dedup();
         let now_s = now_ns as f64 / 1e9;
         let mut ranked: Vec<RankedDoc> = Vec::with_capacity(hits.len());
         for (i, hit) in hits.iter().enumerate() {
@@ -104,15 +104,27 @@ impl<D: Documents> Rerank<D> {
         }
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.doc.cmp(&b.doc)));
         ranked.truncate(self.top_k);
-        counts.final_top_k = ranked.len() as u32;
-        Ranked { enriched, ranked, retrieved, counts }
+        ranked
+    }
+
+    /// From an encoded [`Deduped`](super::records::Deduped) to an encoded [`Ranked`](super::records::Ranked).
+    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+        let seq = input.header.seq;
+        let (source, rest) = views::enriched(seq, input.body)?;
+        let (hits, rest) = views::taken::<Vec<VdbHit>>(seq, rest)?;
+        let (clustered, rest) = views::taken::<Vec<bool>>(seq, rest)?;
+        let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
+        let (counts, _) = views::taken::<Counts>(seq, rest)?;
+        let ranked = self.rank(source.query.text, &hits, &clustered, input.header.event_time_ns);
+        let counts = Counts { final_top_k: ranked.len() as u32, ..counts };
+        views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))
     }
 }
 
 impl<D: Documents> Operator for Rerank<D> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit(*input, 0, &self.apply(decode(input)?, input.header.event_time_ns))?;
+            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
         }
         Ok(())
     }
@@ -124,6 +136,8 @@ impl<D: Documents> Operator for Rerank<D> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::text::tokens::tokens;
 

@@ -1,6 +1,5 @@
 //! What all operators of a process share: parameters, mapped indexes, embedder, generator.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,7 +232,7 @@ impl Documents for Lookup {
         }
     }
 
-    fn terms_present(&self, doc: DocRef, terms: &HashSet<u64>) -> usize {
+    fn terms_present(&self, doc: DocRef, terms: &[u64]) -> usize {
         let (index, row) = self.index(doc);
         let doc = index.doc_terms(row);
         terms.iter().filter(|term| doc.tf(**term) > 0).count()

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bench_dataflow::frame::{Frame, own_spans};
 
 use crate::index::{Index, Shards};
-use crate::operator::{Operator, OperatorError, Output, decode, decode_start};
+use crate::operator::{Operator, OperatorError, Output, decode};
 use crate::parts::Parts;
 use crate::vector::{self, Hit};
 use crate::wl4::cascade::Cascade;
-use crate::wl4::records::{Query, VdbResults};
+use crate::wl4::records::VdbResults;
+use crate::wl4::views::{self, QueryView};
 
 /// Rows that are searched before their best are kept and the rest forgotten.
 const BLOCK: usize = 1 << 16;
@@ -40,14 +41,13 @@ impl Search {
     /// The nearest documents of each query, by their numbers in the collection: all queries pass over a block
     /// of rows while it is in the cache, and what a block leaves behind is its best, so that memory does not
     /// grow with the index.
-    fn nearest(&mut self, queries: &[Query]) -> Result<Vec<Vec<Hit>>, OperatorError> {
+    fn nearest(&mut self, queries: &[QueryView<'_>]) -> Result<Vec<Vec<Hit>>, OperatorError> {
         let mut dims: Vec<&[i8]> = Vec::with_capacity(queries.len());
         let mut norms2: Vec<u32> = Vec::with_capacity(queries.len());
         for query in queries {
-            let vector = query.embedding.as_ref();
-            let vector = vector.ok_or(OperatorError("the query has no embedding".into()))?;
-            dims.push(&vector.dims);
-            norms2.push(vector.norm2);
+            let (vector, norm2) = query.vector()?;
+            dims.push(vector);
+            norms2.push(norm2);
         }
         let dim = self.index.dim();
         let mut found: Vec<Vec<Hit>> = vec![Vec::new(); queries.len()];
@@ -69,8 +69,8 @@ impl Search {
 }
 
 /// An enriched query begins with the query itself, so this reads either.
-fn queries(inputs: &[Frame<'_>]) -> Result<Vec<Query>, OperatorError> {
-    inputs.iter().map(decode_start).collect()
+fn queries<'a>(inputs: &[Frame<'a>]) -> Result<Vec<QueryView<'a>>, OperatorError> {
+    inputs.iter().map(views::query).collect()
 }
 
 /// A database in one piece.
@@ -92,7 +92,7 @@ impl Operator for Vdb {
         let queries = queries(inputs)?;
         let found = self.search.nearest(&queries)?;
         for ((input, query), nearest) in inputs.iter().zip(&queries).zip(found) {
-            let hits = self.cascade.run(&query.text, nearest);
+            let hits = self.cascade.run(query.text, nearest);
             let source = self.carries.then_some(input.body);
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
@@ -145,7 +145,7 @@ impl Operator for Gather {
                 nearest.extend(decode::<Vec<Hit>>(shard)?);
                 output.adopt(own_spans(query.spans, shard.spans));
             }
-            let hits = cascade.run(&decode_start::<Query>(query)?.text, nearest);
+            let hits = cascade.run(views::query(query)?.text, nearest);
             let source = carries.then_some(query.body);
             output.emit_bytes(*query, 0, &VdbResults::encode(source, &hits)?, None)
         };
@@ -172,7 +172,7 @@ mod tests {
     use crate::text::synthetic::{CATEGORY_WEIGHTS, VDB1, doc};
     use crate::text::vocabulary::{Category, QueryType};
     use crate::wl4::cascade::CascadeConfig;
-    use crate::wl4::records::{Enriched, Joined};
+    use crate::wl4::records::{Enriched, Joined, Query};
 
     const DIM: usize = 128;
     const DOCUMENTS: u64 = 500;
@@ -237,7 +237,10 @@ mod tests {
     fn what_is_near_does_not_depend_on_the_blocks() {
         let folder = tempfile::tempdir().unwrap();
         let documents = documents(folder.path(), 1);
-        let queries: Vec<Query> = (0..4).map(query).collect();
+        let encoded: Vec<Vec<u8>> =
+            (0..4).map(|number| postcard::to_stdvec(&query(number)).unwrap()).collect();
+        let queries: Vec<QueryView<'_>> =
+            encoded.iter().map(|query| postcard::from_bytes(query).unwrap()).collect();
         let nearest = |block| Search { block, ..search(&documents, 0) }.nearest(&queries).unwrap();
         let expected = nearest(BLOCK);
         assert!(expected.iter().all(|hits| hits.len() == 40));
@@ -275,6 +278,8 @@ mod tests {
         let empty: [IndexDoc<'_>; 0] = [];
         build(&folder.path().join("a.idx"), DIM, "", empty, &TopicEmbedder::new(DIM, 1.0, 0)).unwrap();
         let documents = Shards::open(folder.path(), "a", 1).unwrap();
-        assert_eq!(search(&documents, 0).nearest(&[query(0)]).unwrap(), [vec![]]);
+        let query = postcard::to_stdvec(&query(0)).unwrap();
+        let query: QueryView<'_> = postcard::from_bytes(&query).unwrap();
+        assert_eq!(search(&documents, 0).nearest(&[query]).unwrap(), [vec![]]);
     }
 }

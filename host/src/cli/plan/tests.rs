@@ -86,7 +86,7 @@ fn parameters_take_what_flags_of_their_kind_take() {
 #[test]
 fn a_configuration_file_takes_what_flags_take() {
     let plan = plan_of_file(
-        "num_tasks = 2e3\nwarmup_items = \"1k\"\ntimeout = \"1m30s\"\nmax_in_flight = 1_000\n\
+        "\u{feff}num_tasks = 2e3\nwarmup_items = \"1k\"\r\ntimeout = \"1m30s\"\nmax_in_flight = 1_000\n\
          vdb1_corpus_size = 1e3\njoin_window_seconds = \"1m\"\n",
     )
     .unwrap();
