@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod quickstart;
 mod stage;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,12 @@ enum Command {
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
     /// into a virtual environment below target/.
     BenchCompare(bench::compare::Args),
+    /// Run the real runtimes on the oldest, the newest and one more of the versions that their plugins accept,
+    /// and compare the answers with those of `local`.
+    ///
+    /// Prints a table and writes target/runtime-versions.json. Installs each version into an environment of its own
+    /// below target/, about 0.4 GB in all.
+    RuntimeVersions(versions::Args),
     /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
     Fuzz(fuzz::Args),
     /// Run the tests of the plugin API and of the C ABI under Miri (nightly).
@@ -102,6 +109,7 @@ fn main() -> ExitCode {
         Command::BenchScale(args) => bench::scale::run(&args),
         Command::BenchLoad(args) => bench::load::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
+        Command::RuntimeVersions(args) => versions::run(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),
         Command::Asan => fuzz::asan(),

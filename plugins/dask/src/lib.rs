@@ -8,9 +8,9 @@ const ENGINE: Engine = Engine {
     name: "dask",
     display: "Dask",
     requirements: &["distributed==2026.8.0"],
-    imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1" }],
+    imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1,<2027" }],
     driver: include_str!("driver/driver.py"),
-    plain_pip: Some("pip install \"distributed>=2026.1\""),
+    plain_pip: Some("pip install \"distributed>=2026.1,<2027\""),
     starts_processes: true,
 };
 
@@ -37,7 +37,10 @@ impl Backend for Dask {
         let own = |name: &str| (name.to_owned(), "{dir}".to_owned());
         let launch = Launch {
             env: vec![own("DASK_CONFIG"), own("DASK_ROOT_CONFIG")],
-            files: vec![("dask_worker.py", include_str!("driver/dask_worker.py"))],
+            files: vec![
+                ("compat.py", include_str!("driver/compat.py")),
+                ("dask_worker.py", include_str!("driver/dask_worker.py")),
+            ],
             ..Launch::default()
         };
         ENGINE.run(spec, host, launch)

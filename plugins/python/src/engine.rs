@@ -38,7 +38,8 @@ pub struct Import {
     /// Name on the package index.
     pub distribution: &'static str,
     /// Versions that are known to work, such as `>=2.9,<3.0`: wider than what gets installed, for
-    /// people who bring their own interpreter. Empty for any.
+    /// people who bring their own interpreter. `cargo xtask runtime-versions` tries the oldest, the newest
+    /// and one between. Empty for any.
     pub accepts: &'static str,
 }
 
@@ -93,6 +94,13 @@ impl Engine {
     pub(crate) fn resolve(&self) -> Result<(Interpreter, Versions), Error> {
         let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
         let interpreter = Interpreter::find(self.name).map_err(missing)?;
+        let versions = self.versions(&interpreter)?;
+        Ok((interpreter, versions))
+    }
+
+    /// The version of each import, if all are there and in their ranges.
+    fn versions(&self, interpreter: &Interpreter) -> Result<Versions, Error> {
+        let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
         interpreter.check(PYTHON).map_err(missing)?;
         let mut versions = Versions::new();
         for import in self.imports {
@@ -110,7 +118,7 @@ impl Engine {
             }
             versions.push((import.distribution, version));
         }
-        Ok((interpreter, versions))
+        Ok(versions)
     }
 
     fn remedy(&self) -> String {
@@ -146,6 +154,34 @@ mod tests {
         assert!(remedy.starts_with("bench backends install no_such_engine"), "{remedy}");
         assert!(remedy.contains("pip install \"nothing>=1\""), "{remedy}");
         assert!(remedy.contains("BENCH_PYTHON_NO_SUCH_ENGINE"), "{remedy}");
+    }
+
+    /// An environment with `nothing` of some version in it.
+    fn installed(version: &str) -> (tempfile::TempDir, Interpreter) {
+        let venv = tempfile::tempdir().unwrap();
+        let packages = venv.path().join("lib/python3.11/site-packages");
+        std::fs::create_dir_all(packages.join(format!("nothing-{version}.dist-info"))).unwrap();
+        std::fs::create_dir_all(venv.path().join("bin")).unwrap();
+        std::fs::write(venv.path().join("pyvenv.cfg"), "version = 3.11.7\n").unwrap();
+        let interpreter = Interpreter::at(venv.path().join("bin/python"));
+        (venv, interpreter)
+    }
+
+    #[test]
+    fn a_version_out_of_range_is_named_beside_the_range() {
+        let engine = Engine {
+            imports: &[Import { module: "nothing", distribution: "nothing", accepts: ">=2.9,<3.0" }],
+            ..ENGINE
+        };
+        for version in ["2.8.1", "2.9.0rc1", "3.0.0.dev0"] {
+            let (_venv, interpreter) = installed(version);
+            let Err(Error::Unavailable { reason, .. }) = engine.versions(&interpreter) else {
+                panic!("{version}")
+            };
+            assert!(reason.contains(">=2.9,<3.0") && reason.ends_with(&format!("has {version}")), "{reason}");
+        }
+        let (_venv, interpreter) = installed("2.9.0");
+        assert_eq!(engine.versions(&interpreter).unwrap(), [("nothing", "2.9.0".to_owned())]);
     }
 
     #[test]

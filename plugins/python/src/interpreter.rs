@@ -55,7 +55,7 @@ impl Interpreter {
         Err(format!("there is no managed Python environment for `{name}` at {}", program.display()))
     }
 
-    fn at(program: PathBuf) -> Self {
+    pub(crate) fn at(program: PathBuf) -> Self {
         let prefix = |program: &Path| program.parent().and_then(Path::parent).map(Path::to_owned);
         let venv = prefix(&program).filter(|prefix| prefix.join("pyvenv.cfg").is_file());
         let settings = venv.as_ref().and_then(|venv| fs::read_to_string(venv.join("pyvenv.cfg")).ok());

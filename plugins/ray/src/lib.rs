@@ -19,8 +19,9 @@ const ENGINE: Engine = Engine {
 };
 
 /// Modules beside the driver.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("environment.py", include_str!("driver/environment.py")),
+    ("compat.py", include_str!("driver/compat.py")),
     ("cluster.py", include_str!("driver/cluster.py")),
     ("plan.py", include_str!("driver/plan.py")),
     ("workers.py", include_str!("driver/workers.py")),

@@ -16,16 +16,16 @@ what is not:
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import bench_worker
+import compat
 from bench_worker import Channel, Json, Refusal, Tally, Workload
 
 # ── The graph in stages ──────────────────────────────────────────────────────────────────────────────
@@ -259,9 +259,7 @@ class Environment:
         try:
             environment.submit(autostop=True)
         finally:
-            # Every submit registers new actors, which SAGE never forgets by itself.
-            for actor in environment._compiled_graph.actor_handles:
-                actor.cancel()
+            compat.forget_actors(environment)
 
     def close(self) -> None:
         for environment in self._environments:
@@ -275,17 +273,9 @@ class Flow:
     """
 
     def __init__(self, operators: Operators) -> None:
-        import sage.runtime.flownet as flownet
-
         self._operators = operators
-        # Without a node service, which would open a port. Requests are forgotten soon: by default SAGE
-        # keeps a ledger of each for five minutes.
-        self._host = flownet.V1RuntimeHost(
-            local_address="127.0.0.1:0", gc_idle_interval_seconds=1, gc_idle_ttl_seconds=5
-        )
-        client = flownet.build_runtime_client(owner="bench", runtime_host=self._host)
-        self._scope = flownet.client_scope(client)
-        self._scope.__enter__()
+        self._close = ExitStack()
+        client, flownet = self._close.enter_context(compat.flow_engine())
         self._requests = threading.local()
 
         def stage(nodes: frozenset[int]) -> Callable[[list[Packet]], list[Packet]]:
@@ -323,8 +313,7 @@ class Flow:
                 self._operators.process(packet)  # the sink
 
     def close(self) -> None:
-        self._scope.__exit__(None, None, None)
-        self._host.shutdown(wait=True)
+        self._close.close()
 
 
 # ── The driver ───────────────────────────────────────────────────────────────────────────────────────
@@ -409,14 +398,6 @@ class Lanes:
             self._channel.fatal(error)
 
 
-def quiet() -> None:
-    """SAGE logs four lines per submit, and has no setting for it."""
-    from sage.foundation import CustomLogger
-
-    CustomLogger.disable_global_console_debug()
-    logging.disable(logging.WARNING)
-
-
 def scheduler_of(config: Json) -> tuple[str | None, Json]:
     """SAGE's name for the scheduler asked for, and what to report about it."""
     asked = config["scheduler"]
@@ -445,7 +426,7 @@ def main(channel: Channel) -> None:
     config = channel.config
     parallelism: int = config["parallelism"]
     started = time.perf_counter()
-    quiet()
+    compat.quiet()
     channel.phase("deploy")
     workload = Workload(config["library"], config["open"])
     # A lane that waits on the network must not keep the others' operators from the cores.

@@ -7,14 +7,15 @@ use bench_plugin_api::prelude::*;
 use bench_python_engine::{Engine, Import, Launch};
 
 /// What SAGE needs. `isage` declares neither a pin nor all it imports: `cloudpickle` is imported by
-/// its FlowNet engine.
+/// its FlowNet engine, `yaml` by its configuration.
 const ENGINE: Engine = Engine {
     name: "sage",
     display: "SAGE",
     requirements: &["isage==0.3.2.4", "cloudpickle==3.1.3", "pyyaml==6.0.2"],
     imports: &[
         Import { module: "sage.runtime", distribution: "isage", accepts: "==0.3.2.4" },
-        Import { module: "cloudpickle", distribution: "cloudpickle", accepts: "" },
+        Import { module: "cloudpickle", distribution: "cloudpickle", accepts: ">=3.0,<4" },
+        Import { module: "yaml", distribution: "PyYAML", accepts: ">=6.0,<7" },
     ],
     driver: include_str!("driver.py"),
     plain_pip: None,
@@ -45,7 +46,8 @@ impl Backend for Sage {
                  are created in the submitting process only. Leave --nodes at 1"
             )));
         }
-        let mut launch = Launch::default();
+        let mut launch =
+            Launch { files: vec![("compat.py", include_str!("compat.py"))], ..Launch::default() };
         let engine = spec.extra(SAGE_ENGINE).unwrap_or(DEFAULT_ENGINE);
         launch.config.insert(SAGE_ENGINE.to_owned(), engine.into());
         ENGINE.run(spec, host, launch)

@@ -9,7 +9,7 @@ pub mod load;
 pub mod operators;
 mod python;
 pub mod scale;
-mod table;
+pub mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ fn json(command: &mut Command) -> Result<Value, String> {
 }
 
 /// Prepared indexes of all benchmarks.
-fn cache_dir() -> PathBuf {
+pub fn cache_dir() -> PathBuf {
     target().join("bench-cache")
 }
 
@@ -57,7 +57,7 @@ fn data_dir() -> PathBuf {
     target().join("bench-data")
 }
 
-fn write(path: &Path, value: &Value) -> Result<(), String> {
+pub fn write(path: &Path, value: &Value) -> Result<(), String> {
     let text = serde_json::to_string_pretty(value).map_err(|cause| cause.to_string())?;
     fs::write(path, text + "\n").map_err(|cause| format!("{}: {cause}", path.display()))
 }
@@ -68,7 +68,7 @@ fn verdict(met: bool) -> &'static str {
 }
 
 /// Processor and load: what figures mean little without.
-fn machine() -> Value {
+pub fn machine() -> Value {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|m| m.1));
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

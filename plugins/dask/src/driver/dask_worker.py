@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench_worker import Operator, Workload
@@ -54,10 +54,10 @@ class OpenWorkload(WorkerPlugin):
         return b"".join(operator.finish() for operator in self._idle.pop(chain, []))
 
 
-def prepare(chains: Sequence[Chain], dask_worker: Worker) -> None:
-    """Once per worker: an operator of each chain for each thread."""
+def prepare(chains: Sequence[Chain], threads: Mapping[str, int], dask_worker: Worker) -> None:
+    """Once per worker: an operator of each chain for each of its threads, which Dask counts by address."""
     for chain in chains:
-        dask_worker.plugins[PLUGIN].prepare(chain, dask_worker.state.nthreads)
+        dask_worker.plugins[PLUGIN].prepare(chain, threads.get(dask_worker.address, 1))
 
 
 def finish(chain: Chain, dask_worker: Worker) -> bytes:

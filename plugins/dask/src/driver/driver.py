@@ -11,14 +11,12 @@ A worker that dies ends the run: Dask does not bring back an actor's state.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import multiprocessing
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import bench_worker
+import compat
 import dask
 import dask_worker
 from bench_worker import Channel, Json, Refusal, Tally, Workload
@@ -65,7 +63,8 @@ class Engine:
     async def deploy(self) -> None:
         """Creates every operator, so that none is created while the clock runs."""
         stateless = [stage.chain for stage in self.stages.values() if not stage.stateful]
-        self.workers = sorted(await self._client.run(dask_worker.prepare, stateless))
+        threads = await self._client.nthreads()
+        self.workers = sorted(await self._client.run(dask_worker.prepare, stateless, threads))
         places = itertools.cycle(self.workers)
         for stage in self.stages.values():
             count = stage.instances if stage.stateful else 0
@@ -180,27 +179,11 @@ def configure(config: Json) -> None:
     )
 
 
-SEMAPHORES = f"bench-{os.getpid()}"
-
-
-def name_semaphores() -> None:
-    """Dask's queues to its workers are semaphores in /dev/shm. With a prefix of our own they can be told from others."""
-    multiprocessing.current_process()._config["semprefix"] = f"/{SEMAPHORES}"
-
-
-def forget_semaphores() -> None:
-    """Their names are needed until the workers have opened them. Without, nothing stays whoever is killed."""
-    for entry in os.scandir("/dev/shm"):
-        if entry.name.startswith(f"sem.{SEMAPHORES}-"):
-            with contextlib.suppress(OSError):
-                os.unlink(entry.path)
-
-
 async def drive(channel: Channel) -> None:
     """A run from start-up to teardown."""
     config = channel.config
     configure(config)
-    name_semaphores()
+    compat.name_semaphores()
     address = config["extra"].get("dask_address")
     cluster = address or await LocalCluster(
         n_workers=config["parallelism"],
@@ -215,7 +198,7 @@ async def drive(channel: Channel) -> None:
         await client.wait_for_workers(1 if address else config["parallelism"], timeout=60)
     except OSError as cause:
         raise Refusal(f"no Dask cluster with workers at {address or 'this machine'}: {cause}") from cause
-    forget_semaphores()
+    compat.forget_semaphores()
     channel.phase("deploy")
     for module in (bench_worker, dask_worker):
         await client.upload_file(module.__file__)

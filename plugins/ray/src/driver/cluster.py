@@ -12,12 +12,8 @@ from typing import Any
 import ray
 from bench_worker import Json, Refusal
 
-FAST_FAILURE_DETECTION = {
-    "health_check_initial_delay_ms": 2000,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 4,
-}
+import compat
+
 CPUS_PER_NODE = 8
 """More than the machine has: Ray's places, not its cores. Actors take hardly any of one."""
 OBJECT_STORE_BYTES = 256 << 20
@@ -39,10 +35,10 @@ def running(config: Json) -> Iterator[Json]:
                 raise Refusal("a cluster that is joined has the nodes it has: leave --nodes at 1", "unsupported")
             ray.init(address=address, runtime_env={"working_dir": _shipment(config)}, **quiet)
         elif nodes == 1:
-            ray.init(address="local", num_cpus=cpus, _temp_dir=scratch, **local, **quiet)
+            compat.start(cpus, scratch, **local, **quiet)
         else:
-            started = _start_nodes(scratch, nodes, cpus, local)
-            ray.init(address=started.address, _temp_dir=scratch, **quiet)
+            started = compat.start_nodes(nodes, cpus, scratch, **local)
+            compat.join_nodes(started, scratch, **quiet)
         # Ray puts a handler of its own in place. What is left after us, whoever stops us ends too.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         yield {"ray": ray.__version__, "address": address or "local"}
@@ -51,23 +47,6 @@ def running(config: Json) -> Iterator[Json]:
         if started is not None:
             with contextlib.suppress(Exception):
                 started.shutdown()
-
-
-def alive() -> set[str]:
-    """Nodes alive that can run operators."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
-
-
-def _start_nodes(scratch: str, nodes: int, cpus: int, local: Json) -> Any:
-    """Node 0 holds the driver and no CPU, so a killed worker node never takes the driver's objects with it."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster()
-    cluster.add_node(num_cpus=0, temp_dir=scratch, _system_config=FAST_FAILURE_DETECTION, **local)
-    for _ in range(nodes):
-        cluster.add_node(num_cpus=cpus, temp_dir=scratch, wait=False, **local)
-    cluster.wait_for_nodes()
-    return cluster
 
 
 def _shipment(config: Json) -> str:

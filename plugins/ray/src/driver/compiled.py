@@ -11,11 +11,10 @@ import collections
 import contextlib
 import os
 import queue
-import re
 import threading
-from collections.abc import Callable
 from typing import Any
 
+import compat
 import ray
 import workers
 from bench_worker import Channel, Json, Refusal, Tally, Workload
@@ -48,7 +47,8 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
 
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=compiled runs on one node", "unsupported")
-    _unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
+    compat.need_compiled_graphs()
+    compat.unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
     clock.phase("deploy")
     # One actor per stage, so stages are all the parallelism there is.
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
@@ -66,11 +66,11 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
             written[stage.exit] = actors[stage].step.bind(origins, *given)
         last = plan.stages[-1]
         end = written[last.exit]
-    graph = end.experimental_compile(_buffer_size_bytes=BUFFER_BYTES, _max_inflight_executions=IN_FLIGHT)
+    graph = compat.compile_graph(end, BUFFER_BYTES, IN_FLIGHT)
     clock.phase("warm-up")
     for _ in range(3):
         graph.execute([]).get()
-    _unlink_semaphores(_in_our_session)
+    compat.unlink_semaphores(_in_our_session)
 
     def deliver(origin: int, data: bytes) -> None:
         for _, _, batch in router.route(origin, data, 0):
@@ -129,16 +129,6 @@ def _read(channel: Channel, clock: Any) -> queue.SimpleQueue[bytes | None]:
 
     threading.Thread(target=read, name="events", daemon=True).start()
     return arrived
-
-
-def _unlink_semaphores(whose: Callable[[int], bool]) -> None:
-    """Removes the names of semaphores by the process id of the raylet that made them."""
-    for entry in os.scandir("/dev/shm"):
-        named = re.fullmatch(r"sem\.(?:hdr|obj)(\d+)-\d+", entry.name)
-        if named and whose(int(named[1])):
-            with contextlib.suppress(OSError):
-                if entry.stat().st_uid == os.getuid():
-                    os.unlink(entry.path)
 
 
 def _in_our_session(process: int) -> bool:

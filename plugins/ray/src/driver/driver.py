@@ -1,6 +1,7 @@
 """Runs a bench workload on Ray: events in, results out, through the channel that `bench_worker` opens.
 
     environment.py   what must be set before Ray is imported
+    compat.py        what of Ray is private, experimental, or differs between its versions
     cluster.py       starting, joining and stopping Ray
     plan.py          the graph as stages
     workers.py       the actors
@@ -33,11 +34,12 @@ def main(channel: Channel) -> None:
     environment.prepare(config["dir"])
     clock = Clock(channel)
     import cluster
+    import compat
 
     with cluster.running(config) as facts:
         facts["mode"] = mode
         RUNS[mode](channel, config, clock, facts)
-        facts["nodes_alive"] = len(cluster.alive())
+        facts["nodes_alive"] = len(compat.alive())
         clock.phase("teardown")
     facts["phase_seconds"] = clock.seconds()
     channel.metrics({"ray": facts})
@@ -89,7 +91,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     """The default: actors, chained references, recovery."""
     import ray
 
-    import cluster
+    import compat
     import engine
     from plan import FUSIONS, Plan
 
@@ -127,7 +129,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     facts["stages"] = {stage.name: len(some) for stage, some in flow.instances.items()}
     facts["recovery"] = {name: flow.counts[name] for name in ("deaths", "retried", "replays", "tombstones", "lost_documents")}
     facts["calls"] = flow.calls.total()
-    alive = cluster.alive()
+    alive = compat.alive()
     for node in {**nodes, **flow.placed()}:
         entry = nodes.setdefault(node, {"operators": 0})
         entry.update(calls=flow.calls[node], alive=node in alive)

@@ -21,8 +21,8 @@ from typing import Any
 
 import ray
 from bench_worker import DATA, HEARTBEAT, Json, Refusal, Tally, Workload, answered_sources, extents
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayTaskError
 
+import compat
 import workers
 from plan import Plan, Stage
 from workers import Head, KeysRewritten, StateLost
@@ -397,7 +397,7 @@ class Engine:
                 self.finishing.discard(key)
                 self._to_sink(origin, value)
                 self._flush_when_ready()
-            elif _cause(error, ObjectLostError):
+            elif compat.object_was_lost(error):
                 self.finishing.discard(key)
                 self.released.difference_update(seqs)
                 self._restart_center("what it had released was lost with a node")
@@ -457,8 +457,8 @@ class Engine:
         def done(out: Any, seqs: list[int], error: Any) -> None:
             if error is not None:
                 if not self._lost_with_worker(call, error):
-                    if isinstance(_of(error), StateLost):
-                        self._state_lost(call, _of(error))
+                    if isinstance(cause := compat.cause_of(error), StateLost):
+                        self._state_lost(call, cause)
                     self._later(self._flush_again)
                 return self._settle(call)
             self._settle(call)
@@ -494,22 +494,21 @@ class Engine:
 
     def _lost_with_worker(self, call: Call, error: BaseException) -> bool:
         """If the error is a worker's death, notes whose, and says so."""
-        cause = _of(error)
-        if not isinstance(cause, RayActorError):
+        death = compat.death_of(error)
+        if death is None:
             return False
-        dead = getattr(cause, "actor_id", None)
-        life = next((life for life in call.lives if life.instance.actor._actor_id.hex() == dead), None)
+        life = next((life for life in call.lives if compat.actor_id(life.instance.actor) == death.actor), None)
         if life is None:  # a document's maker, or that of a replayed input, died: it is made again
             self._later(call.again)
             return True
-        if isinstance(cause, ActorUnavailableError):
+        if death.unavailable:
             self.counts["unavailable"] += 1
         life.lost.append(call)
         self._down(life)
         return True
 
     def _chain_failed(self, call: Call, error: BaseException) -> None:
-        batch, cause = call.batch, _of(error)
+        batch, cause = call.batch, compat.cause_of(error)
         if batch is None:  # a replay: its batches go one by one, and show what is wrong
             if not self._lost_with_worker(call, error):
                 call.again()
@@ -520,7 +519,7 @@ class Engine:
         elif isinstance(cause, KeysRewritten):
             self.predict_keys = False
             self._submit(batch)
-        elif isinstance(cause, ObjectLostError):
+        elif compat.object_was_lost(error):
             self._free(batch)
         else:  # the operator itself refused: trying again would not help
             self._give_up(batch, _said(error))
@@ -722,18 +721,8 @@ def _with_port(batch: bytes, port: int) -> bytes:
     return bytes(output)
 
 
-def _of(error: BaseException) -> BaseException:
-    """What an error came from."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    return cause if isinstance(cause, BaseException) else error
-
-
-def _cause(error: BaseException, kind: type[BaseException]) -> bool:
-    return isinstance(_of(error), kind)
-
-
 def _said(error: BaseException) -> str:
-    cause = _of(error)
+    cause = compat.cause_of(error)
     lines = str(cause).strip().splitlines()
     return f"{type(cause).__name__}: {lines[-1] if lines else ''}"
 

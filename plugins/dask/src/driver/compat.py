@@ -1,0 +1,25 @@
+"""What of Dask, and of Python below it, is private. No other module touches such a thing.
+
+`cargo xtask runtime-versions --backend dask` tries the oldest version that the plugin accepts, the newest and one between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+
+SEMAPHORES = f"bench-{os.getpid()}"
+
+
+def name_semaphores() -> None:
+    """Dask's queues to its workers are semaphores in /dev/shm. With a prefix of our own they can be told from others."""
+    multiprocessing.current_process()._config["semprefix"] = f"/{SEMAPHORES}"  # type: ignore[attr-defined]
+
+
+def forget_semaphores() -> None:
+    """Their names are needed until the workers have opened them. Without, nothing stays whoever is killed."""
+    for entry in os.scandir("/dev/shm"):
+        if entry.name.startswith(f"sem.{SEMAPHORES}-"):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)

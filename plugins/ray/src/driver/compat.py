@@ -1,0 +1,135 @@
+"""What of Ray is private, experimental, or differs between the versions that the plugin accepts.
+
+No other module touches such a thing. `cargo xtask runtime-versions --backend ray` tries the oldest version, the newest
+and one between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ray
+from bench_worker import Refusal
+from ray import exceptions
+
+# Ray 2.9 knows one kind of loss: there an actor that cannot be reached for a while counts as dead.
+UNAVAILABLE: Any = getattr(exceptions, "ActorUnavailableError", ())
+
+FAST_FAILURE_DETECTION = {
+    "health_check_initial_delay_ms": 2000,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
+}
+"""Of the head's `_system_config`."""
+
+
+# ── Errors ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Death(NamedTuple):
+    """A call was lost with its actor's process."""
+
+    actor: str | None
+    """Whose, where Ray says so."""
+    unavailable: bool
+    """Perhaps it lives and cannot be reached."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What an error came from: Ray wraps what a task raised."""
+    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    return cause if isinstance(cause, BaseException) else error
+
+
+def death_of(error: BaseException) -> Death | None:
+    """Whose death an error tells of, if it does."""
+    cause = cause_of(error)
+    if not isinstance(cause, exceptions.RayActorError):
+        return None
+    return Death(_hex(getattr(cause, "actor_id", None)), isinstance(cause, UNAVAILABLE))
+
+
+def object_was_lost(error: BaseException) -> bool:
+    """Whether the data that a call needed is gone with a node."""
+    return isinstance(cause_of(error), exceptions.ObjectLostError)
+
+
+def _hex(actor: Any) -> str | None:
+    """An actor's id: Ray gives it as text, as an id, or, in some errors of a creation task, not at all."""
+    return actor.hex() if hasattr(actor, "hex") else actor
+
+
+def actor_id(actor: Any) -> str:
+    """The id of an actor, from its handle."""
+    return str(actor._actor_id.hex())
+
+
+# ── Nodes ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def start(cpus: int, scratch: str, **options: Any) -> None:
+    """A Ray of our own with one node, and its files below `scratch`."""
+    ray.init(address="local", num_cpus=cpus, _temp_dir=scratch, **options)
+
+
+def start_nodes(nodes: int, cpus: int, scratch: str, **options: Any) -> Any:
+    """A head without CPUs and so many nodes on this machine, not joined yet.
+
+    The driver is at home on the head, so a killed node never takes the driver's objects with it.
+    """
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    cluster.add_node(num_cpus=0, temp_dir=scratch, _system_config=FAST_FAILURE_DETECTION, **options)
+    for _ in range(nodes):
+        cluster.add_node(num_cpus=cpus, temp_dir=scratch, wait=False, **options)
+    cluster.wait_for_nodes()
+    return cluster
+
+
+def join_nodes(cluster: Any, scratch: str, **options: Any) -> None:
+    """The driver joins what `start_nodes` made."""
+    ray.init(address=cluster.address, _temp_dir=scratch, **options)
+
+
+def alive() -> set[str]:
+    """Nodes alive that can run operators."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+
+
+# ── Compiled graphs ──────────────────────────────────────────────────────────────────────────────────
+
+
+def need_compiled_graphs() -> None:
+    """Refuses a Ray without them, before anything is started for them."""
+    from ray.dag import DAGNode
+
+    compile_it = getattr(DAGNode, "experimental_compile", None)
+    wanted = {"_buffer_size_bytes", "_max_inflight_executions"}
+    if compile_it is None or not wanted <= inspect.signature(compile_it).parameters.keys():
+        raise Refusal(
+            f"ray_mode=compiled needs compiled graphs as Ray 2.40 and later have them, and this is Ray {ray.__version__}: "
+            "leave ray_mode at actors",
+            "unsupported",
+        )
+
+
+def compile_graph(end: Any, buffer_bytes: int, in_flight: int) -> Any:
+    """Compiles the graph that ends in `end`."""
+    return end.experimental_compile(_buffer_size_bytes=buffer_bytes, _max_inflight_executions=in_flight)
+
+
+def unlink_semaphores(whose: Callable[[int], bool]) -> None:
+    """Removes the names of a compiled graph's semaphores, by the process id of the raylet that made them."""
+    for entry in os.scandir("/dev/shm"):
+        named = re.fullmatch(r"sem\.(?:hdr|obj)(\d+)-\d+", entry.name)
+        if named and whose(int(named[1])):
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == os.getuid():
+                    os.unlink(entry.path)

@@ -1,0 +1,111 @@
+"""What the driver makes of Rays that differ: the oldest that the plugin accepts lacks names that the newest has.
+
+No Ray needed: the names that matter are made here. `cargo xtask runtime-versions` tries the real ones.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+import unittest
+from typing import Any
+
+from bench_worker import Refusal
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+
+
+class RayActorError(RayError):
+    def __init__(self, actor_id: object = None) -> None:
+        self.actor_id = actor_id
+
+
+class ActorUnavailableError(RayActorError):
+    pass
+
+
+class ObjectLostError(RayError):
+    pass
+
+
+class ActorID:
+    def hex(self) -> str:
+        return "c0ffee"
+
+
+def compat_with(version: str, dag: type, **newer: type) -> Any:
+    """The module as it is with a Ray of this version, which has further errors."""
+    ray = types.ModuleType("ray")
+    ray.__version__ = version  # type: ignore[attr-defined]
+    ray.exceptions = types.ModuleType("ray.exceptions")  # type: ignore[attr-defined]
+    everywhere = {kind.__name__: kind for kind in (RayTaskError, RayActorError, ObjectLostError)}
+    vars(ray.exceptions).update(everywhere, **newer)
+    nodes = types.ModuleType("ray.dag")
+    nodes.DAGNode = dag  # type: ignore[attr-defined]
+    sys.modules.update({"ray": ray, "ray.exceptions": ray.exceptions, "ray.dag": nodes})
+    sys.modules.pop("compat", None)
+    return importlib.import_module("compat")
+
+
+class Plain:
+    """A graph of Ray 2.9."""
+
+
+class Early:
+    """A graph of Ray 2.12, whose arguments had other names."""
+
+    def experimental_compile(self, buffer_size_bytes: int | None = None) -> None: ...
+
+
+class Compiled:
+    """A graph of Ray 2.40 and later."""
+
+    def experimental_compile(
+        self, _buffer_size_bytes: int | None = None, _max_inflight_executions: int | None = None
+    ) -> None: ...
+
+
+class CompatTest(unittest.TestCase):
+    def tearDown(self) -> None:
+        for name in ("ray", "ray.exceptions", "ray.dag", "compat"):
+            sys.modules.pop(name, None)
+
+    def test_the_oldest_ray_knows_deaths_and_no_unavailable_actors(self) -> None:
+        compat = compat_with("2.9.0", Plain)
+        self.assertEqual(compat.death_of(RayTaskError(RayActorError("a1"))), ("a1", False))
+        self.assertEqual(compat.death_of(RayActorError()), (None, False))
+        self.assertIsNone(compat.death_of(RayTaskError(ValueError("an operator"))))
+
+    def test_the_newest_tells_a_dead_actor_from_one_that_cannot_be_reached(self) -> None:
+        compat = compat_with("2.60.0", Compiled, ActorUnavailableError=ActorUnavailableError)
+        self.assertEqual(compat.death_of(ActorUnavailableError("a1")), ("a1", True))
+        self.assertEqual(compat.death_of(RayActorError("a1")), ("a1", False))
+
+    def test_an_actor_that_died_while_it_was_made_is_named_by_an_id_and_not_by_text(self) -> None:
+        compat = compat_with("2.9.0", Plain)
+        self.assertEqual(compat.death_of(RayActorError(ActorID())), ("c0ffee", False))
+
+    def test_what_a_task_raised_is_told_from_what_was_lost(self) -> None:
+        compat = compat_with("2.9.0", Plain)
+        raised = ValueError("an operator")
+        self.assertIs(compat.cause_of(RayTaskError(raised)), raised)
+        self.assertTrue(compat.object_was_lost(RayTaskError(ObjectLostError())))
+        self.assertFalse(compat.object_was_lost(RayTaskError(raised)))
+
+    def test_compiled_graphs_are_refused_where_there_are_none_and_the_version_is_told(self) -> None:
+        for version, dag in (("2.9.0", Plain), ("2.12.0", Early)):
+            with self.assertRaisesRegex(Refusal, f"ray_mode=compiled needs .* this is Ray {version}"):
+                compat_with(version, dag).need_compiled_graphs()
+        compat_with("2.60.0", Compiled).need_compiled_graphs()
+
+
+if __name__ == "__main__":
+    unittest.main()
