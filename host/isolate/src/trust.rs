@@ -45,6 +45,8 @@ pub struct Trust {
 pub struct TrustError {
     pub path: PathBuf,
     pub cause: String,
+    /// What is in it is no list; otherwise the system would not give or take it.
+    pub is_damaged: bool,
 }
 
 impl Trust {
@@ -56,12 +58,12 @@ impl Trust {
         let path = data.join(FILE);
         let entries = match std::fs::read(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(cause) => Err(cause.to_string()),
-            Ok(bytes) => bom::json(&bytes).map_err(|cause| cause.to_string()),
+            Err(cause) => Err((cause.to_string(), false)),
+            Ok(bytes) => bom::json(&bytes).map_err(|cause| (cause.to_string(), true)),
         };
         match entries {
             Ok(entries) => Ok(Self { path, entries }),
-            Err(cause) => Err(TrustError { path, cause }),
+            Err((cause, is_damaged)) => Err(TrustError { path, cause, is_damaged }),
         }
     }
 
@@ -104,7 +106,7 @@ impl Trust {
     /// # Errors
     /// When it cannot be written; the old one is then as it was.
     pub fn save(&self) -> Result<&Path, TrustError> {
-        let failed = |cause: String| TrustError { path: self.path.clone(), cause };
+        let failed = |cause: String| TrustError { path: self.path.clone(), cause, is_damaged: false };
         let text = serde_json::to_vec_pretty(&self.entries).map_err(|cause| failed(cause.to_string()))?;
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(|cause| failed(cause.to_string()))?;

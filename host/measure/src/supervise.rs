@@ -21,7 +21,9 @@ use super::trace::Format;
 use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
-use bench_isolate::isolate::{Answer, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path};
+use bench_isolate::isolate::{
+    Answer, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path, temp_dir,
+};
 use bench_isolate::vet::Vetted;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
@@ -110,7 +112,7 @@ impl Job<'_> {
         };
         fs::create_dir_all(&folder).map_err(io(&format!("creating {}", folder.display())))?;
         // The directory is made by the child; whether there is room for it is better said here.
-        tempfile::tempfile().map_err(io("a temporary directory"))?;
+        tempfile::tempfile_in(temp_dir()).map_err(io("a temporary directory"))?;
         let scratch = scratch_path();
         let before = CpuTimes::read();
         let (answer, (usage, memory)) = self.call(&folder, &scratch, watcher, stop)?;

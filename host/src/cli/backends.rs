@@ -79,6 +79,13 @@ pub enum BackendsCommand {
     },
 }
 
+impl BackendsCommand {
+    /// pip and the runs of a check need them; what only looks does not.
+    pub fn makes_temporary_files(&self) -> bool {
+        matches!(self, Self::Install { .. }) || matches!(self, Self::Check(args) if !args.list)
+    }
+}
+
 /// What a plugin may take to describe itself.
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
@@ -184,7 +191,8 @@ fn failed(error: InstallError) -> Stopped {
         }
         InstallError::Io { .. } => "set BENCH_DATA_DIR to a folder that you may write",
     };
-    Stopped::new(Exit::RunFailed, error, remedy)
+    let exit = if matches!(error, InstallError::Io { .. }) { Exit::Output } else { Exit::RunFailed };
+    Stopped::new(exit, error, remedy)
 }
 
 fn no_data_dir() -> Stopped {

@@ -10,7 +10,7 @@ use super::find::{ready_backend, workload_library};
 use super::output::{self, say};
 use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
-use super::{Exit, RunArgs, STOP, Stopped};
+use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::describe::Description;
 use bench_isolate::isolate::StopLevel;
 use bench_isolate::vet::Vetted;
@@ -83,6 +83,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     let plan = args.run.plan()?;
     let name = args.run.backend()?;
     let output_dir = args.run.output_dir()?;
+    places::output(&output_dir, "--output-dir")?;
     let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
     prepare(&plan)?;
     let trials = Trials {

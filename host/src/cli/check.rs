@@ -11,7 +11,7 @@ use serde_json::json;
 use super::find::{survey, workload_library};
 use super::output::{self, say};
 use super::plan::mebibytes;
-use super::run::prepare;
+use super::run::prepare_in;
 use super::{Exit, PluginArgs, STOP, Stopped};
 use bench_check::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use bench_isolate::discover::Candidate;
@@ -34,7 +34,7 @@ pub struct CheckArgs {
     only: Option<String>,
     /// List the tests and what each is for; run nothing
     #[arg(long)]
-    list: bool,
+    pub(super) list: bool,
     /// Run the tests in this very process, for a debugger: the first crash ends everything
     #[arg(long)]
     in_process: bool,
@@ -70,7 +70,9 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     }
     let candidate = candidate(args)?;
     let cache_dir = std::env::var_os("BENCH_CACHE_DIR").map_or_else(default_cache_dir, PathBuf::from);
-    prepare(&reference_plan(&cache_dir))?;
+    let cache_dir = std::path::absolute(cache_dir)
+        .map_err(|cause| Stopped::usage(format!("BENCH_CACHE_DIR: {cause}")))?;
+    prepare_in(&reference_plan(&cache_dir), "BENCH_CACHE_DIR")?;
     let suite = Suite {
         candidate: &candidate,
         seed: args.seed.unwrap_or_else(seed),

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, say};
-use super::{Exit, Stopped, screen};
+use super::{Exit, Stopped, places, screen};
 use bench_judge::gate::{self, GateOptions, GateOutcome, GateReport};
 use bench_judge::verify::{Agreement, Differing, Verification, verify as compare_two};
 use bench_judge::{self as compare, Error, Options, Summary};
@@ -85,6 +85,7 @@ impl From<bench_report::Error> for Stopped {
     }
 }
 
+/// Mismatch when backends that did the same work gave different answers; inconclusive when one gave none.
 pub fn exit_of(summary: &Summary) -> Exit {
     if summary.equality.iter().any(|equality| equality.differs()) {
         Exit::Mismatch
@@ -97,6 +98,7 @@ pub fn exit_of(summary: &Summary) -> Exit {
 
 pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
     let options = Options { include_invalid: args.include_invalid, ..Options::default() };
+    places::output(&args.output_dir, "--output-dir")?;
     let summary = bench_report::compare(&args.paths, &args.output_dir, &options)?;
     if args.json {
         output::json(&as_json(&summary, &args.output_dir))?;

@@ -47,7 +47,7 @@ impl From<Exit> for ExitCode {
 /// What `--help` says about them.
 pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
 3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
-7 a folder, a file or standard output could not be written; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
+7 a folder, a file or standard output could not be used; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
 13 inconclusive or not comparable; 14 a plugin does not conform; 130 interrupted (Ctrl-C, SIGTERM, SIGHUP).";
 
 /// An error on its way to the user.

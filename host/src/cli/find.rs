@@ -99,6 +99,14 @@ pub fn trust_list(data: &Path) -> Result<Trust, Stopped> {
 
 /// The list of trusted plugins cannot be used.
 pub fn untrusted(error: TrustError) -> Stopped {
-    let remedy = format!("mend or remove {}", error.path.display());
-    Stopped::new(Exit::BadPlugin, error, remedy)
+    match error.is_damaged {
+        true => {
+            let remedy = format!("mend or remove {}", shell_word(&error.path));
+            Stopped::new(Exit::BadPlugin, error, remedy)
+        }
+        false => {
+            let remedy = "set BENCH_DATA_DIR to a folder that you may read and write";
+            Stopped::new(Exit::Output, error, remedy)
+        }
+    }
 }

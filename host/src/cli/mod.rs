@@ -9,6 +9,7 @@ mod find;
 mod generate;
 mod output;
 mod pair;
+mod places;
 mod plan;
 mod run;
 mod scaffold;
@@ -94,6 +95,13 @@ impl Command {
             Self::Schema { .. } | Self::Completions { .. } | Self::Man => false,
         }
     }
+
+    fn makes_temporary_files(&self) -> bool {
+        match self {
+            Self::Backends(command) => command.makes_temporary_files(),
+            other => other.starts_processes(),
+        }
+    }
 }
 
 /// Where plugins are looked for.
@@ -148,6 +156,13 @@ pub fn main() -> ExitCode {
     };
     if starts_processes && let Err(error) = watch_signals() {
         screen::warning(&format!("Ctrl-C will stop bench at once: {error}"));
+    }
+    let makes_temporary_files = match &cli.command {
+        None => true,
+        Some(command) => command.makes_temporary_files(),
+    };
+    if makes_temporary_files && let Err(stopped) = places::temporary() {
+        return output::conclude(Err(stopped)).into();
     }
     let result = match cli.command {
         None => run::run(&cli.run),

@@ -14,7 +14,7 @@ use super::output;
 use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults};
 use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
 use bench_campaign::pair::{Outcome, PairPlan, Step, Tree};
 use bench_isolate::describe::Description;
 use bench_isolate::isolate::{Stop, StopLevel};
@@ -62,6 +62,7 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         output::json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
         return Ok(Exit::Ok);
     }
+    places::output(&args.output_root, "--output-root")?;
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,

@@ -7,11 +7,14 @@ use serde_json::{Map, json};
 use super::find::{go_on, ready_backend, workload_library};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
-use super::{Exit, RunArgs, STOP, Stopped};
+use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
+use bench_isolate::text::shell_word;
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Job, RunError};
+use bench_workloads::index::{CANNOT_WRITE, IndexError};
+use bench_workloads::workload::WorkloadError;
 
 /// Runs the plan as often as wanted and shows the results.
 pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
@@ -24,6 +27,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     }
     if args.dry_run {
         return dry_run(args, &plan, &name);
+    }
+    places::output(&output_dir, "--output-dir")?;
+    if let Some(folder) = args.trace.as_deref().and_then(Path::parent) {
+        places::output(folder, "--trace")?;
     }
     let (vetted, description) = ready_backend(&args.plugins, &name)?;
     prepare(&plan)?;
@@ -95,6 +102,11 @@ fn show(args: &RunArgs, finished: &[Finished], output_dir: &Path) -> Result<(), 
 
 /// Builds what the cache lacks, before any clock starts.
 pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
+    prepare_in(plan, "--cache-dir or BENCH_CACHE_DIR")
+}
+
+/// As [`prepare`], where `by` names the cache.
+pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
     let mut spinner = None;
     bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| {
         let text = format!("preparing {what} in {}", plan.cache_dir.display());
@@ -103,7 +115,14 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
             Some(spinner) => spinner.say(&text),
         }
     })
-    .map_err(|cause| Stopped::new(Exit::Usage, cause, ""))?;
+    .map_err(|error| match error {
+        WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
+            let place = shell_word(&plan.cache_dir);
+            let text = format!("prepared indexes cannot be written to {place}: {source}");
+            Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
+        }
+        other => Stopped::new(Exit::Usage, other, ""),
+    })?;
     go_on()
 }
 

@@ -11,7 +11,7 @@ use super::find::ready_backend;
 use super::output;
 use super::run::{answered, prepare};
 use super::screen;
-use super::{Exit, RunArgs, Stopped};
+use super::{Exit, RunArgs, Stopped, places};
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::validity::Finding;
@@ -43,6 +43,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     let base = args.run.plan()?;
     let name = args.run.backend()?;
     let output_dir = args.run.output_dir()?;
+    places::output(&output_dir, "--output-dir")?;
     let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
     prepare(&base)?;
     let seconds = args.duration.as_secs_f64();

@@ -15,7 +15,7 @@ use super::pair::{command_line, while_not_killed};
 use super::plan::{DEFAULT_BACKEND, Defaults, OneOrMore};
 use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
 use bench_campaign::pair::Tree;
 use bench_campaign::sweep::{Search, SweepPlan};
 use bench_isolate::describe::Description;
@@ -67,6 +67,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         output::json(&json!({"folder": tree.folder(), "plan": plan}))?;
         return Ok(Exit::Ok);
     }
+    places::output(&args.output_root, "--output-root")?;
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,

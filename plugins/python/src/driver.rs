@@ -28,6 +28,8 @@ const ABOVE: RawFd = 10;
 const PIPE_BYTES: usize = 1 << 20;
 /// Longest private directory: runtimes put sockets below it, whose paths may not exceed 107 bytes.
 const LONGEST_DIR: usize = 40;
+/// Where sockets can be when the user's own place for temporary files is not short and plain.
+const EVERYBODYS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// What a driver gets to end by itself when it said that it is done.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What it gets after SIGTERM.
@@ -70,17 +72,27 @@ pub struct Pipes {
 
 /// The private directory of a run, and its log beside it. Removed when dropped.
 pub fn private_dir(engine: &Engine, spec: &Spec) -> io::Result<(TempDir, PathBuf)> {
-    let short = |dir: &Path| dir.as_os_str().len() + 10 <= LONGEST_DIR;
-    let builder = || tempfile::Builder::new().prefix("d").rand_bytes(6).to_owned();
     let given = spec.extra("temp_dir").map(PathBuf::from);
-    let dir = match given.as_deref().filter(|dir| short(dir)) {
-        Some(dir) => builder().tempdir_in(dir)?,
-        None if short(&std::env::temp_dir()) => builder().tempdir()?,
-        None => builder().tempdir_in("/tmp")?,
-    };
+    let own = given.iter().cloned().chain([std::env::temp_dir()]);
+    let dir = plain_dir(own.chain(EVERYBODYS.map(PathBuf::from)))?;
     // The log stays where the host keeps what it may want to look at afterwards.
     let log = given.unwrap_or_else(|| dir.path().to_owned()).join(format!("{}.log", engine.name));
     Ok((dir, log))
+}
+
+/// A new folder in the first of `places` that takes one and that a socket's path has room for. Runtimes also
+/// stumble over letters outside ASCII there.
+fn plain_dir(places: impl Iterator<Item = PathBuf>) -> io::Result<TempDir> {
+    let fits = |dir: &Path| dir.as_os_str().len() + 10 <= LONGEST_DIR && dir.as_os_str().is_ascii();
+    let make = |dir: &PathBuf| tempfile::Builder::new().prefix("d").rand_bytes(6).tempdir_in(dir);
+    let places: Vec<PathBuf> = places.filter(|dir| fits(dir)).collect();
+    places.iter().find_map(|dir| make(dir).ok()).ok_or_else(|| {
+        io::Error::other(format!(
+            "there is no folder for the runtime's sockets: set TMPDIR to one that you may write and whose path is \
+             plain and has {} letters at most",
+            LONGEST_DIR - 10
+        ))
+    })
 }
 
 impl Driver {
@@ -230,4 +242,21 @@ fn become_fd(from: &OwnedFd, number: RawFd) -> io::Result<()> {
     // named before belongs to this forked copy alone.
     let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
     Ok(dup2(from.as_fd(), &mut target)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_get_a_place_whose_path_is_short_and_plain() {
+        let shm = PathBuf::from("/dev/shm");
+        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(80)));
+        for unfit in [PathBuf::from("/tmp/t\u{fc}"), long, PathBuf::from("/nonexistent")] {
+            let dir = plain_dir([unfit, shm.clone()].into_iter()).unwrap();
+            assert!(dir.path().starts_with(&shm), "{}", dir.path().display());
+        }
+        let error = plain_dir([PathBuf::from("/nonexistent")].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("set TMPDIR"), "{error}");
+    }
 }

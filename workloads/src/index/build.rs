@@ -16,6 +16,9 @@ use super::*;
 use crate::text::bm25::TermTable;
 use crate::text::tokens::{count_terms, token_hashes};
 
+/// What was tried where an index could not be written.
+pub const CANNOT_WRITE: &str = "cannot write";
+
 /// Texts that are embedded together.
 const BATCH: usize = 64;
 
@@ -57,8 +60,8 @@ pub fn try_build<'a, E: From<IndexError>>(
         return Err(IndexError::Document { id: String::new(), why }.into());
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let io = |source| IndexError::Io { path: path.to_owned(), action: "cannot write", source };
-    std::fs::create_dir_all(folder).map_err(io)?;
+    make_room(folder)?;
+    let io = |source| IndexError::Io { path: path.to_owned(), action: CANNOT_WRITE, source };
     let mut writer = Writer::new(folder, dim).map_err(io)?;
     let mut docs = docs.into_iter().fuse();
     let mut batch = Vec::with_capacity(BATCH);
@@ -82,6 +85,15 @@ pub fn try_build<'a, E: From<IndexError>>(
         }
     }
     Ok(writer.finish(path, folder, label).map_err(io)?)
+}
+
+/// Makes a folder that indexes can be written to.
+///
+/// # Errors
+/// When it cannot be made or written.
+pub fn make_room(folder: &Path) -> Result<(), IndexError> {
+    let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder).map(drop));
+    made.map_err(|source| IndexError::Io { path: folder.to_owned(), action: CANNOT_WRITE, source })
 }
 
 fn unfit(doc: &IndexDoc) -> Option<&'static str> {

@@ -37,7 +37,7 @@ use crate::vector::MAX_DIMENSION;
 mod build;
 pub mod shards;
 
-pub use build::{IndexDoc, build, try_build};
+pub use build::{CANNOT_WRITE, IndexDoc, build, make_room, try_build};
 pub use shards::Shards;
 
 #[cfg(target_endian = "big")]

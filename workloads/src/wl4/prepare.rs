@@ -9,7 +9,7 @@ use std::thread;
 use super::params::Params;
 use super::shared::Recipe;
 use crate::corpus::Corpus;
-use crate::index::{Index, IndexDoc, shards, try_build};
+use crate::index::{Index, IndexDoc, make_room, shards, try_build};
 use crate::schedule::{self, doc_time_ns, prefill};
 use crate::text::embed::Embedder;
 use crate::text::synthetic::{self, DocMeta};
@@ -43,6 +43,8 @@ impl Recipe<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
+        // Before a corpus is read or a text embedded.
+        make_room(folder)?;
         let embedder = self.embedder(|| self.term_table())?;
         build_all(wanted, self.params.embedding_dimension as usize, &*embedder, progress)
     }

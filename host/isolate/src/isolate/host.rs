@@ -144,10 +144,19 @@ impl Runner {
     }
 }
 
+/// Where temporary files go: `TMPDIR`, or /tmp. Absolute, because drivers run in directories of their own.
+#[must_use]
+pub fn temp_dir() -> PathBuf {
+    let named = std::env::temp_dir();
+    // An empty variable says nothing.
+    let named = if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named };
+    std::path::absolute(&named).unwrap_or(named)
+}
+
 /// A path for a call's scratch directory, short because runtimes put sockets into it.
 #[must_use]
 pub fn scratch_path() -> PathBuf {
-    std::env::temp_dir().join(format!("bench-{}", &nonce()[..8]))
+    temp_dir().join(format!("bench-{}", &nonce()[..8]))
 }
 
 /// 128 random bits, from the keys the standard library draws for each of its hash maps.

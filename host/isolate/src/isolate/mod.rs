@@ -38,7 +38,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, Remark};
-pub use host::{Limits, Notice, Runner, Wish, scratch_path};
+pub use host::{Limits, Notice, Runner, Wish, scratch_path, temp_dir};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 
