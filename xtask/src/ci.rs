@@ -1,6 +1,7 @@
 //! What a change has to pass.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,33 +18,48 @@ pub fn test(rest: &[String]) -> Done {
     fixtures(&staged)?;
     let data = target().join("bench-data");
     let missing = provision(&staged, &data);
-    let mut tests = cargo(["test", "--workspace"]);
+    // All of them, also after one that failed: what is red is worth knowing as a whole.
+    let mut tests = cargo(["test", "--workspace", "--no-fail-fast"]);
     tests.args(rest).env("BENCH_STAGED", &staged).env("BENCH_DATA_DIR", &data);
     for (runtime, why) in &missing {
-        eprintln!("tests of `{runtime}` are skipped: {why}");
+        eprintln!("`{runtime}` could not be installed: {why}");
     }
     match browser() {
         Ok(program) => drop(tests.env("BENCH_CHROMIUM", program)),
-        Err(why) => eprintln!("tests of the report in Chromium are skipped: {why}"),
+        Err(why) => eprintln!("there is no Chromium: {why}"),
     }
     // In CI a runtime that could not be installed is a failure and not a gap.
     if in_ci() {
         tests.env("BENCH_REQUIRE_RUNTIMES", "1");
     }
-    let skipped = target().join("skipped-tests.txt");
+    let list = target().join("skipped-tests.txt");
     // Whatever an earlier run skipped is not of interest now.
-    let _ = std::fs::remove_file(&skipped);
-    let done = run(tests.env("BENCH_SKIPPED", &skipped));
-    tell_skipped(&skipped);
+    let _ = std::fs::remove_file(&list);
+    let done = run(tests.env("BENCH_SKIPPED", &list));
+    eprintln!("{}", told(&std::fs::read_to_string(&list).unwrap_or_default()));
     done
 }
 
-/// Says at the end which tests were skipped and why: a green line must not be mistaken for a whole one.
-fn tell_skipped(list: &Path) {
-    let list = std::fs::read_to_string(list).unwrap_or_default();
-    let lines: BTreeSet<&str> = list.lines().collect();
-    eprintln!("{} tests were skipped{}", lines.len(), if lines.is_empty() { "." } else { ":" });
-    lines.iter().for_each(|line| eprintln!("  {line}"));
+/// What is said at the end of the tests that were skipped: a green line must not be mistaken for a whole one. `list`
+/// has a line `test: what was lacking` each time a test was.
+fn told(list: &str) -> String {
+    let mut lacking: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (test, what) in list.lines().filter_map(|line| line.split_once(": ")) {
+        lacking.entry(what).or_default().insert(test);
+    }
+    let tests: BTreeSet<&str> = lacking.values().flatten().copied().collect();
+    let mut text = String::new();
+    for (what, tests) in &lacking {
+        let names: Vec<&str> = tests.iter().copied().collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "skipped, {what}: {}", names.join(", "));
+    }
+    let count = match tests.len() {
+        0 => "no test was skipped".to_owned(),
+        1 => "1 test was skipped".to_owned(),
+        count => format!("{count} tests were skipped"),
+    };
+    text + &count
 }
 
 fn in_ci() -> bool {
@@ -149,4 +165,19 @@ pub fn compile(staged: &Path, source: &str, name: &str) -> Result<PathBuf, Strin
     command.args(["-shared", "-fPIC", "-fvisibility=hidden", "-pthread", "-I"]).arg(staged.join("include"));
     run(command.arg(root().join(source)).arg("-o").arg(&built))?;
     Ok(built)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_tests_are_counted_once_and_told_by_what_was_lacking() {
+        assert_eq!(told(""), "no test was skipped");
+        assert_eq!(told("a::b: there is no X\n"), "skipped, there is no X: a::b\n1 test was skipped");
+        let list = "t2: sage is not installed\nt1: ray is not installed\nt1: sage is not installed\n";
+        let text =
+            "skipped, ray is not installed: t1\nskipped, sage is not installed: t1, t2\n2 tests were skipped";
+        assert_eq!(told(&list.repeat(2)), text);
+    }
 }
