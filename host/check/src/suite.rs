@@ -15,6 +15,9 @@ use bench_isolate::isolate::{
 use bench_isolate::vet::{Vetted, vet};
 use bench_measure::guest::WorkloadLibrary;
 
+/// The part of a test's time that destructors may take: five seconds, unless the user gives more.
+const CLOSING: u32 = 6;
+
 /// What to check, and how.
 pub struct Suite<'a> {
     pub candidate: &'a Candidate,
@@ -136,7 +139,7 @@ impl Suite<'_> {
             };
         }
         let limits =
-            Limits { memory: self.memory, close_grace: Duration::from_secs(5), ..Limits::within(time) };
+            Limits { memory: self.memory, close_grace: self.timeout / CLOSING, ..Limits::within(time) };
         let mut runner = Runner::with(limits);
         runner.scratch = Some(scratch.clone());
         if test.surroundings == Surroundings::Private {

@@ -127,6 +127,12 @@ impl Ledger {
         self.state().pending.len()
     }
 
+    /// How many wait for room.
+    #[cfg(test)]
+    pub(super) fn waiters(&self) -> usize {
+        self.state().waiters
+    }
+
     /// At the end: the queries that never got an answer.
     #[must_use]
     pub fn unanswered(&self) -> Vec<(u64, Pending)> {

@@ -354,7 +354,7 @@ fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, O
 /// How often stages are reported.
 const STAGES_PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells the host how far the run is, ten times a second, and passes a drain on.
+/// Tells the host how far the run is, at its start, ten times a second and at its end, and passes a drain on.
 struct Reporting {
     done: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -365,9 +365,10 @@ impl Reporting {
         let done = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
-            let mut last = Instant::now();
-            while !stop.load(Ordering::Relaxed) {
-                std::thread::park_timeout(Duration::from_millis(100));
+            let mut last: Option<Instant> = None;
+            loop {
+                // Read before the counts, so that the last report is a whole one.
+                let ends = stop.load(Ordering::Relaxed);
                 let (finished, failed, response_ns) = guest.sink.progress();
                 let in_flight = guest.ledger.in_flight() as u64;
                 guest.channel.event(RunEvent::Progress {
@@ -377,13 +378,17 @@ impl Reporting {
                     in_flight,
                     response_ns,
                 });
-                if last.elapsed() >= STAGES_PERIOD {
-                    last = Instant::now();
+                if ends || last.is_none_or(|last| last.elapsed() >= STAGES_PERIOD) {
+                    last = Some(Instant::now());
                     guest.channel.event(RunEvent::Stages(guest.sink.stages(guest.workload.graph())));
                 }
                 if guest.channel.is_draining() {
                     guest.ledger.drain();
                 }
+                if ends {
+                    return;
+                }
+                std::thread::park_timeout(Duration::from_millis(100));
             }
         });
         Self { done, thread: Some(thread) }

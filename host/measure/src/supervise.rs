@@ -120,6 +120,7 @@ impl Job<'_> {
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = &answer.reply;
         self.check(measured, backend)?;
+        watcher.phase("write");
         let findings = Finding::of(self.plan, measured, disturbance);
         let graph = bench_workloads::workload::graph(&self.plan.workload, &self.plan.params);
         let graph = graph.map_err(|cause| io("the graph")(io::Error::other(cause)))?;

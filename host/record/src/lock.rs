@@ -9,7 +9,6 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Error, Result, atomic, names};
@@ -36,6 +35,20 @@ pub struct OutputLock {
 impl OutputLock {
     /// Takes the lock of `directory`, which is created when absent. Gives up after `wait`.
     pub fn acquire(directory: &Path, wait: Duration) -> Result<OutputLock> {
+        let started = Instant::now();
+        let may_wait = || {
+            let left = started.elapsed() < wait;
+            if left {
+                std::thread::sleep(RETRY_EVERY);
+            }
+            left
+        };
+        Self::try_while(directory, may_wait)?
+            .ok_or_else(|| Error::Locked { directory: directory.to_path_buf(), waited: wait })
+    }
+
+    /// Takes the lock once it is free; nothing when it is not and `may_wait`, which does the waiting, says no.
+    fn try_while(directory: &Path, mut may_wait: impl FnMut() -> bool) -> Result<Option<OutputLock>> {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let path = directory.join(LOCK_FILE);
         let file = File::options()
@@ -45,19 +58,16 @@ impl OutputLock {
             .open(&path)
             .map_err(Error::io("open", &path))?;
 
-        let started = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) if started.elapsed() < wait => thread::sleep(RETRY_EVERY),
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Error::Locked { directory: directory.to_path_buf(), waited: wait });
-                }
+                Err(TryLockError::WouldBlock) if may_wait() => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
             }
         }
         atomic::remove_leftovers(directory, |name| LOCKED_FILES.contains(&name));
-        Ok(OutputLock { directory: directory.to_path_buf(), _file: file })
+        Ok(Some(OutputLock { directory: directory.to_path_buf(), _file: file }))
     }
 
     /// The directory that may be written.
@@ -94,13 +104,17 @@ mod tests {
     #[test]
     fn a_waiting_writer_gets_its_turn() {
         let dir = tempfile::tempdir().unwrap();
-        let held = OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| OutputLock::acquire(dir.path(), Duration::from_secs(30)));
-            thread::sleep(Duration::from_millis(60));
-            drop(held);
-            waiting.join().unwrap().unwrap();
-        });
+        let mut held = Some(OutputLock::acquire(dir.path(), Duration::ZERO).unwrap());
+        let mut waits = 0;
+        let mut until_the_second_wait = || {
+            waits += 1;
+            if waits == 2 {
+                held.take();
+            }
+            true
+        };
+        assert!(OutputLock::try_while(dir.path(), &mut until_the_second_wait).unwrap().is_some());
+        assert_eq!(waits, 2);
     }
 
     #[test]

@@ -100,6 +100,9 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         }
     }
     tree.mend(&plan)?;
+    if args.run.verbose {
+        screen::note("pair phase: compare");
+    }
     let comparison = if errors.is_empty() { compared(&tree, &plan) } else { Ok(None) };
     match comparison {
         Ok(Some(summary)) => finish(args, &tree, &plan, &summary),

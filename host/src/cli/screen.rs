@@ -25,6 +25,8 @@ const NARROWEST: u16 = 20;
 
 /// How often a line is printed where there is no terminal to draw a bar on.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
+/// The same with `--verbose`, where the first finished items have a line as well.
+const VERBOSE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Prints a warning.
 pub fn warning(text: &str) {
@@ -81,7 +83,8 @@ pub struct RunProgress {
     label: String,
     total: u64,
     started: Instant,
-    last_line: Instant,
+    /// None before the first one.
+    last_line: Option<Instant>,
     top: Option<Top>,
 }
 
@@ -94,8 +97,8 @@ impl RunProgress {
         let bar = std::io::stderr().is_terminal().then(|| {
             ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
         });
-        let now = Instant::now();
-        Self { bar, verbose, label: label.to_owned(), total, started: now, last_line: now, top: None }
+        let (started, last_line) = (Instant::now(), None);
+        Self { bar, verbose, label: label.to_owned(), total, started, last_line, top: None }
     }
 
     /// Shows each stage as well.
@@ -109,6 +112,17 @@ impl RunProgress {
             );
         }
         self
+    }
+
+    /// Whether it is time for another line.
+    fn is_due(&self, finished: u64) -> bool {
+        match self.last_line {
+            None if self.verbose => finished > 0,
+            last => {
+                let period = if self.verbose { VERBOSE_PERIOD } else { LINE_PERIOD };
+                last.unwrap_or(self.started).elapsed() >= period
+            }
+        }
     }
 
     fn line(&self, text: &str) {
@@ -129,8 +143,8 @@ impl Watcher for RunProgress {
                     if self.top.is_none() {
                         bar.set_message(format!("({in_flight} in flight{failed})"));
                     }
-                } else if self.last_line.elapsed() >= LINE_PERIOD {
-                    self.last_line = Instant::now();
+                } else if self.is_due(*finished) {
+                    self.last_line = Some(Instant::now());
                     let rate = *finished as f64 / self.started.elapsed().as_secs_f64();
                     note(&format!("{}: {finished}/{} items{failed}, {rate:.1}/s", self.label, self.total));
                 }

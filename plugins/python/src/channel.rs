@@ -124,11 +124,11 @@ mod tests {
         });
         for (index, size) in sizes.iter().enumerate() {
             let wanted = vec![index as u8; *size];
-            let got = messages.next(Duration::from_secs(5)).unwrap();
+            let got = messages.next(Duration::from_secs(300)).unwrap();
             assert!(got == Incoming::Message(b'R', &wanted), "message {index}");
         }
         writer.join().unwrap();
-        assert_eq!(messages.next(Duration::from_secs(5)).unwrap(), Incoming::Closed);
+        assert_eq!(messages.next(Duration::from_secs(300)).unwrap(), Incoming::Closed);
     }
 
     #[test]

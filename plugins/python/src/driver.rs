@@ -30,7 +30,7 @@ const PIPE_BYTES: usize = 1 << 20;
 const LONGEST_DIR: usize = 40;
 /// Where sockets can be when the user's own place for temporary files is not short and plain.
 const EVERYBODYS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// What a driver gets to end by itself when it said that it is done.
+/// What a driver gets to end by itself when it said that it is done, or closed the channel.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What it gets after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
@@ -161,7 +161,7 @@ impl Driver {
 
     /// After the channel closed: how the driver ended, by itself if it is about to.
     pub fn autopsy(&mut self) -> Option<ExitStatus> {
-        self.session.wait(Duration::from_secs(1));
+        self.session.wait(LAST_WORDS);
         self.session.end(GRACE)
     }
 

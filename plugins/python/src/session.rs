@@ -122,15 +122,23 @@ mod tests {
         command.args(["-c", script]);
         // SAFETY: setsid is async-signal-safe.
         unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(|_| ())?)) };
-        let session = Session::new(command.spawn().unwrap());
-        std::thread::sleep(Duration::from_millis(150));
-        session
+        Session::new(command.spawn().unwrap())
     }
+
+    /// Ends a test that hangs.
+    const PATIENCE: Duration = Duration::from_secs(300);
 
     #[test]
     fn every_process_of_the_session_ends_even_one_that_ignores_sigterm() {
-        let mut session = session("(trap '' TERM; while :; do sleep 1; done) & (sleep 60 &) ; sleep 60");
-        assert!(session.members().len() >= 3, "{:?}", session.members());
+        let place = tempfile::tempdir().unwrap();
+        let deaf = place.path().join("deaf");
+        let script = "(trap '' TERM; : > DEAF; while :; do sleep 1; done) & (sleep 60 &) ; sleep 60";
+        let mut session = session(&script.replace("DEAF", deaf.to_str().unwrap()));
+        assert!(
+            within(PATIENCE, || deaf.exists() && session.members().len() >= 4),
+            "{:?}",
+            session.members()
+        );
         assert!(!session.wait(Duration::ZERO));
         assert!(session.end(Duration::from_millis(100)).is_some_and(|status| !status.success()));
         assert!(session.members().is_empty());
@@ -139,7 +147,7 @@ mod tests {
     #[test]
     fn a_leader_that_ended_leaves_its_helpers_to_be_ended() {
         let mut session = session("sleep 60 & exit 3");
-        assert!(session.wait(Duration::from_secs(5)));
+        assert!(session.wait(PATIENCE));
         assert_eq!(session.members().len(), 1);
         assert_eq!(session.end(Duration::ZERO).and_then(|status| status.code()), Some(3));
         assert!(session.members().is_empty());

@@ -8,7 +8,7 @@ use super::super::case::Case;
 use super::super::probe::{MADE_UP, Twist};
 use super::super::trial::{Ran, Trial};
 use super::super::{Area, Run, Surroundings, Test, Tried, Verdict, require};
-use super::availability::footprint;
+use super::availability::{footprint, settled, within};
 use super::child;
 use super::results::all_right;
 use bench_isolate::load::LoadedBackend;
@@ -159,15 +159,13 @@ fn cancel(case: &Case) -> Tried {
         let Some(took) = ran.latency_of_cancellation() else {
             return Ok(Verdict::Failed("it ended before it was cancelled".into()));
         };
-        let message = format!("it ended {:.1} s after it was cancelled", took.as_secs_f64());
+        let prompt = within(took, format!("it ended {:.1} s after it was cancelled", took.as_secs_f64()));
         Ok(match &ran.account {
             Ok(_) => Verdict::Failed("it reported a cancelled run as success".into()),
-            _ if took > Duration::from_secs(5) => Verdict::Failed(message),
-            Err(error) if error.kind != ErrorKind::Cancelled => {
+            Err(error) if error.kind != ErrorKind::Cancelled && !matches!(prompt, Verdict::Failed(_)) => {
                 Verdict::Warning(format!("its error is not of the kind `cancelled`: {error}"))
             }
-            _ if took > Duration::from_secs(1) => Verdict::Warning(message),
-            Err(_) => Verdict::Success,
+            Err(_) => prompt,
         })
     })
 }
@@ -230,8 +228,7 @@ fn run_twice(case: &Case) -> Tried {
         let mut second = Trial::null(case, 50);
         second.plan.seed ^= 1;
         all_right(case, backend, &second)?;
-        settle();
-        let after = footprint();
+        let after = settled(before);
         require(after.2 <= before.2, || format!("{} processes are left by a run", after.2))?;
         require(after.0 <= before.0, || format!("each run leaves {} threads", after.0 - before.0))?;
         require(after.1 <= before.1, || format!("each run leaves {} open descriptors", after.1 - before.1))?;
@@ -283,8 +280,7 @@ fn create_drop(case: &Case) -> Tried {
         turn()?;
         turns += 1;
     }
-    settle();
-    let after = footprint();
+    let after = settled(before);
     require(after.0 <= before.0, || format!("{} threads are left after {turns} times", after.0 - before.0))?;
     require(after.1 <= before.1, || {
         format!("{} descriptors are left after {turns} times", after.1 - before.1)

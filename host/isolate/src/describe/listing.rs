@@ -139,14 +139,19 @@ struct Call<'a> {
     begun: Instant,
 }
 
+/// Whether another call may begin beside those that `begun` then.
+fn may_begin(begun: &[Instant], now: Instant, most: usize) -> bool {
+    let working = begun.iter().filter(|call| now.duration_since(**call) < WORKING).count();
+    working < most && begun.len() < MOST
+}
+
 impl Calls {
     /// Waits until fewer than `most` calls are working.
     fn begin(&self, most: usize) -> Call<'_> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let working = begun.iter().filter(|call| call.elapsed() < WORKING).count();
-            if working < most && begun.len() < MOST {
-                let now = Instant::now();
+            let now = Instant::now();
+            if may_begin(&begun, now, most) {
                 begun.push(now);
                 return Call { calls: self, begun: now };
             }
@@ -164,5 +169,22 @@ impl Drop for Call<'_> {
             begun.swap_remove(at);
         }
         self.calls.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_hang_make_room_after_a_quarter_of_a_second_until_there_are_too_many() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let begun = [start; 4];
+        assert!(!may_begin(&begun, after(249), 4));
+        assert!(may_begin(&begun, after(250), 4));
+        assert!(may_begin(&[start, start, after(200), after(200)], after(250), 4));
+        assert!(may_begin(&[start; MOST - 1], after(1_000), 4));
+        assert!(!may_begin(&[start; MOST], after(1_000), 4));
     }
 }

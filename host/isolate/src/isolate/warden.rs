@@ -15,7 +15,7 @@ use super::process::SCRATCH;
 use super::{exit, process, wire};
 
 /// How long killed processes may take to disappear before the warden gives up on them.
-const SWEEP: Duration = Duration::from_secs(2);
+const SWEEP: Duration = Duration::from_secs(10);
 /// How often orphans that ended by themselves are collected while the runner works.
 const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 

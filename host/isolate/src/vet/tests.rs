@@ -1,7 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -114,9 +113,9 @@ fn every_truncation_and_every_flipped_header_byte_is_refused_without_a_panic() {
     }
 }
 
+/// Opening the FIFO would wait for a writer, for ever.
 #[test]
-fn a_fifo_a_socket_and_a_directory_are_named_at_once() {
-    let started = Instant::now();
+fn a_fifo_a_socket_and_a_directory_are_named_and_not_opened() {
     let fifo = Case::empty();
     rustix::fs::mknodat(
         rustix::fs::CWD,
@@ -133,7 +132,6 @@ fn a_fifo_a_socket_and_a_directory_are_named_at_once() {
     let directory = Case::empty();
     fs::create_dir(directory.path()).unwrap();
     assert!(matches!(directory.refusal(), Refusal::NotAFile { is: "a directory", .. }));
-    assert!(started.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -16,10 +16,13 @@ use crate::isolate::{Operation, Stop, StopLevel};
 
 /// How often the stop flag is looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// How long the warden may take from being let go to its report; its own sweep takes at most 2 s.
-const REPORT: Duration = Duration::from_secs(4);
-/// A channel that is closed before an answer is normal for a process that is just ending.
+/// How long the warden may take from being let go to its report; its own sweep takes at most 10 s.
+const REPORT: Duration = Duration::from_secs(20);
+/// A channel that is closed before an answer is normal for a process that is just ending. One that takes longer is
+/// ended; if it turns out to have ended by itself after all, that is what is said of it.
 const CLOSED: Duration = Duration::from_millis(500);
+/// What is said of one that had not.
+pub(super) const WENT_ON: &str = "it closed the channel and went on";
 
 /// One call under way.
 pub(super) struct Session<'a, O: Operation> {
@@ -150,7 +153,7 @@ impl<'a, O: Operation> Session<'a, O> {
         } else if let Some(limit) = timeout {
             Some(Cause::TimedOut(limit))
         } else if over(self.channel_closed, CLOSED) {
-            Some(Cause::Protocol("it closed the channel and went on".into()))
+            Some(Cause::Protocol(WENT_ON.into()))
         } else {
             return;
         };

@@ -1,6 +1,8 @@
 //! From everything that was seen of a call to the one thing that is said about it.
 
-use super::Session;
+use rustix::process::Signal;
+
+use super::{Session, WENT_ON};
 use crate::ErrorKind;
 use crate::isolate::ending::{Ending, signal_name};
 use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
@@ -16,7 +18,7 @@ impl<O: Operation> Session<'_, O> {
         let left_behind = report.map(|report| report.left_behind).unwrap_or_default();
         let stopped = self.stop == StopLevel::Kill;
         let tail = self.output.into_tail();
-        let cause = match (self.verdict, self.answer, ending) {
+        let cause = match (verdict(self.verdict, ending), self.answer, ending) {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
@@ -40,6 +42,13 @@ impl<O: Operation> Session<'_, O> {
     }
 }
 
+/// On a busy machine a process may take its time between closing the channel and being gone: one that ended
+/// otherwise than by our signal did not go on.
+fn verdict(verdict: Option<Cause>, ending: Option<Ending>) -> Option<Cause> {
+    let ended = ending.is_some_and(|ending| ending != Ending::Signal(Signal::KILL.as_raw()));
+    verdict.filter(|cause| !(ended && *cause == Cause::Protocol(WENT_ON.into())))
+}
+
 /// Whether what a process printed last says that it got no memory. The kernel does not tell.
 fn starved(tail: &str) -> bool {
     let signs = ["memory allocation of", "bad_alloc", "annot allocate memory", "ut of memory", "MemoryError"];
@@ -59,4 +68,19 @@ fn remarks(ending: Option<Ending>, let_go: bool, left_behind: Vec<String>) -> Ve
         remarks.push(Remark::LeftBehind(left_behind));
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_only_slow_to_be_gone_did_not_go_on() {
+        let went_on = || Some(Cause::Protocol(WENT_ON.into()));
+        assert_eq!(verdict(went_on(), Some(Ending::Exit(0))), None);
+        assert_eq!(verdict(went_on(), Some(Ending::Signal(11))), None);
+        assert_eq!(verdict(went_on(), Some(Ending::Signal(9))), went_on());
+        assert_eq!(verdict(went_on(), None), went_on());
+        assert_eq!(verdict(Some(Cause::Stopped), Some(Ending::Exit(0))), Some(Cause::Stopped));
+    }
 }
