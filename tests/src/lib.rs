@@ -1,7 +1,9 @@
 //! What the whole-binary tests share: the staged binary, folders of plugins, and a look at what is
 //! left running. `cargo xtask test` builds and stages everything that is used here.
 
+pub mod following;
 pub mod pairs;
+pub mod rows;
 pub mod runtimes;
 pub mod skip;
 
@@ -39,12 +41,14 @@ pub fn bench(args: &[&str]) -> Command {
     command
 }
 
-/// A small run of Workload4 on `backend` into `output`.
+/// A small run of Workload4 on `backend` into `output`, of 120 queries unless `more` says how many.
 #[must_use]
 pub fn small_run(backend: &str, output: &Path, more: &[&str]) -> Command {
     let output = output.to_str().expect("temporary paths are text");
-    let mut args =
-        vec!["run", "--backend", backend, "--output-dir", output, "--no-user-plugins", "--num-tasks", "120"];
+    let mut args = vec!["run", "--backend", backend, "--output-dir", output, "--no-user-plugins"];
+    if !more.contains(&"--num-tasks") {
+        args.extend(["--num-tasks", "120"]);
+    }
     args.extend(["--set", "vdb1_corpus_size=1000", "--set", "vdb2_corpus_size=1000"]);
     args.extend(["--set", "join_window_seconds=10"]);
     args.extend(more);
@@ -158,9 +162,12 @@ pub fn shared_memory() -> HashSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Waits until `condition` holds, at most 20 s.
+/// Ends a test that hangs, and decides nothing else: far more than anything takes on the busiest machine.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until `condition` holds.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));

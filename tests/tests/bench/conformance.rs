@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use bench_tests::rows::all_hold;
 use bench_tests::runtimes::runtimes;
+use bench_tests::skip::leave_out;
 use bench_tests::{bench, eventually, folder, mark, marked, staged, stderr, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,25 +22,36 @@ fn tests(report: &Value) -> &[Value] {
     report["report"]["tests"].as_array().unwrap()
 }
 
-/// A plugin that is right: nothing is bad, and nothing warns but what depends on how busy the machine is.
-fn conforms(plugin: &Path, more: &[&str], warnings: &[&str]) {
-    let (code, report) = check(plugin, "", more);
-    let known = |name: &str| warnings.contains(&name) || TIMED.contains(&name);
-    let fine = |test: &&Value| match test["status"].as_str().unwrap() {
-        "success" | "skipped" => true,
-        "warning" => known(test["name"].as_str().unwrap()),
-        _ => false,
-    };
-    let wrong: Vec<_> = tests(&report).iter().filter(|test| !fine(test)).collect();
+/// A plugin that is right: nothing is bad and nothing warns, but of the time that something took, which is the
+/// machine's as much as the plugin's.
+fn conforms(plugin: &Path, more: &[&str]) {
+    let (code, report) = check(plugin, "", &[&["--timeout", "300"], more].concat());
+    let slow = |test: &&Value| is_about_time(test);
+    let fine = |test: &&Value| ["success", "skipped"].contains(&test["status"].as_str().unwrap());
+    let wrong: Vec<_> = tests(&report).iter().filter(|test| !fine(test) && !slow(test)).collect();
     assert!(wrong.is_empty(), "{}: {wrong:#?}", plugin.display());
-    assert_eq!(code, Some(0), "{}", plugin.display());
+    let slow = tests(&report).iter().filter(|test| test["status"] == "failed").count();
+    assert_eq!(code, Some(if slow == 0 { 0 } else { 14 }), "{}", plugin.display());
+    let offline =
+        |test: &&Value| test["name"] == "availability-needs-no-network" && test["status"] == "skipped";
+    if let Some(test) = tests(&report).iter().find(offline) {
+        leave_out(&format!("availability without a network could not be tried: {}", test["message"]));
+    }
 }
 
-const TIMED: [&str; 2] = ["availability-is-quick", "cancellation-is-prompt"];
+/// Whether a test found nothing wrong but how long it took.
+fn is_about_time(test: &Value) -> bool {
+    let begins = |with: &str| test["message"].as_str().unwrap().starts_with(with);
+    match test["name"].as_str().unwrap() {
+        "availability-is-quick" => begins("is_available took "),
+        "cancellation-is-prompt" => begins("it ended ") && !begins("it ended before "),
+        _ => false,
+    }
+}
 
 #[test]
 fn local_conforms() {
-    conforms(&staged().join("plugins/libbackend_local.so"), &[], &[]);
+    conforms(&staged().join("plugins/libbackend_local.so"), &[]);
 }
 
 #[test]
@@ -46,7 +59,7 @@ fn the_examples_conform() {
     let names = ["example_c", "example_cpp", "example_rust"];
     let folder = folder(&names.map(|name| (name, name)));
     for name in names {
-        conforms(&folder.path().join(format!("libbackend_{name}.so")), &[], &[]);
+        conforms(&folder.path().join(format!("libbackend_{name}.so")), &[]);
     }
 }
 
@@ -64,11 +77,11 @@ const MATRIX: &[Row] = &[
         "crashed",
         "ended its process in `load` (exit code 0) without an answer",
     ),
-    Row("hostile", "load:hang", "loads", "timed_out", "did not finish `load` within 2 s"),
+    Row("hostile", "load:hang", "loads", "timed_out", "did not finish `load` within 10 s"),
     Row("hostile", "create:panic", "loads", "failed", "panicked in `create`: hostile on purpose"),
     Row("hostile", "load:panic", "loads", "crashed", "crashed with SIGABRT in `load`"),
     Row("hostile", "create:abort", "loads", "crashed", "crashed with SIGABRT in `create`"),
-    Row("hostile", "create:hang", "loads", "timed_out", "did not finish `create` within 2 s"),
+    Row("hostile", "create:hang", "loads", "timed_out", "did not finish `create` within 10 s"),
     Row(
         "hostile",
         "is_available:abort",
@@ -88,7 +101,7 @@ const MATRIX: &[Row] = &[
         "is_available:hang",
         "availability-is-quick",
         "timed_out",
-        "did not finish `is_available` within 2 s",
+        "did not finish `is_available` within 10 s",
     ),
     Row(
         "hostile",
@@ -130,8 +143,8 @@ const MATRIX: &[Row] = &[
     // Which of the host's own files is missed first depends.
     Row("hostile", "run:closefds", "every-item-once", "crashed", "in `run`"),
     Row("hostile", "run:exit0", "every-item-once", "crashed", "ended its process in `run` (exit code 0)"),
-    Row("hostile", "run:hang", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
-    Row("hostile", "run:spin", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
+    Row("hostile", "run:hang", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
+    Row("hostile", "run:spin", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
     Row(
         "hostile",
         "run:memory",
@@ -234,7 +247,7 @@ const MATRIX: &[Row] = &[
     Row("hostile_c", "run:children", "every-item-once", "failed", "it left processes running: 50 × sleep"),
     Row("hostile_c", "run:outlive", "every-item-once", "failed", "it left processes running: sleep"),
     Row("hostile_c", "run:handlers", "every-item-once", "success", ""),
-    Row("hostile_c", "run:deaf", "every-item-once", "timed_out", "did not finish `run` within 2 s"),
+    Row("hostile_c", "run:deaf", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
     Row("hostile_c", "run:forgotten_thread", "one-item", "success", ""),
     Row("hostile_c", "drop:abort", "loads", "crashed", "its process ended badly after the answer: SIGABRT"),
     Row("hostile_c", "table:null", "loads", "failed", "bench_backend_entry_v1 returned no table"),
@@ -291,8 +304,7 @@ const MATRIX: &[Row] = &[
 
 #[test]
 fn each_misbehaviour_fails_the_right_test_for_the_right_reason_and_harms_nobody() {
-    let wrongs: Vec<String> = MATRIX.iter().filter_map(|row| wrong(row).err()).collect();
-    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
+    all_hold(MATRIX, wrong);
 }
 
 /// What is not as the row says.
@@ -302,8 +314,8 @@ fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> 
     let plugin = folder.path().join(format!("libbackend_{library}.so"));
     let only = format!("^{test}$");
     let mut command = bench(&["backends", "check", plugin.to_str().unwrap(), "--json"]);
-    // What hangs is given up soon; what does not gets time, because the machine may be busy.
-    let timeout = if *status == "timed_out" { "2" } else { "20" };
+    // What hangs is given up on soon; what does not gets time, because the machine may be busy.
+    let timeout = if *status == "timed_out" { "10" } else { "300" };
     command.args(["--only", &only, "--timeout", timeout, "--memory-limit", "256", "--seed", "1"]);
     command.env("HOSTILE", wish).env("MARK", &mark).env("TMPDIR", temp.path());
     let output = command.output().unwrap();
@@ -323,9 +335,14 @@ fn wrong(Row(library, wish, test, status, message): &Row) -> Result<(), String> 
 
 /// Beside a hostile plugin every other one is still listed as ready; that it runs too, `hostile.rs` shows.
 fn others_still_work(folder: &Path, hostile: &str, wish: &str) {
+    // Nothing of a run happens while plugins are listed.
+    if wish.starts_with("run:") {
+        return;
+    }
     let plugins = folder.to_str().unwrap();
+    let timeout = if wish.ends_with(":hang") { "10" } else { "300" };
     let list =
-        ["backends", "list", "--json", "--no-user-plugins", "--timeout", "3", "--plugins-dir", plugins];
+        ["backends", "list", "--json", "--no-user-plugins", "--timeout", timeout, "--plugins-dir", plugins];
     let output = bench(&list).env("HOSTILE", wish).output().unwrap();
     assert!(output.status.success(), "{hostile} {wish}: {}", stderr(&output));
     let listings: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -365,7 +382,7 @@ fn what_was_compiled_against_the_first_v1_still_loads_and_finds_every_method() {
     assert_eq!(code, Some(14), "it counts one result where there is none, so zero-items fails");
     for test in tests(&report) {
         let expected = if test["name"] == "zero-items" { "failed" } else { "success" };
-        let fine = test["status"] == expected || TIMED.contains(&test["name"].as_str().unwrap());
+        let fine = test["status"] == expected || is_about_time(test);
         assert!(fine, "{test:#}");
     }
     let zero = tests(&report).iter().find(|test| test["name"] == "zero-items").unwrap();
@@ -384,7 +401,7 @@ fn the_tests_are_listed_with_what_each_is_for() {
 #[test]
 fn in_process_the_same_tests_pass() {
     let plugin = staged().join("plugins/libbackend_local.so");
-    conforms(&plugin, &["--in-process", "--only", "loads|every-item-once|one-item"], &[]);
+    conforms(&plugin, &["--in-process", "--only", "loads|every-item-once|one-item"]);
 }
 
 #[test]
@@ -398,12 +415,12 @@ fn a_seed_repeats_the_random_tests() {
 fn real(name: &str, more: &[&str]) {
     let plugin = staged().join(format!("plugins/libbackend_{name}.so"));
     let Some(_alone) = runtimes(&[name]) else { return };
-    conforms(&plugin, more, &[]);
+    conforms(&plugin, more);
 }
 
 #[test]
 fn sage_conforms() {
-    real("sage", &["--timeout", "90"]);
+    real("sage", &[]);
 }
 
 /// Ray takes seconds to start: every test that does not start it, and of the others one for each thing
@@ -414,5 +431,5 @@ fn ray_conforms() {
         "file|image|entry|stack|paths|exports|loads|name|version|twice|extension|requirements|availab";
     let with_a_run =
         "in-parallel|stage|backpressure|zero-items|huge|non-ascii|failed-|cancellation|draining|temp-dir";
-    real("ray", &["--timeout", "120", "--only", &format!("{without_a_run}|{with_a_run}")]);
+    real("ray", &["--only", &format!("{without_a_run}|{with_a_run}")]);
 }

@@ -4,11 +4,10 @@
 //! `BENCH_REQUIRE_RUNTIMES` is set, as it is in CI.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::MutexGuard;
 
+use bench_tests::following::Following;
 use bench_tests::runtimes::runtimes;
 use bench_tests::{eventually, mark, marked, records, shared_memory, small_run, stderr, succeed};
 use rustix::process::{Pid, Signal, kill_process};
@@ -58,7 +57,7 @@ fn a_worker_that_dies_ends_the_run_with_the_reason() {
     for operator in ["vdb1", "category_batch"] {
         let output = TempDir::new().unwrap();
         let fault = format!("fault=exit:{operator}:40");
-        let run = small_run("dask", output.path(), &["--set", &fault, "--timeout", "60"]).output().unwrap();
+        let run = small_run("dask", output.path(), &["--set", &fault]).output().unwrap();
         assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
         assert!(stderr(&run).contains("failed in Dask"), "{}", stderr(&run));
     }
@@ -78,12 +77,14 @@ fn whoever_ends_the_run_nothing_stays_behind() {
     let Some(_alone) = dask() else { return };
     for signal in [Signal::KILL, Signal::INT] {
         let (output, temporary, mark) = (TempDir::new().unwrap(), TempDir::new().unwrap(), mark());
-        let mut command = small_run("dask", output.path(), &["--load", "open", "--rate", "20", "--verbose"]);
+        let hours = ["--load", "open", "--rate", "20", "--num-tasks", "1000000", "--verbose"];
+        let mut command = small_run("dask", output.path(), &hours);
         command.env("MARK", &mark).env("TMPDIR", temporary.path());
         let shared = shared_memory();
-        let mut child = steady(command);
+        let mut child = Following::start(&mut command);
+        child.until("phase: steady");
         kill_process(Pid::from_child(&child), signal).unwrap();
-        assert!(!child.wait().unwrap().success());
+        assert!(!child.end().status.success());
         eventually("every process ends", || marked(&mark).is_empty());
         eventually("the temporary folder is empty", || is_empty(temporary.path()));
         assert!(shared_memory().is_subset(&shared), "{signal:?}");
@@ -92,13 +93,4 @@ fn whoever_ends_the_run_nothing_stays_behind() {
 
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
-}
-
-/// Starts a run and waits until the stream begins.
-fn steady(mut command: Command) -> Child {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("phase: steady")), "the run ended early");
-    std::thread::spawn(move || lines.for_each(drop));
-    child
 }

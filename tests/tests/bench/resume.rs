@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
+use bench_tests::following::Following;
 use bench_tests::pairs::{files, json, pair, resume, text, tree};
 use bench_tests::{bench_path, eventually, folder, mark, marked, records, stderr, succeed};
-use bench_workloads::random::stream;
+use bench_workloads::random::{Stream, stream};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,10 +28,24 @@ impl Place {
         Self { root: TempDir::new().unwrap(), temporary: TempDir::new().unwrap(), mark: mark() }
     }
 
-    fn start(&self, plugins: &Path, more: &[&str]) -> Child {
-        let mut command = pair(self.root.path(), plugins, "local,healthy", "k", &["--repeat", "2"]);
-        command.args(more).env("MARK", &self.mark).env("TMPDIR", self.temporary.path());
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    /// The whole pair: every run says its phases as they begin.
+    fn command(&self, plugins: &Path) -> Command {
+        let mut command =
+            pair(self.root.path(), plugins, "local,healthy", "k", &["--repeat", "2", "--verbose"]);
+        command.env("MARK", &self.mark).env("TMPDIR", self.temporary.path());
+        command
+    }
+
+    fn start(&self, plugins: &Path) -> Following {
+        Following::start(&mut self.command(plugins))
+    }
+
+    /// The pair, standing still in the middle of a run of `healthy` until the file is there that is returned.
+    fn start_and_hold(&self, plugins: &Path) -> (Following, PathBuf) {
+        let release = self.root.path().join("release");
+        let mut child = Following::start(self.command(plugins).env("HOLD", &release));
+        child.until("phase: held");
+        (child, release)
     }
 
     /// Whether the plan is there that a resumed pair needs.
@@ -56,7 +71,7 @@ impl Place {
     }
 
     /// Goes on to the end, and looks at what is there then.
-    fn is_completed_by(&self, command: &mut std::process::Command, finished: &[Value]) {
+    fn is_completed_by(&self, command: &mut Command, finished: &[Value]) {
         succeed(command.env("MARK", &self.mark).env("TMPDIR", self.temporary.path()));
         self.nothing_is_left();
         let tree = self.tree();
@@ -118,105 +133,136 @@ fn is_whole(path: &Path) {
 }
 
 /// Moments differ from run to run; `BENCH_TEST_SEED` repeats those of an earlier one.
-fn seed() -> u64 {
+fn moments() -> Stream {
     let given = std::env::var("BENCH_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    given.unwrap_or_else(|| {
+    let seed = given.unwrap_or_else(|| {
         SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| u64::from(since.subsec_micros()))
-    })
+    });
+    println!("BENCH_TEST_SEED={seed} kills in the same runs again");
+    stream(seed, "moments of death", 0)
+}
+
+/// What begins in a run of a pair, in order, by its own announcements. Files are written after the last of them and
+/// after the comparison is announced, so most of the deaths are there.
+const PHASES: [&str; 9] =
+    ["load", "open workload", "run", "measure", "write", "write", "write", "write", "write"];
+const RUNS: usize = 4;
+
+#[test]
+fn a_pair_killed_in_any_phase_has_no_broken_file_and_can_be_resumed() {
+    let plugins = folder(&[("healthy", "healthy")]);
+    let mut random = moments();
+    let mut any = |below: usize| random.below(below as u32) as usize;
+    for phase in PHASES {
+        let run = any(RUNS);
+        is_killed_and_resumed(plugins.path(), &format!("phase: {phase}"), run, any(LINGER));
+    }
+    for _ in 0..3 {
+        is_killed_and_resumed(plugins.path(), "pair phase: compare", 0, any(LINGER));
+    }
+}
+
+/// The longest time from an announcement to a death, in microseconds: so that it strikes here and there between two
+/// of them. Nothing that is looked at depends on how long it takes really.
+const LINGER: usize = 30_000;
+
+/// Kills a pair once it announced `phase` in its run number `run`, counted from 0, and resumes it.
+fn is_killed_and_resumed(plugins: &Path, phase: &str, run: usize, linger: usize) {
+    println!("killed {linger} µs into {phase}, run {run}");
+    let place = Place::new();
+    let mut child = place.start(plugins);
+    (0..=run).for_each(|_| drop(child.until(phase)));
+    std::thread::sleep(Duration::from_micros(linger as u64));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.nothing_is_left();
+    let tree = place.tree();
+    for file in files(&tree).iter().filter(|file| !is_temporary(file)) {
+        is_whole(&tree.join(file));
+    }
+    let finished = place.records();
+    let at_least = if phase.ends_with("compare") { RUNS } else { run };
+    assert!((at_least..=RUNS).contains(&finished.len()), "{} are finished", finished.len());
+    place.is_completed_by(&mut resume(place.root.path(), "k"), &finished);
 }
 
 #[test]
-fn a_pair_killed_at_any_moment_has_no_broken_file_and_can_be_resumed() {
-    let plugins = folder(&[("healthy", "healthy")]);
-    let undisturbed = Place::new();
-    let started = Instant::now();
-    let output = undisturbed.start(plugins.path(), &[]).wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    undisturbed.nothing_is_left();
-    let (whole, seed) = (started.elapsed(), seed());
-    let mut random = stream(seed, "moments of death", 0);
-    let mut moments: Vec<Duration> = (0..20).map(|_| whole.mul_f64(random.unit())).collect();
-    moments.sort();
-    println!("a pair takes {whole:?}; BENCH_TEST_SEED={seed} kills it after {moments:?}");
-    let mut finished_before = BTreeSet::new();
-    for moment in moments {
-        println!("killed after {moment:?}");
-        let place = Place::new();
-        let mut child = place.start(plugins.path(), &[]);
-        std::thread::sleep(moment);
-        // Fails when it has ended just now, which is a moment too.
-        let _ = child.kill();
-        child.wait().unwrap();
-        place.nothing_is_left();
-        if !place.has_begun() {
-            // There is nothing to resume, and nothing in the way of the same command.
-            assert_eq!(resume(place.root.path(), "k").output().unwrap().status.code(), Some(2));
-            let mut again = pair(place.root.path(), plugins.path(), "local,healthy", "k", &["--repeat", "2"]);
-            place.is_completed_by(&mut again, &[]);
-            continue;
-        }
-        let tree = place.tree();
-        for file in files(&tree).iter().filter(|file| !is_temporary(file)) {
-            is_whole(&tree.join(file));
-        }
-        let finished = place.records();
-        finished_before.insert(finished.len());
-        place.is_completed_by(&mut resume(place.root.path(), "k"), &finished);
-    }
-    assert!(finished_before.len() > 1, "every kill came before the first run's end: {finished_before:?}");
+fn a_pair_killed_in_mid_run_repeats_that_run_and_no_other() {
+    let (place, plugins) = (Place::new(), folder(&[("healthy", "healthy")]));
+    let (mut child, _) = place.start_and_hold(plugins.path());
+    let before = place.records();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.nothing_is_left();
+    let finished = place.records();
+    assert!(finished == before && finished.iter().all(|record| record["backend"] == "local"), "{finished:?}");
+    place.is_completed_by(&mut resume(place.root.path(), "k"), &finished);
 }
 
-/// Starts a pair whose runs take this long, and waits until the first is under way.
-fn under_way(place: &Place, plugins: &Path, rate: &str) -> Child {
-    let child = place.start(plugins, &["--load", "open", "--rate", rate]);
-    eventually("a run is under way", || {
-        place.has_begun() && files(&place.tree()).iter().any(|file| file.ends_with("run.log"))
-    });
-    std::thread::sleep(Duration::from_millis(500));
-    child
+#[test]
+fn a_pair_killed_before_it_has_a_plan_is_no_pair_and_in_nobodys_way() {
+    let (place, plugins) = (Place::new(), folder(&[("healthy", "healthy"), ("hostile", "hostile")]));
+    // Its first step is to ask the plugins; this one does not answer.
+    let announced = TempDir::new().unwrap();
+    let mut command = pair(place.root.path(), plugins.path(), "local,hostile", "k", &[]);
+    command.env("HOSTILE", "is_available:hang").env("ANNOUNCE", announced.path());
+    command.env("MARK", &place.mark).env("TMPDIR", place.temporary.path());
+    let mut child = Following::start(&mut command);
+    eventually("a plugin is asked", || announced.path().join("hostile").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.nothing_is_left();
+    assert!(!place.has_begun());
+    assert_eq!(resume(place.root.path(), "k").output().unwrap().status.code(), Some(2));
+    place.is_completed_by(&mut place.command(plugins.path()), &[]);
 }
 
-fn interrupt(child: &Child) {
+fn interrupt(child: &Following) {
     kill_process(Pid::from_child(child), Signal::INT).unwrap();
 }
 
 #[test]
 fn ctrl_c_lets_the_run_end_and_says_how_to_go_on() {
     let (place, plugins) = (Place::new(), folder(&[("healthy", "healthy")]));
-    let child = under_way(&place, plugins.path(), "10");
+    let (mut child, release) = place.start_and_hold(plugins.path());
+    let before = place.records().len();
     interrupt(&child);
-    let output = child.wait_with_output().unwrap();
+    child.until("stopping after this run; again to stop now");
+    fs::write(release, "").unwrap();
+    let output = child.end();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     place.nothing_is_left();
     let tree = place.tree();
     assert!(!tree.join("manifest.json").exists());
     let finished = place.records();
-    assert_eq!(finished.len(), 1);
-    assert!(!is_partial(&finished[0]));
+    assert_eq!(finished.len(), before + 1);
+    assert!(!finished.iter().any(is_partial));
     let report = json(&tree.join("failure_report.json"));
     assert_eq!((&report["status"], &report["failed"]), (&json!("interrupted"), &json!([])));
-    assert_eq!(report["error"], "interrupted after 1 of 4 runs");
+    assert_eq!(report["error"], format!("interrupted after {} of 4 runs", finished.len()));
     let command = report["resume"].as_str().unwrap();
     assert_eq!(command, format!("bench pair --resume k --output-root {}", text(place.root.path())));
     assert!(stderr(&output).contains(command), "{}", stderr(&output));
     let mut words = command.split(' ').skip(1);
-    place.is_completed_by(std::process::Command::new(bench_path()).args(&mut words), &finished);
+    place.is_completed_by(Command::new(bench_path()).args(&mut words), &finished);
 }
 
 #[test]
 fn ctrl_c_twice_ends_the_run_at_once() {
     let (place, plugins) = (Place::new(), folder(&[("healthy", "healthy")]));
-    // A run takes four seconds.
-    let child = under_way(&place, plugins.path(), "5");
+    // Nothing lets the run go on: it can only be ended.
+    let (mut child, _) = place.start_and_hold(plugins.path());
+    let before = place.records().len();
     interrupt(&child);
-    std::thread::sleep(Duration::from_millis(300));
+    child.until("stopping after this run; again to stop now");
     interrupt(&child);
-    let output = child.wait_with_output().unwrap();
+    let output = child.end();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     place.nothing_is_left();
-    assert!(place.records().iter().all(is_partial));
+    let finished: Vec<_> = place.records().into_iter().filter(|record| !is_partial(record)).collect();
+    assert_eq!(finished.len(), before);
     let report = json(&place.tree().join("failure_report.json"));
-    assert_eq!(report["error"], "interrupted after 0 of 4 runs");
+    assert_eq!(report["error"], format!("interrupted after {before} of 4 runs"));
     assert!(stderr(&output).contains("bench pair --resume k"), "{}", stderr(&output));
-    place.is_completed_by(&mut resume(place.root.path(), "k"), &[]);
+    place.is_completed_by(&mut resume(place.root.path(), "k"), &finished);
 }

@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use super::*;
 use crate::text::embed::TopicEmbedder;
@@ -129,11 +128,12 @@ fn every_truncation_is_refused_with_a_remedy() {
     }
 }
 
+/// Every byte of the header, and every seventh of what follows, which comes by every place in a word.
 #[test]
-fn every_damaged_byte_is_noticed() {
+fn a_damaged_byte_is_noticed_wherever_it_is() {
     let place = built(3);
     let mut bytes = fs::read(&place.path).unwrap();
-    for at in 0..bytes.len() {
+    for at in (0..HEADER).chain((HEADER..bytes.len()).step_by(7)) {
         bytes[at] ^= 0x40;
         fs::write(&place.path, &bytes).unwrap();
         assert!(matches!(Index::open(&place.path), Err(IndexError::Damaged { .. })), "byte {at}");
@@ -173,17 +173,6 @@ fn a_missing_file_is_an_error_and_so_is_a_folder() {
 fn a_dimension_that_the_embedder_lacks_is_refused() {
     let error = build(&place().path, 64, "", synthetic(1), &embedder()).unwrap_err();
     assert!(error.to_string().contains("dimension 64 does not fit"), "{error}");
-}
-
-#[test]
-fn ten_thousand_documents_take_about_a_second_at_most() {
-    let place = place();
-    let start = Instant::now();
-    build(&place.path, 1024, "", synthetic(10_000), &TopicEmbedder::new(1024, 1.0, 0)).unwrap();
-    let built = start.elapsed();
-    let index = Index::open(&place.path).unwrap();
-    println!("built in {built:?}, opened in {:?}, {} bytes", start.elapsed() - built, index.map.len());
-    assert!(built.as_secs() < 10, "{built:?}");
 }
 
 #[test]

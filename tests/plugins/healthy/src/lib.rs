@@ -1,11 +1,17 @@
-//! A well-behaved plugin. With the option `stall_ms` it stands still once, after its first batches.
+//! A well-behaved plugin that tests can watch and hold up. With the option `stall_ms` it stands still once, after its
+//! first batches. Where `ANNOUNCE` names a folder, being asked whether it is available leaves a file of its name
+//! there. Where `HOLD` names a file, a run waits after its first batch until the file is there, and says so: its
+//! phase is `held`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
 
 /// The batch before which a stall comes.
 const STALL_AT: u32 = 100;
+/// Between looks at the file that ends a hold.
+const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 struct Healthy;
@@ -14,6 +20,9 @@ impl Backend for Healthy {
     const NAME: &'static str = "healthy";
 
     fn is_available(&self) -> Availability {
+        if let Some(folder) = std::env::var_os("ANNOUNCE") {
+            let _ = std::fs::write(Path::new(&folder).join(Self::NAME), "");
+        }
         Availability::ready("healthy 1.0")
     }
 
@@ -27,6 +36,9 @@ impl Backend for Healthy {
                 std::thread::sleep(stall);
             }
             host.emit(&pipeline.process(&events)?)?;
+            if batches == 1 {
+                hold(host)?;
+            }
         }
         host.emit(&pipeline.finish()?)?;
         Ok(Finished::default())
@@ -35,6 +47,19 @@ impl Backend for Healthy {
     fn extension(&self, id: &str, _: &str) -> Option<String> {
         (id == "bench.requirements/1").then(|| r#"{"python": ["nothing"]}"#.to_owned())
     }
+}
+
+/// Stands still for as long as the test wants, or until the run is cancelled.
+fn hold(host: &Host) -> Result<(), Error> {
+    let Some(release) = std::env::var_os("HOLD").map(PathBuf::from) else { return Ok(()) };
+    host.progress("held", "");
+    while !release.exists() {
+        if host.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 export_backend!(Healthy);

@@ -1,5 +1,5 @@
 //! A plugin that misbehaves as `HOSTILE` says: `<phase>:<what>`, for example `is_available:abort`.
-//! Without the variable it behaves.
+//! Without the variable it behaves. Where `ANNOUNCE` names a folder it first leaves a file of its name there.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -25,6 +25,9 @@ fn ignore<T>(_: T) {}
 fn misbehave(phase: &str) {
     let Ok(wish) = std::env::var("HOSTILE") else { return };
     let Some(what) = wish.strip_prefix(phase).and_then(|rest| rest.strip_prefix(':')) else { return };
+    if let Some(folder) = std::env::var_os("ANNOUNCE") {
+        let _ = std::fs::write(std::path::Path::new(&folder).join("hostile"), "");
+    }
     match what {
         "panic" => panic!("hostile on purpose"),
         "abort" => {
