@@ -9,7 +9,7 @@ use super::output::{json, say};
 use super::plan::mebibytes;
 use super::screen::{self, Spinner};
 use super::trust::{Vow, untrust, vow};
-use super::{Exit, PluginArgs, STOP, Stopped};
+use super::{Exit, PluginArgs, STOP, Stopped, places};
 use bench_isolate::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
 use bench_isolate::install::{InstallError, Requirements, install, uninstall, venvs_dir};
 use bench_isolate::isolate::{Limits, Runner};
@@ -215,6 +215,7 @@ fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, S
         Stopped::new(Exit::BadPlugin, text, "report this to the plugin's author")
     })?;
     let venvs = venvs_dir().ok_or_else(no_data_dir)?;
+    places::environments(&venvs)?;
     let spinner =
         Spinner::start(&format!("installing {} for '{name}'", requirements.requirements.join(", ")));
     let link = install(&venvs, name, python, &requirements, &mut |line| spinner.say(line)).map_err(failed)?;

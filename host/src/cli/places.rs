@@ -33,9 +33,18 @@ pub fn temporary() -> Result<(), Stopped> {
 /// Whether results can be put into `folder`, which `flag` names. Nothing is made: a command that fails for
 /// another reason is to leave nothing behind.
 pub fn output(folder: &Path, flag: &str) -> Result<(), Stopped> {
+    kept("results", folder, &format!("name a folder that you may write with {flag}"))
+}
+
+/// Whether environments can be made in `folder`, which is below the user's data directory.
+pub fn environments(folder: &Path) -> Result<(), Stopped> {
+    kept("environments", folder, "set BENCH_DATA_DIR to a folder that you may write")
+}
+
+fn kept(what: &str, folder: &Path, remedy: &str) -> Result<(), Stopped> {
     writable(folder).map_err(|cause| {
-        let text = format!("results cannot be written to {}: {cause}", shell_word(folder));
-        Stopped::new(Exit::Output, text, format!("name a folder that you may write with {flag}"))
+        let text = format!("{what} cannot be written to {}: {cause}", shell_word(folder));
+        Stopped::new(Exit::Output, text, remedy)
     })
 }
 

@@ -16,6 +16,7 @@ mod house;
 mod listing;
 mod load;
 mod pair;
+mod places;
 mod ray;
 mod report;
 mod resume;
