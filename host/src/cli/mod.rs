@@ -14,6 +14,7 @@ mod plan;
 mod run;
 mod scaffold;
 mod screen;
+mod signals;
 mod soak;
 mod sweep;
 mod top;
@@ -24,8 +25,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 pub use exit::{EXIT_CODES, Exit, Stopped};
 pub use plan::RunArgs;
@@ -154,7 +153,7 @@ pub fn main() -> ExitCode {
         None => true,
         Some(command) => command.starts_processes(),
     };
-    if starts_processes && let Err(error) = watch_signals() {
+    if starts_processes && let Err(error) = signals::watch() {
         screen::warning(&format!("Ctrl-C will stop bench at once: {error}"));
     }
     let makes_temporary_files = match &cli.command {
@@ -192,29 +191,6 @@ fn help(said: &clap::Error) -> Exit {
     }
     output::out(format_args!("{}", text.ansi()));
     output::conclude(Ok(Exit::Ok))
-}
-
-/// The handler only raises a flag; everything else happens where the flag is read. Where it is not read, as
-/// while indexes are prepared, the second signal ends the process: wardens see to what it started.
-fn watch_signals() -> std::io::Result<()> {
-    let stop = || {
-        if !STOP.escalate() {
-            signal_hook::low_level::exit(Exit::Interrupted as i32);
-        }
-    };
-    // Under `nohup` a run goes on when its terminal is gone.
-    let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
-        // SAFETY: all it does is atomic operations and `_exit`, which a signal handler may do.
-        unsafe { signal_hook::low_level::register(signal, stop) }?;
-    }
-    Ok(())
-}
-
-/// Whether whoever started this process wanted it to ignore `signal`.
-fn is_ignored(signal: i32) -> bool {
-    let status = procfs::process::Process::myself().and_then(|process| process.status());
-    status.is_ok_and(|status| status.sigign & 1 << (signal - 1) != 0)
 }
 
 #[cfg(test)]
