@@ -13,6 +13,7 @@ mod endpoints;
 mod guide;
 mod hostile;
 mod house;
+mod inputs;
 mod listing;
 mod load;
 mod pair;
