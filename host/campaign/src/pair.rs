@@ -16,7 +16,7 @@ use bench_measure::plan::Plan;
 use bench_record::canonical_json::short;
 use bench_record::pair::{FAILURE_NAME, FailureReport, MANIFEST_NAME, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
-use bench_record::{self as results, OutputLock, atomic, bom, csv, jsonl};
+use bench_record::{self as results, OutputLock, atomic, bom, csv, folder, jsonl};
 
 /// Everything a pair is, in `plan.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -191,6 +191,16 @@ impl Tree {
         self.0.join("logs")
     }
 
+    /// Whether nobody else is at work here and results can be added to `folders`; see [`folder::check`]. A tree
+    /// that is not there is not made.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn check(&self, mut folders: impl Iterator<Item = PathBuf>) -> results::Result<()> {
+        folder::check(&self.0, std::time::Duration::ZERO)?;
+        folders.try_for_each(|folder| folder::check(&folder, results::lock::DEFAULT_WAIT))
+    }
+
     /// Makes the folders and keeps the plan.
     ///
     /// # Errors
@@ -217,9 +227,7 @@ impl Tree {
     /// When another holds it.
     pub fn lock(&self) -> results::Result<OutputLock> {
         let lock = OutputLock::acquire(&self.0, std::time::Duration::ZERO)?;
-        for folder in [&self.0, &self.comparison()] {
-            atomic::remove_leftovers(folder, |_| true);
-        }
+        clear(&self.0);
         Ok(lock)
     }
 
@@ -353,6 +361,16 @@ impl Tree {
         };
         remove(&self.manifest())?;
         atomic::write_json(&self.failure_report(), &report)
+    }
+}
+
+/// Removes what was half written, in all folders. What a killed or failed run left whole stays: its log says why.
+fn clear(folder: &Path) {
+    atomic::remove_leftovers(folder, |_| true);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear(&entry.path());
+        }
     }
 }
 

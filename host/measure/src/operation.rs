@@ -143,6 +143,8 @@ pub struct Measured {
     pub scores: Option<Scores>,
     /// The stream was cut short by the user.
     pub partial: bool,
+    /// What could not be written down, and why. The figures do not suffer.
+    pub unwritten: Vec<String>,
     pub cpu_seconds: f64,
     pub peak_rss_bytes: u64,
     pub simd: String,
@@ -248,17 +250,13 @@ fn measure(
     let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
         .filter(|item| item.as_ref().map_or(true, |item| item.ok))
         .map(|item| item.map(|item| (item.query_id, item.digest)));
+    let mut unwritten = Unwritten::default();
     let answered = sunk.timed_completed > 0;
-    let output_digest = answered.then(|| output_digest(pairs, &request.scratch)).transpose()?;
-    save_histogram(request, &sunk, wall_seconds)?;
+    let output_digest =
+        answered.then(|| unwritten.or("the output digest", output_digest(pairs, &request.scratch))).flatten();
+    unwritten.or("the latency histogram", save_histogram(request, &sunk, wall_seconds));
     if let Some(trace) = &sunk.trace {
-        let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
-        let graph = guest.workload.graph();
-        match request.trace {
-            Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,
-            _ => trace.write(graph, &mut file)?,
-        }
-        file.flush()?;
+        unwritten.or("the trace", save_trace(request, guest, trace));
     }
     let usage = monitor::own_usage();
     Ok(Measured {
@@ -290,6 +288,7 @@ fn measure(
         reasons: sunk.reasons,
         scores: sunk.scores,
         partial: emitted.cut_short,
+        unwritten: unwritten.0,
         cpu_seconds: usage.cpu_seconds,
         peak_rss_bytes: usage.peak_bytes,
         simd: bench_workloads::vector::kernel_name().to_owned(),
@@ -303,6 +302,26 @@ fn throughput(emitted: &Emitted, sunk: &Sunk) -> f64 {
         }
         _ => 0.0,
     }
+}
+
+/// What was measured is worth more than any of the files about it: those that fail are named, and the rest kept.
+#[derive(Default)]
+struct Unwritten(Vec<String>);
+
+impl Unwritten {
+    fn or<T>(&mut self, what: &str, written: Result<T, impl std::fmt::Display>) -> Option<T> {
+        written.map_err(|cause| self.0.push(format!("{what}: {cause}"))).ok()
+    }
+}
+
+fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
+    let graph = guest.workload.graph();
+    match request.trace {
+        Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,
+        _ => trace.write(graph, &mut file)?,
+    }
+    file.flush()
 }
 
 fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench_record::Result<()> {

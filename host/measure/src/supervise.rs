@@ -1,11 +1,10 @@
 //! One run from the outside: start the runner process, watch it, check its answer, keep the results.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bench_dataflow::graph::Graph;
 use serde_json::{Map, Value, json};
 
 use super::attribution::Parts;
@@ -28,7 +27,8 @@ use bench_isolate::vet::Vetted;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
-    self as results, OutputLock, Record, ReproManifest, atomic, csv, jsonl, manifest, spreadsheet,
+    self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, json_style, jsonl, manifest,
+    spreadsheet,
 };
 
 /// What a run needs besides its plan.
@@ -39,6 +39,8 @@ pub struct Job<'a> {
     pub run_id: &'a str,
     pub repeat_index: u32,
     pub output_dir: &'a Path,
+    /// The run's own folder; see [`claim_folder`].
+    pub folder: &'a Path,
     pub library: Option<WorkloadLibrary>,
     pub memory_limit: Option<u64>,
     /// The backend's own settings: no part of the plan, because another backend knows nothing of them.
@@ -69,13 +71,52 @@ pub struct Finished {
     pub memory: Course,
 }
 
-/// A run that ended without one.
+/// A run whose record is there and which is not where all of it should be.
+#[derive(Debug)]
+pub struct Unwritten {
+    pub finished: Finished,
+    /// Where the record is.
+    pub place: Place,
+    /// What could not be written, each with its cause.
+    pub causes: Vec<String>,
+}
+
+/// Where a record is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the others.
+    Results,
+    /// In a file of its own, one line long, as the results would have it.
+    Beside(PathBuf),
+    /// In this process only.
+    Nowhere,
+}
+
+/// Name of the file beside a run's log for a record that the results could not take.
+const RECORD_FILE: &str = "record.json";
+
+/// Makes the folder of one run, which no other has: two commands may share a run id.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn claim_folder(
+    output_dir: &Path,
+    run_id: &str,
+    backend: &BackendName,
+    repeat_index: u32,
+) -> results::Result<PathBuf> {
+    folder::claim(output_dir, &format!("{run_id}-{backend}-{repeat_index}"))
+}
+
+/// A run that ended without a record, or with one that is not in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{}", sentence(.0))]
     Child(Box<Failure>),
     #[error("backend `{backend}` did not answer in `run` as it must: {}", .wrongs.join("; "))]
     Dishonest { backend: BackendName, wrongs: Vec<String>, measured: Box<Measured> },
+    #[error("the run is over, but not all of it could be written: {}", .0.causes.join("; "))]
+    Unwritten(Box<Unwritten>),
     #[error(transparent)]
     Results(#[from] results::Error),
     #[error("{what}: {cause}")]
@@ -93,47 +134,51 @@ fn sentence(failure: &Failure) -> String {
 }
 
 impl Job<'_> {
-    /// The run's own folder below the output directory.
-    #[must_use]
-    pub fn folder(&self) -> PathBuf {
-        let name = format!("{}-{}-{}", self.run_id, self.description.name, self.repeat_index);
-        self.output_dir.join("runs").join(name)
-    }
-
     /// Runs, measures and writes the artefacts.
     ///
     /// # Errors
-    /// When there is no result, or it cannot be believed, or it cannot be kept.
+    /// When there is no result, or it cannot be believed, or not all of it could be written.
     pub fn run(&self, watcher: &mut dyn Watcher, stop: &Stop) -> Result<Finished, RunError> {
-        let folder = self.folder();
-        let io = |what: &str| {
-            let what = what.to_owned();
-            move |cause| RunError::Io { what, cause }
-        };
-        fs::create_dir_all(&folder).map_err(io(&format!("creating {}", folder.display())))?;
+        let folder = self.folder;
         // The directory is made by the child; whether there is room for it is better said here.
-        tempfile::tempfile_in(temp_dir()).map_err(io("a temporary directory"))?;
+        let no_room = |cause| RunError::Io { what: "a temporary directory".to_owned(), cause };
+        tempfile::tempfile_in(temp_dir()).map_err(no_room)?;
         let scratch = scratch_path();
         let before = CpuTimes::read();
-        let (answer, (usage, memory)) = self.call(&folder, &scratch, watcher, stop)?;
+        let (answer, (usage, memory)) = self.call(folder, &scratch, watcher, stop)?;
         let disturbance =
             before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
         let RunReply { backend, measured } = &answer.reply;
         self.check(measured, backend)?;
         watcher.phase("write");
         let findings = Finding::of(self.plan, measured, disturbance);
-        let graph = bench_workloads::workload::graph(&self.plan.workload, &self.plan.params);
-        let graph = graph.map_err(|cause| io("the graph")(io::Error::other(cause)))?;
-        keep_items(&scratch, &folder, &graph).map_err(io("the items file"))?;
-        let histogram = fs::read(scratch.join(HISTOGRAM_FILE)).map_err(io("the latency histogram"))?;
-        atomic::write(&folder.join(HISTOGRAM_FILE), &histogram)?;
-        if let Some((path, _)) = self.trace {
-            let mut trace = File::open(scratch.join(TRACE_FILE)).map_err(io("the trace"))?;
-            atomic::write_with(path, |file| {
-                io::copy(&mut trace, file).map(drop).map_err(results::Error::io("write", path))
-            })?;
+        let mut unwritten = measured.unwritten.clone();
+        let mut kept = |what: &str, done: io::Result<()>| match done {
+            Ok(()) => true,
+            Err(cause) => {
+                unwritten.push(format!("{what}: {cause}"));
+                false
+            }
+        };
+        let items = kept("the items file", keep_items(&scratch, folder, self.plan));
+        let histogram = scratch.join(HISTOGRAM_FILE);
+        // What the runner could not write it has named itself.
+        let histogram = histogram.exists()
+            && kept("the latency histogram", keep(&histogram, &folder.join(HISTOGRAM_FILE)));
+        if let Some((path, _)) = self.trace
+            && scratch.join(TRACE_FILE).exists()
+        {
+            kept("the trace", keep(&scratch.join(TRACE_FILE), path));
         }
-        let mut extra = self.extra(measured, usage, disturbance, &findings, &folder);
+        let mut extra = self.extra(measured, usage, disturbance, &findings, folder);
+        for (name, _) in
+            [("items_file", items), ("latency_histogram", histogram)].iter().filter(|(_, kept)| !kept)
+        {
+            extra.insert((*name).to_owned(), Value::Null);
+        }
+        if !unwritten.is_empty() {
+            extra.insert("unwritten".into(), json!(unwritten));
+        }
         extra.insert(
             "backend_account".into(),
             json!({
@@ -146,9 +191,22 @@ impl Job<'_> {
             extra.insert("remarks".into(), json!(answer.remarks));
         }
         let record = self.record(measured, extra)?;
-        self.write(&record)?;
+        let place = self.write(&record, &mut unwritten);
         let Answer { reply, remarks, .. } = answer;
-        Ok(Finished { record, measured: reply.measured, findings, remarks, folder, memory })
+        let folder = folder.to_owned();
+        let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
+        if unwritten.is_empty() {
+            return Ok(finished);
+        }
+        Err(RunError::Unwritten(Box::new(Unwritten { finished, place, causes: unwritten })))
+    }
+
+    /// Where a record goes that the results cannot take.
+    fn write_beside(&self, record: &Record) -> Place {
+        let path = self.folder.join(RECORD_FILE);
+        let line = json_style::to_line(record).map(|line| line + "\n");
+        let written = line.and_then(|line| atomic::write(&path, line.as_bytes()));
+        written.map_or(Place::Nowhere, |()| Place::Beside(path))
     }
 
     fn call(
@@ -345,13 +403,26 @@ impl Job<'_> {
         extra
     }
 
-    fn write(&self, record: &Record) -> Result<(), RunError> {
-        let lock = OutputLock::acquire(self.output_dir, results::lock::DEFAULT_WAIT)?;
-        jsonl::append(&lock, std::slice::from_ref(record))?;
-        csv::regenerate(&lock)?;
+    /// Adds the record to the results, or else keeps it beside the run's log. What fails goes to `causes`.
+    fn write(&self, record: &Record, causes: &mut Vec<String>) -> Place {
+        let add = |lock: OutputLock| jsonl::append(&lock, std::slice::from_ref(record)).map(|()| lock);
+        match OutputLock::acquire(self.output_dir, results::lock::DEFAULT_WAIT).and_then(add) {
+            Ok(lock) => {
+                let derived = [csv::regenerate(&lock).map(drop), self.write_manifest(&lock)];
+                causes.extend(derived.into_iter().filter_map(|done| Some(done.err()?.to_string())));
+                Place::Results
+            }
+            Err(cause) => {
+                causes.push(cause.to_string());
+                self.write_beside(record)
+            }
+        }
+    }
+
+    fn write_manifest(&self, lock: &OutputLock) -> results::Result<()> {
         let plan = self.plan.input_plan()?;
         manifest::write(
-            &lock,
+            lock,
             &ReproManifest {
                 seed: self.plan.seed,
                 config_hash: self.plan.config_hash()?,
@@ -365,8 +436,7 @@ impl Job<'_> {
                     batches: plan.batches.len() as u64,
                 }),
             },
-        )?;
-        Ok(())
+        )
     }
 }
 
@@ -388,8 +458,22 @@ fn attribution(measured: &Measured) -> Value {
     all
 }
 
+/// Copies a file of the runner's.
+fn keep(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    let copied = atomic::write_with(to, |file| {
+        io::copy(&mut from, file).map(drop).map_err(|source| results::Error::Io {
+            action: "write",
+            path: to.to_owned(),
+            source,
+        })
+    });
+    copied.map_err(io::Error::other)
+}
+
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, graph: &Graph) -> io::Result<()> {
+fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<()> {
+    let graph = bench_workloads::workload::graph(&plan.workload, &plan.params).map_err(io::Error::other)?;
     let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
     let nodes: Vec<(usize, &str)> =
         graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();

@@ -48,6 +48,19 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Re
     sync_directory(&directory)
 }
 
+/// Whether `path` could be written now. Nothing is.
+///
+/// # Errors
+/// What stands in the way.
+pub fn check(path: &Path) -> Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if target.is_dir() {
+        return Err(Error::io("replace", path)(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let directory = parent(&target);
+    tempfile::tempfile_in(&directory).map(drop).map_err(Error::io("create a file in", &directory))
+}
+
 /// Removes temporary files that an interrupted process left in `directory`.
 ///
 /// The caller holds the lock under which the files that are `locked` by name are written, so a

@@ -146,6 +146,11 @@ impl Error {
             }
             Error::Line { path, line, cause } => match **cause {
                 Error::Io { .. } => cause.help(),
+                _ if path.extension().is_some_and(|ending| ending == "jsonl") => format!(
+                    "sed -i.bak {line}d {}    (takes that line out and keeps the file as it was beside; or choose \
+                     another folder for results)",
+                    quoted(path)
+                ),
                 _ => format!(
                     "Nothing was changed. Repair or remove line {line} of {}, or choose another --output-dir.",
                     path.display()
@@ -183,6 +188,11 @@ impl Error {
     }
 }
 
+/// A path as a shell takes it, whatever is in it.
+pub(crate) fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
 fn io_help(source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => format!("Check that {} exists.", path.display()),
@@ -210,6 +220,6 @@ mod tests {
     fn a_bad_line_is_named_in_cause_and_remedy() {
         let error = Error::NotAnObject("a number").at_line(Path::new("r.jsonl"), 7);
         assert_eq!(error.to_string(), "r.jsonl:7: expected a JSON object, found a number");
-        assert!(error.help().contains("line 7 of r.jsonl"));
+        assert!(error.help().starts_with("sed -i.bak 7d 'r.jsonl' "), "{}", error.help());
     }
 }

@@ -16,6 +16,7 @@ pub mod canonical_json;
 pub mod csv;
 mod error;
 pub mod finite;
+pub mod folder;
 pub mod histogram;
 pub mod json_style;
 pub mod jsonl;

@@ -20,7 +20,7 @@ pub const LOCK_FILE: &str = ".bench.lock";
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 /// Files that are only ever written under the lock.
-const LOCKED_FILES: [&str; 3] = [names::JSONL, names::CSV, names::MANIFEST];
+pub(super) const LOCKED_FILES: [&str; 3] = [names::JSONL, names::CSV, names::MANIFEST];
 
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 

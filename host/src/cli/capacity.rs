@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 
 use super::find::{ready_backend, workload_library};
 use super::output::{self, say};
-use super::run::{answered, prepare, stopped};
+use super::run::{answered, check_folder, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::describe::Description;
@@ -18,7 +18,7 @@ use bench_judge::capacity::{self, Goal, Phase, Report, Slo, Trial};
 use bench_measure::emitter::Due;
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
-use bench_measure::supervise::{Finished, Job};
+use bench_measure::supervise::{Finished, Job, claim_folder};
 use bench_measure::validity::Finding;
 use bench_record::atomic;
 use bench_record::histogram;
@@ -26,7 +26,7 @@ use bench_record::quantity::{duration_within, share};
 use bench_record::series::Sample;
 use bench_record::time::UtcTime;
 use bench_report as report;
-use bench_report::html::curves::Curves;
+use bench_report::html::{self, curves::Curves};
 use bench_stats::support::items_needed;
 
 /// Name of the artefact in the output folder.
@@ -71,7 +71,7 @@ pub struct CapacityArgs {
     #[command(flatten)]
     goal: GoalArgs,
     #[command(flatten)]
-    run: RunArgs,
+    pub run: RunArgs,
 }
 
 pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
@@ -81,9 +81,10 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;
-    let name = args.run.backend()?;
-    let output_dir = args.run.output_dir()?;
+    let name = args.run.backend();
+    let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
+    check_folder(&output_dir, &[FILE_NAME, html::FILE_NAME])?;
     let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
     prepare(&plan)?;
     let trials = Trials {
@@ -109,8 +110,13 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })
 }
 
-/// Writes the artefacts.
+/// Writes the artefacts. What a search found is not lost when that fails.
 pub fn keep(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
+    let rescued = || serde_json::to_string_pretty(report).ok();
+    write(folder, report).map_err(|stopped| Stopped { rescued: rescued(), ..stopped })
+}
+
+fn write(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
     let path = folder.join(FILE_NAME);
     atomic::write_json(&path, report)?;
     let page = Curves {
@@ -218,6 +224,7 @@ impl Trials<'_> {
         }
         let mut extra = Map::new();
         extra.insert("trial".into(), json!({"phase": what, "index": index}));
+        let folder = claim_folder(&self.output_dir, &self.run_id, &self.description.name, index)?;
         let job = Job {
             plan,
             plugin: self.plugin,
@@ -225,6 +232,7 @@ impl Trials<'_> {
             run_id: &self.run_id,
             repeat_index: index,
             output_dir: &self.output_dir,
+            folder: &folder,
             library: workload_library(),
             memory_limit: self.memory_limit,
             options: self.options.clone(),
@@ -239,7 +247,7 @@ impl Trials<'_> {
         let mut watcher = Recorder::new(RunProgress::new(&label, plan.num_tasks.into(), self.verbose));
         let finished = job.run(&mut watcher, &STOP);
         let (samples, started) = watcher.into_samples();
-        let finished = finished.map_err(|error| stopped(error, &job.folder()))?;
+        let finished = finished.map_err(|error| stopped(error, &self.output_dir, &folder))?;
         let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
         let memory = finished.memory.iter();
         let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));

@@ -57,12 +57,14 @@ pub struct Stopped {
     pub message: String,
     /// The next command to type; may be empty.
     pub remedy: String,
+    /// A record, as JSON, that is nowhere else or not where it should be: it is printed.
+    pub rescued: Option<String>,
 }
 
 impl Stopped {
     /// An error with a remedy.
     pub fn new(exit: Exit, message: impl std::fmt::Display, remedy: impl Into<String>) -> Self {
-        Self { exit, message: message.to_string(), remedy: remedy.into() }
+        Self { exit, message: message.to_string(), remedy: remedy.into(), rescued: None }
     }
 
     /// Wrong usage.

@@ -4,6 +4,7 @@ mod backends;
 mod capacity;
 mod check;
 mod compare;
+mod config;
 mod exit;
 mod find;
 mod generate;
@@ -21,6 +22,7 @@ mod top;
 mod trust;
 mod workloads;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,6 +30,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use exit::{EXIT_CODES, Exit, Stopped};
 pub use plan::RunArgs;
+
+use config::{ConfigFile, Unreadable};
 
 use bench_isolate::isolate::Stop;
 
@@ -44,6 +48,21 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+impl Cli {
+    /// The flags of a run, where the command has them.
+    fn run_args(&mut self) -> Option<&mut RunArgs> {
+        match &mut self.command {
+            None => Some(&mut self.run),
+            Some(Command::Run(run)) => Some(run),
+            Some(Command::Pair(args)) => Some(&mut args.run),
+            Some(Command::Capacity(args)) => Some(&mut args.run),
+            Some(Command::Sweep(args)) => Some(&mut args.run),
+            Some(Command::Soak(args)) => Some(&mut args.run),
+            Some(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -144,10 +163,15 @@ fn command() -> clap::Command {
 /// Parses, runs, prints, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
-        Err(said) => return help(&said).into(),
+    let words: Vec<_> = std::env::args_os().collect();
+    let (mut cli, file) = match parse(&words) {
+        Ok(read) => read,
+        Err(Unreadable::Words(said)) => return help(&said).into(),
+        Err(Unreadable::File(stopped)) => return output::conclude(Err(stopped)).into(),
     };
+    if let Some(run) = cli.run_args() {
+        run.params.clone_from(&file.params);
+    }
     // What starts no process keeps nothing either, and may end at once.
     let starts_processes = match &cli.command {
         None => true,
@@ -179,7 +203,12 @@ pub fn main() -> ExitCode {
         Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
         Some(Command::Man) => generate::man(command()),
     };
-    output::conclude(result).into()
+    output::conclude(result.map_err(|stopped| file.located(stopped))).into()
+}
+
+fn parse(words: &[OsString]) -> Result<(Cli, ConfigFile), Unreadable> {
+    let (matches, file) = config::read(&command(), words)?;
+    Ok((Cli::from_arg_matches(&matches)?, file))
 }
 
 /// What clap has to say instead of a command line: help, the version, or what is wrong.

@@ -49,8 +49,11 @@ pub fn json(value: &impl serde::Serialize) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Prints an error and what to do about it.
+/// Prints an error and what to do about it, and what would be lost otherwise.
 pub fn error(stopped: &Stopped) {
+    if let Some(record) = &stopped.rescued {
+        say!("{record}");
+    }
     tell!("{RED}error{RED:#}: {}", stopped.message);
     if !stopped.remedy.is_empty() {
         tell!("  {BOLD}try{BOLD:#}: {}", stopped.remedy);

@@ -20,7 +20,7 @@ use bench_isolate::describe::Description;
 use bench_isolate::isolate::{Stop, StopLevel};
 use bench_isolate::vet::Vetted;
 use bench_judge::{Options, Summary};
-use bench_measure::supervise::Job;
+use bench_measure::supervise::{Job, claim_folder};
 use bench_record::time::UtcTime;
 use bench_report::terminal;
 
@@ -47,7 +47,7 @@ pub struct PairArgs {
     #[arg(long, value_name = "RUN_ID", help_heading = "Output")]
     resume: Option<String>,
     #[command(flatten)]
-    run: RunArgs,
+    pub run: RunArgs,
 }
 
 type Ready = BTreeMap<String, (Vetted, Description)>;
@@ -63,6 +63,11 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         return Ok(Exit::Ok);
     }
     places::output(&args.output_root, "--output-root")?;
+    if args.resume.is_none() && tree.has_plan() {
+        let text = format!("there is a pair with the run id {} already", plan.run_id);
+        return Err(Stopped::new(Exit::Usage, text, resume_command(args, &plan.run_id)));
+    }
+    tree.check(plan.backends.iter().map(|name| tree.backend(name)))?;
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,
@@ -74,11 +79,6 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     };
     let ready = plan.backends.iter().map(ready).collect::<Result<Ready, _>>()?;
     prepare(&plan.plan)?;
-    let id = &plan.run_id;
-    if args.resume.is_none() && tree.has_plan() {
-        let text = format!("there is a pair with the run id {id} already");
-        return Err(Stopped::new(Exit::Usage, text, resume_command(args, id)));
-    }
     tree.begin(&plan)?;
     let _lock = tree.lock()?;
     let mut errors = BTreeMap::new();
@@ -216,6 +216,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         return Err(Stopped::new(Exit::UnknownBackend, format!("'{}' is not ready", step.backend), ""));
     };
     let output_dir = tree.backend(&step.backend);
+    let folder = claim_folder(&output_dir, &plan.run_id, &description.name, step.repeat_index())?;
     let job = Job {
         plan: &plan.plan,
         plugin,
@@ -223,23 +224,20 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         run_id: &plan.run_id,
         repeat_index: step.repeat_index(),
         output_dir: &output_dir,
+        folder: &folder,
         library: workload_library(),
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: step.extra(),
         trace: None,
     };
-    let folder = job.folder();
-    // What an attempt left that was killed or failed.
-    let _ = std::fs::remove_dir_all(&folder);
     let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
     let label = format!("{}{arm} {}/{}", step.backend, step.pair_index + 1, plan.plan.repeat);
     let mut progress = RunProgress::new(&label, plan.plan.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    let result = result.map_err(|error| stopped(error, &folder));
-    let result =
-        result.and_then(|run| if run.measured.partial { Ok(run) } else { answered(&run).map(|()| run) });
+    let result = result.map_err(|error| stopped(error, &output_dir, &folder));
+    let result = result.and_then(|run| answered(&run).map(|()| run));
     let (code, stderr) = result.as_ref().map_or_else(
         |error| (error.exit as u8, format!("{}\n{}\n", error.message, error.remedy)),
         |finished| (0, finished.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),

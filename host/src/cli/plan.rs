@@ -129,20 +129,15 @@ fn as_written(value: &Value) -> Option<String> {
     }
 }
 
-/// Takes a value of a configuration file for a flag that was not given.
-fn fill<T>(
-    slot: &mut Option<T>,
-    value: &Value,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<(), String> {
-    let written = as_written(value).ok_or_else(|| format!("{value} is of another kind"))?;
-    let read = read(&written)?;
-    slot.get_or_insert(read);
-    Ok(())
-}
-
-fn text<T: From<String>>(text: &str) -> Result<T, String> {
-    Ok(text.to_owned().into())
+/// Takes a parameter as a configuration file has it.
+pub fn set_written(params: &mut Params, key: &str, value: Value) -> Result<(), String> {
+    let number = match as_written(&value) {
+        Some(text) => {
+            read_as(params.value(key), key, &text).map_err(|cause| format!("parameter '{key}': {cause}"))?
+        }
+        None => None,
+    };
+    params.set(key, number.unwrap_or(value)).map_err(|cause| cause.to_string())
 }
 
 /// The only value of a flag.
@@ -244,7 +239,8 @@ pub struct RunArgs {
     /// Parameter preset: default, light, extreme, cpu_optimized
     #[arg(long, value_name = "NAME", help_heading = "Workload")]
     pub preset: Option<String>,
-    /// TOML file with any workload parameter or run flag (flags beat the file)
+    /// TOML file with any flag of this command, written as rate = 50 or quick = true, and any workload parameter;
+    /// flags beat the file
     #[arg(long, value_name = "FILE", help_heading = "Workload")]
     pub config: Option<PathBuf>,
     /// Set one workload parameter (repeatable): --set mmr_lambda=0.5
@@ -294,6 +290,10 @@ pub struct RunArgs {
 
     #[command(flatten)]
     pub plugins: PluginArgs,
+
+    /// Parameters of the workload in the file of --config.
+    #[arg(skip)]
+    pub params: Vec<(String, Value)>,
 }
 
 /// Entries of a plugin's spec that come from the plan: an option must not contradict it.
@@ -338,61 +338,16 @@ impl RunArgs {
         Ok(options)
     }
 
-    /// Fills in what was not given from the configuration file.
-    ///
-    /// # Errors
-    /// When the file is unreadable, not TOML, or names an unknown key.
-    fn with_config_file(&self) -> Result<(Self, Vec<(String, Value)>), Stopped> {
-        let mut args = self.clone();
-        let mut params = Vec::new();
-        let Some(path) = &self.config else { return Ok((args, params)) };
-        let wrong = |cause: &dyn std::fmt::Display| Stopped::usage(format!("{}: {cause}", path.display()));
-        let file = std::fs::read_to_string(path).map_err(|cause| wrong(&cause))?;
-        let table: toml::Table =
-            toml::from_str(file.trim_start_matches('\u{feff}')).map_err(|cause| wrong(&cause))?;
-        for (key, value) in table {
-            let value = serde_json::to_value(&value).map_err(|cause| wrong(&cause))?;
-            let bad = |cause: String| wrong(&format!("{key}: {cause}"));
-            match key.as_str() {
-                "backend" => fill(&mut args.backend, &value, text).map_err(bad)?,
-                "workload" => fill(&mut args.workload, &value, text).map_err(bad)?,
-                "num_tasks" => fill(&mut args.num_tasks, &value, count).map_err(bad)?,
-                "parallelism" => fill(&mut args.parallelism, &value, counts).map_err(bad)?,
-                "nodes" => fill(&mut args.nodes, &value, counts).map_err(bad)?,
-                "repeat" => fill(&mut args.repeat, &value, count).map_err(bad)?,
-                "seed" => fill(&mut args.seed, &value, count).map_err(bad)?,
-                "scheduler" => fill(&mut args.scheduler, &value, text).map_err(bad)?,
-                "warmup_items" => fill(&mut args.warmup_items, &value, count).map_err(bad)?,
-                "parity_batch_size" => fill(&mut args.parity_batch_size, &value, count).map_err(bad)?,
-                "max_in_flight" => fill(&mut args.max_in_flight, &value, count).map_err(bad)?,
-                "output_dir" => fill(&mut args.output_dir, &value, text).map_err(bad)?,
-                "corpus" => fill(&mut args.corpus, &value, text).map_err(bad)?,
-                "preset" => fill(&mut args.preset, &value, text).map_err(bad)?,
-                "embedding_url" => fill(&mut args.embedding_url, &value, text).map_err(bad)?,
-                "llm_url" => fill(&mut args.llm_url, &value, text).map_err(bad)?,
-                "timeout" => fill(&mut args.timeout, &value, duration).map_err(bad)?,
-                _ => params.push((key.clone(), value)),
-            }
-        }
-        Ok((args, params))
-    }
-
     /// The backend to run on.
-    ///
-    /// # Errors
-    /// As the configuration file's.
-    pub fn backend(&self) -> Result<String, Stopped> {
-        let (args, _) = self.with_config_file()?;
-        Ok(args.backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned()))
+    #[must_use]
+    pub fn backend(&self) -> String {
+        self.backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.to_owned())
     }
 
     /// Where results go.
-    ///
-    /// # Errors
-    /// As the configuration file's.
-    pub fn output_dir(&self) -> Result<PathBuf, Stopped> {
-        let (args, _) = self.with_config_file()?;
-        Ok(args.output_dir.unwrap_or_else(|| PathBuf::from("results")))
+    #[must_use]
+    pub fn output_dir(&self) -> PathBuf {
+        self.output_dir.clone().unwrap_or_else(|| PathBuf::from("results"))
     }
 
     /// The validated plan.
@@ -408,7 +363,7 @@ impl RunArgs {
     /// # Errors
     /// As [`RunArgs::plan`].
     pub fn plan_with(&self, defaults: Defaults) -> Result<Plan, Stopped> {
-        let (args, from_file) = self.with_config_file()?;
+        let args = self;
         let workload = args.workload.clone().unwrap_or_else(|| WORKLOADS[0].to_owned());
         let mut params = Params::default();
         if let Some(preset) = &args.preset {
@@ -424,13 +379,8 @@ impl RunArgs {
                 .map_err(|cause| Stopped::usage(format!("{}: {cause}", folder.display())))?;
             params.use_corpus(folder);
         }
-        for (key, value) in from_file {
-            let number = match as_written(&value) {
-                Some(text) => read_as(params.value(&key), &key, &text)
-                    .map_err(|cause| Stopped::usage(format!("parameter '{key}': {cause}")))?,
-                None => None,
-            };
-            params.set(&key, number.unwrap_or(value)).map_err(Stopped::usage)?;
+        for (key, value) in &args.params {
+            set_written(&mut params, key, value.clone()).map_err(Stopped::usage)?;
         }
         if let Some(size) = args.corpus_size {
             (params.vdb1_corpus_size, params.vdb2_corpus_size) = (size, size);

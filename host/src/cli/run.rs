@@ -12,15 +12,16 @@ use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
 use bench_isolate::text::shell_word;
 use bench_measure::plan::Plan;
-use bench_measure::supervise::{Finished, Job, RunError};
+use bench_measure::supervise::{Finished, Job, Place, RunError, Unwritten, claim_folder};
+use bench_record::{atomic, folder, jsonl, lock};
 use bench_workloads::index::{CANNOT_WRITE, IndexError};
 use bench_workloads::workload::WorkloadError;
 
 /// Runs the plan as often as wanted and shows the results.
 pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let plan = args.plan()?;
-    let name = args.backend()?;
-    let output_dir = args.output_dir()?;
+    let name = args.backend();
+    let output_dir = args.output_dir();
     let options = args.backend_options()?;
     if args.trace.is_some() && plan.repeat > 1 {
         return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
@@ -29,14 +30,18 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         return dry_run(args, &plan, &name);
     }
     places::output(&output_dir, "--output-dir")?;
-    if let Some(folder) = args.trace.as_deref().and_then(Path::parent) {
-        places::output(folder, "--trace")?;
+    check_folder(&output_dir, &[])?;
+    if let Some(trace) = &args.trace {
+        let folder = trace.parent().filter(|folder| !folder.as_os_str().is_empty());
+        places::output(folder.unwrap_or(Path::new(".")), "--trace")?;
+        atomic::check(trace)?;
     }
     let (vetted, description) = ready_backend(&args.plugins, &name)?;
     prepare(&plan)?;
     let run_id = args.run_id()?;
-    let mut finished = Vec::new();
+    let (mut finished, mut failure) = (Vec::new(), None);
     for repeat_index in 0..plan.repeat {
+        let folder = claim_folder(&output_dir, &run_id, &description.name, repeat_index)?;
         let job = Job {
             plan: &plan,
             plugin: &vetted,
@@ -44,6 +49,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             run_id: &run_id,
             repeat_index,
             output_dir: &output_dir,
+            folder: &folder,
             library: workload_library(),
             memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
@@ -58,31 +64,59 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         let mut progress = RunProgress::new(&label, plan.num_tasks.into(), args.verbose).with_top(args.top);
         let result = job.run(&mut progress, &STOP);
         drop(progress);
-        finished.push(result.map_err(|error| stopped(error, &job.folder()))?);
-        let unanswered = finished.last().is_some_and(|run| run.measured.unanswered().is_some());
-        if unanswered || STOP.level() > StopLevel::Go {
+        match result {
+            Ok(run) => {
+                failure = answered(&run).err();
+                finished.push(run);
+            }
+            Err(RunError::Unwritten(unwritten)) => {
+                let rescued = kept_elsewhere(&unwritten, &output_dir);
+                // Printed with the others.
+                failure = Some(if args.json { Stopped { rescued: None, ..rescued } } else { rescued });
+                finished.push(unwritten.finished);
+            }
+            Err(error) => failure = Some(stopped(error, &output_dir, &folder)),
+        }
+        if failure.is_some() || STOP.level() > StopLevel::Go {
             break;
         }
     }
-    show(args, &finished, &output_dir)?;
+    if !finished.is_empty() {
+        show(args, &finished, &output_dir)?;
+    }
     for remark in finished.iter().flat_map(|run| &run.remarks) {
         screen::warning(&format!("backend `{name}`: {remark}"));
     }
-    if let Some(trace) = args.trace.as_deref().filter(|_| !args.json) {
+    if let Some(trace) = args.trace.as_deref().filter(|_| !args.json && failure.is_none()) {
         screen::path(trace);
     }
-    if STOP.level() > StopLevel::Go {
-        return Ok(Exit::Interrupted);
+    match failure {
+        Some(failure) => Err(failure),
+        _ if STOP.level() > StopLevel::Go => Ok(Exit::Interrupted),
+        _ => Ok(Exit::Ok),
     }
-    finished.iter().try_for_each(answered).map(|()| Exit::Ok)
 }
 
-/// A run in which nothing was answered measured nothing, whoever is to blame. Its record is kept and says so.
+/// Whether what a command comes to can be kept in `folder`: said before any work is done.
+///
+/// # Errors
+/// What stands in the way.
+pub fn check_folder(folder: &Path, files: &[&str]) -> Result<(), Stopped> {
+    folder::check(folder, lock::DEFAULT_WAIT)?;
+    let files = files.iter().filter(|_| folder.exists());
+    files.map(|name| folder.join(name)).try_for_each(|file| atomic::check(&file))?;
+    Ok(())
+}
+
+/// A run in which nothing was answered measured nothing, whoever is to blame. Its record is kept and says so. One
+/// that was cut short may have had no time for an answer.
 ///
 /// # Errors
 /// For such a run.
 pub fn answered(run: &Finished) -> Result<(), Stopped> {
-    let Some((of, reason)) = run.measured.unanswered() else { return Ok(()) };
+    let Some((of, reason)) = run.measured.unanswered().filter(|_| !run.measured.partial) else {
+        return Ok(());
+    };
     let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
     let text = format!("backend '{}' answered none of {of} timed queries{reason}", run.record.backend);
     let log = run.folder.join("run.log");
@@ -143,15 +177,39 @@ fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
         "config_hash": hash,
         "effective_config": plan.fingerprint(),
         "input_plan_digest": plan.input_plan()?.digest()?,
-        "output_dir": args.output_dir()?,
+        "output_dir": args.output_dir(),
         "cache_dir": plan.cache_dir,
     });
     output::json(&config)?;
     ready.map(|_| Exit::Ok)
 }
 
+/// A run that went well and whose record, or some file, could not be written where it belongs.
+fn kept_elsewhere(unwritten: &Unwritten, output_dir: &Path) -> Stopped {
+    let text =
+        format!("the run is over, but not all of it could be written: {}", unwritten.causes.join("; "));
+    let results = output_dir.join(jsonl::FILE_NAME);
+    let (place, remedy) = match &unwritten.place {
+        Place::Results => return Stopped::new(Exit::Output, text, "mend that; the run's record is kept"),
+        Place::Beside(path) => {
+            let add = format!("cat {} >> {}", shell_word(path), shell_word(&results));
+            (
+                format!("its record is printed and kept in {}", path.display()),
+                format!("mend that, then: {add}"),
+            )
+        }
+        Place::Nowhere => {
+            let add = format!("mend that, then add it as a line to {}", results.display());
+            ("its record is only printed".to_owned(), add)
+        }
+    };
+    let mut stopped = Stopped::new(Exit::Output, format!("{text}; {place}"), remedy);
+    stopped.rescued = serde_json::to_string_pretty(&unwritten.finished.record).ok();
+    stopped
+}
+
 /// The exit code and words for a run that failed.
-pub fn stopped(error: RunError, folder: &Path) -> Stopped {
+pub fn stopped(error: RunError, output_dir: &Path, folder: &Path) -> Stopped {
     let log = format!("see {}", folder.join("run.log").display());
     match error {
         RunError::Child(failure) => {
@@ -175,6 +233,7 @@ pub fn stopped(error: RunError, folder: &Path) -> Stopped {
             let remedy = format!("bench backends check {backend} ({log})");
             Stopped::new(Exit::Dishonest, &error, remedy)
         }
+        RunError::Unwritten(unwritten) => kept_elsewhere(&unwritten, output_dir),
         RunError::Results(error) => error.into(),
         error @ RunError::Io { .. } => Stopped::new(Exit::Output, error, ""),
     }

@@ -1,6 +1,7 @@
 //! `bench soak`.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::capacity::Trials;
 use super::find::ready_backend;
 use super::output;
-use super::run::{answered, prepare};
+use super::run::{answered, check_folder, prepare};
 use super::screen;
 use super::{Exit, RunArgs, Stopped, places};
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
@@ -18,12 +19,15 @@ use bench_measure::validity::Finding;
 use bench_record::atomic;
 use bench_record::quantity::{LONGEST, duration_within};
 use bench_report as report;
-use bench_report::html::curves::Curves;
+use bench_report::html::{self, curves::Curves};
 
 /// A shorter soak has nothing to show.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// Seconds of the closed run that says how many items fill the wanted time.
 const LOOK: f64 = 5.0;
+
+/// The artefacts beside the page.
+const FILES: [&str; 2] = ["soak.json", "soak.csv"];
 
 /// Flags of `bench soak`: those of `bench run`, and for how long.
 #[derive(Debug, Args)]
@@ -32,7 +36,7 @@ pub struct SoakArgs {
     #[arg(long, value_name = "TIME", value_parser = duration_within(SHORTEST, LONGEST), allow_hyphen_values = true)]
     duration: Duration,
     #[command(flatten)]
-    run: RunArgs,
+    pub run: RunArgs,
 }
 
 pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
@@ -41,9 +45,10 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
-    let name = args.run.backend()?;
-    let output_dir = args.run.output_dir()?;
+    let name = args.run.backend();
+    let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
+    check_folder(&output_dir, &[FILES[0], FILES[1], html::FILE_NAME])?;
     let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
     prepare(&base)?;
     let seconds = args.duration.as_secs_f64();
@@ -90,9 +95,11 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         "measures": drifts,
         "windows": windows,
     });
-    let mut files = vec![output_dir.join("soak.json"), output_dir.join("soak.csv")];
-    atomic::write_json(&files[0], &value)?;
-    atomic::write(&files[1], csv(&windows).as_bytes())?;
+    let mut files: Vec<PathBuf> = FILES.iter().map(|name| output_dir.join(name)).collect();
+    let kept = atomic::write_json(&files[0], &value)
+        .and_then(|()| atomic::write(&files[1], csv(&windows).as_bytes()));
+    // What was seen is not lost when it cannot be kept.
+    kept.map_err(|error| Stopped { rescued: serde_json::to_string_pretty(&value).ok(), ..error.into() })?;
     let grid = report::soak::grid(&drifts);
     let page = Curves {
         title: &format!("Soak of {name}"),
@@ -102,7 +109,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         ],
         charts: &report::soak::charts(&name, &windows),
         grid: &grid,
-        files: &["soak.json", "soak.csv"].map(str::to_owned),
+        files: &FILES.map(str::to_owned),
     };
     files.extend(report::write_curves(&page, &output_dir)?);
     if args.run.json {

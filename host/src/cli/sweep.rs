@@ -12,7 +12,7 @@ use super::capacity::{self, GoalArgs, Trials};
 use super::find::{ready_backend, workload_library};
 use super::output;
 use super::pair::{command_line, while_not_killed};
-use super::plan::{DEFAULT_BACKEND, Defaults, OneOrMore};
+use super::plan::{DEFAULT_BACKEND, Defaults, LoadModel, OneOrMore};
 use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
@@ -24,7 +24,7 @@ use bench_isolate::vet::Vetted;
 use bench_judge::Options;
 use bench_judge::capacity::{Goal, Report, Slo};
 use bench_judge::scaling::{Point, Row, relate};
-use bench_measure::supervise::Job;
+use bench_measure::supervise::{Job, claim_folder};
 use bench_record::time::UtcTime;
 use bench_record::{Record, atomic, bom, jsonl};
 use bench_report as report;
@@ -53,7 +53,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "RUN_ID", help_heading = "Output")]
     resume: Option<String>,
     #[command(flatten)]
-    run: RunArgs,
+    pub run: RunArgs,
 }
 
 type Ready = BTreeMap<String, (Vetted, Description)>;
@@ -68,6 +68,15 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         return Ok(Exit::Ok);
     }
     places::output(&args.output_root, "--output-root")?;
+    let resume = format!("bench sweep --resume {} --output-root {}", plan.run_id, args.output_root.display());
+    if args.resume.is_none() && tree.has_plan() {
+        let text = format!("there is a sweep with the run id {} already", plan.run_id);
+        return Err(Stopped::new(Exit::Usage, text, resume));
+    }
+    tree.check(plan.points.iter().map(|point| match plan.search {
+        Some(_) => search_folder(&tree, point),
+        None => tree.backend(&point.backend),
+    }))?;
     let plugins = PluginArgs {
         plugins_dir: plan.plugins_dir.clone(),
         no_user_plugins: plan.no_user_plugins,
@@ -81,11 +90,6 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         }
     }
     prepare(&plan.plan)?;
-    let resume = format!("bench sweep --resume {} --output-root {}", plan.run_id, args.output_root.display());
-    if args.resume.is_none() && tree.has_plan() {
-        let text = format!("there is a sweep with the run id {} already", plan.run_id);
-        return Err(Stopped::new(Exit::Usage, text, resume));
-    }
     tree.begin(&plan)?;
     let _lock = tree.lock()?;
     let mut failure: Option<Stopped> = None;
@@ -127,8 +131,19 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
         return refused("--output-dir", "--output-root");
     }
     args.run.refuse_views_of_one_run()?;
-    if args.slo.is_some() && args.run.rate.is_some() {
-        return Err(Stopped::usage("--slo searches for the rate itself: leave --rate out"));
+    let wrong = |text| Err(Stopped::usage(text));
+    match (args.run.load, args.run.rate.is_some()) {
+        (Some(_), _) | (_, true) if args.slo.is_some() => {
+            return wrong("--slo searches for the rate itself: leave --load and --rate out");
+        }
+        (Some(LoadModel::Open), false) => return wrong("--load open needs a --rate"),
+        (Some(LoadModel::Closed), true) => {
+            return wrong("--rate belongs to an open load: add --load open, or leave --rate out");
+        }
+        (Some(LoadModel::Nominal), _) => {
+            return wrong("`bench sweep` has no --load nominal: name the rates with --rate");
+        }
+        _ => {}
     }
     let backends =
         if args.backends.is_empty() { vec![DEFAULT_BACKEND.to_owned()] } else { args.backends.clone() };
@@ -234,8 +249,6 @@ fn one(
     let own = plan.plan_of(at);
     if let Some(search) = plan.search {
         let folder = search_folder(tree, at);
-        // Trials of a search that was cut short.
-        let _ = fs::remove_dir_all(&folder);
         screen::note(&format!("searching the capacity of {}", at.slug()));
         let trials = Trials {
             plan: &own,
@@ -258,28 +271,27 @@ fn one(
         return Ok(());
     }
     let output_dir = tree.backend(&at.backend);
+    let index = point as u32 * plan.plan.repeat + repeat;
+    let folder = claim_folder(&output_dir, &plan.run_id, &description.name, index)?;
     let job = Job {
         plan: &own,
         plugin,
         description,
         run_id: &plan.run_id,
-        repeat_index: point as u32 * plan.plan.repeat + repeat,
+        repeat_index: index,
         output_dir: &output_dir,
+        folder: &folder,
         library: workload_library(),
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
         extra: SweepPlan::extra(point, repeat),
         trace: None,
     };
-    let folder = job.folder();
-    // What an attempt left that was killed or failed.
-    let _ = fs::remove_dir_all(&folder);
     let label = format!("{} {}/{}", at.slug(), repeat + 1, plan.plan.repeat);
     let mut progress = RunProgress::new(&label, own.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    let run = result.map_err(|error| stopped(error, &folder))?;
-    if run.measured.partial { Ok(()) } else { answered(&run) }
+    answered(&result.map_err(|error| stopped(error, &output_dir, &folder))?)
 }
 
 fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {

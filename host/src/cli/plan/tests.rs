@@ -1,5 +1,3 @@
-use std::io::Write as _;
-
 use clap::{Args as _, Command, FromArgMatches as _};
 
 use super::*;
@@ -12,12 +10,6 @@ fn args(words: &[&str]) -> Result<RunArgs, clap::Error> {
 
 fn plan(words: &[&str]) -> Plan {
     args(words).unwrap().plan().unwrap()
-}
-
-fn plan_of_file(text: &str) -> Result<Plan, Stopped> {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    args(&["--config", file.path().to_str().unwrap()]).unwrap().plan()
 }
 
 #[test]
@@ -81,24 +73,4 @@ fn parameters_take_what_flags_of_their_kind_take() {
     assert_eq!((params.category_batch_timeout_ms, params.request_timeout_ms), (700, 5_000));
     let wrong = args(&["--set", "vdb1_corpus_size=many"]).unwrap().plan().unwrap_err().message;
     assert!(wrong.starts_with("--set vdb1_corpus_size=many: 'many' is not a number"), "{wrong}");
-}
-
-#[test]
-fn a_configuration_file_takes_what_flags_take() {
-    let plan = plan_of_file(
-        "\u{feff}num_tasks = 2e3\nwarmup_items = \"1k\"\r\ntimeout = \"1m30s\"\nmax_in_flight = 1_000\n\
-         vdb1_corpus_size = 1e3\njoin_window_seconds = \"1m\"\n",
-    )
-    .unwrap();
-    assert_eq!((plan.num_tasks, plan.warmup_items, plan.max_in_flight), (2_000, 1_000, 1_000));
-    assert_eq!(plan.timeout, Some(Duration::from_secs(90)));
-    assert_eq!((plan.params.vdb1_corpus_size, plan.params.join_window_seconds), (1_000, 60.0));
-    for (line, why) in [
-        ("num_tasks = 1.5", "num_tasks: '1.5' is not a whole number"),
-        ("timeout = -1", "timeout: '-1' is below zero"),
-        ("vdb1_corpus_size = \"x\"", "parameter 'vdb1_corpus_size': 'x' is not a number"),
-    ] {
-        let error = plan_of_file(line).unwrap_err().message;
-        assert!(error.contains(why), "{error}");
-    }
 }
