@@ -6,10 +6,12 @@
 mod answers;
 mod authors;
 mod c_abi;
+mod configuration;
 mod conformance;
 mod corpora;
 mod dask;
 mod endpoints;
+mod folders;
 mod guide;
 mod hostile;
 mod house;

@@ -1,0 +1,197 @@
+//! The folder that results go to: tried before any work is done, shared by commands, and no record is ever lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+
+use bench_tests::pairs::{json, pair, resume, text, tree};
+use bench_tests::{bench, eventually, folder, records, small_run, stderr, stdout, succeed};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::endpoints::{Seen, serve};
+
+const RESULTS: &str = "unified_results.jsonl";
+
+fn quick_run(output: &Path, more: &[&str]) -> Command {
+    let mut command = bench(&["run", "--backend", "local", "--no-user-plugins", "--quick", "--workload", "wl1"]);
+    command.arg("--output-dir").arg(output).args(more);
+    command
+}
+
+/// What lies in `runs/`.
+fn runs(output: &Path) -> Vec<String> {
+    let entries = fs::read_dir(output.join("runs")).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Types what an error says to try, up to where it explains itself.
+fn try_remedy(said: &str) {
+    let remedy = said.lines().find_map(|line| line.trim().strip_prefix("try: ")).expect(said);
+    let command = remedy.split("    (").next().unwrap();
+    succeed(Command::new("sh").args(["-euc", command]));
+}
+
+#[test]
+fn two_commands_with_one_run_id_keep_both_runs() {
+    let output = TempDir::new().unwrap();
+    for seed in ["1", "2"] {
+        succeed(&mut quick_run(output.path(), &["--run-id", "ci-1", "--repeat", "2", "--seed", seed]));
+    }
+    let mut open = quick_run(output.path(), &["--run-id", "ci-1", "--load", "open", "--rate", "50"]);
+    succeed(&mut open);
+    let all = ["ci-1-local-0", "ci-1-local-0.2", "ci-1-local-0.3", "ci-1-local-1", "ci-1-local-1.2"];
+    assert_eq!(runs(output.path()), all);
+    let records = records(output.path());
+    let of = |key: &str| -> BTreeSet<PathBuf> {
+        records.iter().map(|record| output.path().join(record["extra"][key].as_str().unwrap())).collect()
+    };
+    for files in [of("items_file"), of("latency_histogram")] {
+        assert!(files.len() == 5 && files.iter().all(|file| file.is_file()), "{files:?}");
+    }
+    // Each record's items are its own: another seed, other answers.
+    let rows = |record: &Value| fs::read(output.path().join(record["extra"]["items_file"].as_str().unwrap())).unwrap();
+    assert_ne!(rows(&records[0]), rows(&records[2]));
+}
+
+#[test]
+fn commands_side_by_side_with_one_run_id_keep_both_runs() {
+    let output = TempDir::new().unwrap();
+    let start = || quick_run(output.path(), &["--run-id", "ci"]).stdout(Stdio::null()).spawn().unwrap();
+    let both = [start(), start()];
+    for mut child in both {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!((runs(output.path()).len(), records(output.path()).len()), (2, 2));
+}
+
+#[test]
+fn a_resumed_pair_leaves_the_runs_of_its_records_alone() {
+    let (root, plugins) = (TempDir::new().unwrap(), folder(&[("healthy", "healthy")]));
+    succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "p", &[]));
+    let results = tree(root.path(), "p").join("backends/local");
+    let first = records(&results).remove(0);
+    // As if the user had stopped it.
+    let cut = fs::read_to_string(results.join(RESULTS)).unwrap().replace("\"partial\": false", "\"partial\": true");
+    fs::write(results.join(RESULTS), cut).unwrap();
+    let items = results.join(first["extra"]["items_file"].as_str().unwrap());
+    fs::write(&items, "of the first run").unwrap();
+    succeed(&mut resume(root.path(), "p"));
+    let second = records(&results).pop().unwrap();
+    assert_ne!(first["extra"]["items_file"], second["extra"]["items_file"]);
+    assert_eq!(fs::read_to_string(items).unwrap(), "of the first run");
+}
+
+/// A folder with one record, and a file that was then spoilt.
+fn spoilt(spoil: impl Fn(&Path)) -> TempDir {
+    let output = TempDir::new().unwrap();
+    succeed(&mut quick_run(output.path(), &[]));
+    spoil(output.path());
+    output
+}
+
+fn append(output: &Path, text: &str) {
+    let old = fs::read_to_string(output.join(RESULTS)).unwrap();
+    fs::write(output.join(RESULTS), format!("{old}{text}")).unwrap();
+}
+
+#[test]
+fn results_that_cannot_be_read_are_named_before_the_run_and_the_remedy_works() {
+    let torn = spoilt(|output| append(output, "{\"backend\": \"sage\", \"work"));
+    let middle = spoilt(|output| {
+        let good = fs::read_to_string(output.join(RESULTS)).unwrap();
+        append(output, &format!("{{\"backend\": \"sage\"}}\n{good}"));
+    });
+    for output in [torn, middle] {
+        let before = fs::read(output.path().join(RESULTS)).unwrap();
+        let refused = quick_run(output.path(), &[]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("unified_results.jsonl:2: "), "{}", stderr(&refused));
+        assert_eq!(runs(output.path()).len(), 1, "nothing ran");
+        assert_eq!(fs::read(output.path().join(RESULTS)).unwrap(), before);
+        try_remedy(&stderr(&refused));
+        assert_eq!(fs::read(output.path().join(format!("{RESULTS}.bak"))).unwrap(), before);
+        succeed(&mut quick_run(output.path(), &[]));
+    }
+    let marked = spoilt(|output| {
+        let text = fs::read_to_string(output.join(RESULTS)).unwrap();
+        fs::write(output.join(RESULTS), format!("\u{feff}{text}")).unwrap();
+    });
+    succeed(&mut quick_run(marked.path(), &[]));
+    succeed(&mut bench(&["compare", text(marked.path()), "-o", text(&marked.path().join("report"))]));
+}
+
+#[test]
+fn a_folder_that_takes_no_results_is_named_before_anything_runs() {
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "").unwrap();
+    let occupied = spoilt(|output| {
+        fs::remove_file(output.join("unified_results.csv")).unwrap();
+        fs::create_dir(output.join("unified_results.csv")).unwrap();
+    });
+    let common = ["--backend", "local", "--no-user-plugins", "--quick", "--workload", "wl1"];
+    let capacity = ["capacity", "--slo", "p99=1s", "--output-dir"];
+    let soak = ["soak", "--duration", "1s", "--output-dir"];
+    for output in [file.as_path(), &file.join("below"), Path::new("/proc/nowhere"), occupied.path()] {
+        for command in [&["run", "--output-dir"][..], &capacity, &soak] {
+            let refused = bench(&[command, &[text(output)], &common].concat()).output().unwrap();
+            assert_eq!(refused.status.code(), Some(7), "{command:?} {}: {}", output.display(), stderr(&refused));
+        }
+    }
+    assert_eq!(runs(occupied.path()).len(), 1, "nothing ran");
+    for (command, flags) in [("pair", "local,healthy"), ("sweep", "local")] {
+        let plugins = folder(&[("healthy", "healthy")]);
+        let words = [command, "--backends", flags, "--output-root", text(&file), "--quick", "--plugins-dir"];
+        let refused = bench(&words).arg(plugins.path()).output().unwrap();
+        assert_eq!(refused.status.code(), Some(7), "{command}: {}", stderr(&refused));
+    }
+    let nowhere = place.path().join("no/such/trace.json");
+    let refused = quick_run(&place.path().join("new"), &["--trace", text(&nowhere)]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+    // Nobody's folder was made for nothing.
+    assert!(!place.path().join("new").exists());
+}
+
+/// Whether the endpoint may answer.
+static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+fn answer_when_told(_: &str, _: &Value) -> (u16, Value) {
+    let (told, changed) = &GATE;
+    drop(changed.wait_while(told.lock().unwrap(), |told| !*told).unwrap());
+    (200, json!({"choices": [{"message": {"content": "An answer."}}]}))
+}
+
+#[test]
+fn a_record_that_the_results_do_not_take_is_printed_and_kept_beside() {
+    let output = spoilt(|_| ());
+    let url = serve(Arc::new(Seen::default()), answer_when_told);
+    let command = ["--llm-url", &url, "--run-id", "late"];
+    let child = small_run("local", output.path(), &command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap();
+    eventually("the run is under way", || runs(output.path()).contains(&"late-local-0".to_owned()));
+    append(output.path(), "{\"torn");
+    *GATE.0.lock().unwrap() = true;
+    GATE.1.notify_all();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(7), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("unified_results.jsonl:2: "), "{}", stderr(&ended));
+    let kept = output.path().join("runs/late-local-0/record.json");
+    let record = json(&kept);
+    assert_eq!((&record["success_rate"], &record["run_id"]), (&json!(1.0), &json!("late")));
+    let said = stdout(&ended);
+    let printed: Value = serde_json::from_str(&said[said.find("\n{\n").expect(&said)..]).unwrap();
+    assert_eq!(printed, record);
+    // As the message says: mended, and then added.
+    let refused = quick_run(output.path(), &[]).output().unwrap();
+    try_remedy(&stderr(&refused));
+    let add = stderr(&ended).lines().find_map(|line| Some(line.split_once("then: ")?.1.to_owned())).unwrap();
+    succeed(Command::new("sh").args(["-euc", &add]));
+    assert_eq!(records(output.path()).pop().unwrap(), record);
+    succeed(&mut quick_run(output.path(), &[]));
+    assert_eq!(records(output.path()).len(), 3);
+}
