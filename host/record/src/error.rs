@@ -189,7 +189,7 @@ impl Error {
 }
 
 /// A path as a shell takes it, whatever is in it.
-pub(crate) fn quoted(path: &Path) -> String {
+fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 

@@ -68,8 +68,8 @@ fn can_be_written(folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::schema::example;
     use super::*;
+    use crate::schema::example;
 
     fn checked(directory: &Path) -> std::result::Result<(), String> {
         check(directory, Duration::ZERO).map_err(|error| error.to_string())

@@ -32,13 +32,17 @@ fn a_run_can_be_written_down_whole() {
     assert_eq!((&record["run_id"], &record["extra"]["items"]["emitted"]), (&"abc".into(), &30.into()));
     let config = &record["extra"]["effective_config"];
     assert_eq!(config["load"], serde_json::json!({"model": "open", "rate": 200.0, "arrivals": "poisson"}));
-    assert_eq!((&config["parameters"]["vdb_shards"], &config["parameters"]["mmr_lambda"]), (&2.into(), &0.25.into()));
+    assert_eq!(
+        (&config["parameters"]["vdb_shards"], &config["parameters"]["mmr_lambda"]),
+        (&2.into(), &0.25.into())
+    );
     assert!(trace.is_file());
 }
 
 #[test]
 fn one_file_serves_several_commands_and_a_sweep_takes_its_lists() {
-    let (folder, file) = with_file("backends = [\"local\"]\nparallelism = [1, 2]\nquick = true\nworkload = \"wl1\"\n");
+    let (folder, file) =
+        with_file("backends = [\"local\"]\nparallelism = [1, 2]\nquick = true\nworkload = \"wl1\"\n");
     let root = folder.path().join("root");
     succeed(&mut bench(&["sweep", "--config", text(&file), "--run-id", "s", "--output-root", text(&root)]));
     let scales: Vec<Value> = json(&tree(&root, "s").join("sweep.json"))["points"]
@@ -55,7 +59,8 @@ fn one_file_serves_several_commands_and_a_sweep_takes_its_lists() {
 
 #[test]
 fn what_a_goal_or_a_duration_needs_may_be_in_the_file() {
-    let (folder, file) = with_file("duration = \"1s\"\nquick = true\nbackend = \"local\"\nworkload = \"wl1\"\n");
+    let (folder, file) =
+        with_file("duration = \"1s\"\nquick = true\nbackend = \"local\"\nworkload = \"wl1\"\n");
     let mut soak = bench(&["soak", "--config", text(&file), "--output-dir", text(folder.path())]);
     let ended = soak.output().unwrap();
     // On a busy machine a steady backend may look like one that is not.
@@ -72,7 +77,10 @@ fn what_is_wrong_in_a_file_is_one_error_with_its_line() {
     let refused = bench(&["run", "--backend", "local", "--config", text(&file)]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     let said = stderr(&refused);
-    assert!(said.contains("bench.toml:3: `num_taks`") && said.contains("did you mean `num_tasks`?"), "{said}");
+    assert!(
+        said.contains("bench.toml:3: `num_taks`") && said.contains("did you mean `num_tasks`?"),
+        "{said}"
+    );
     fs::write(&file, "seed = 1\nnum_tasks = 0\n").unwrap();
     let refused = bench(&["run", "--backend", "local", "--config", text(&file)]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));

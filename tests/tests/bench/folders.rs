@@ -16,7 +16,8 @@ use super::endpoints::{Seen, serve};
 const RESULTS: &str = "unified_results.jsonl";
 
 fn quick_run(output: &Path, more: &[&str]) -> Command {
-    let mut command = bench(&["run", "--backend", "local", "--no-user-plugins", "--quick", "--workload", "wl1"]);
+    let mut command =
+        bench(&["run", "--backend", "local", "--no-user-plugins", "--quick", "--workload", "wl1"]);
     command.arg("--output-dir").arg(output).args(more);
     command
 }
@@ -54,7 +55,9 @@ fn two_commands_with_one_run_id_keep_both_runs() {
         assert!(files.len() == 5 && files.iter().all(|file| file.is_file()), "{files:?}");
     }
     // Each record's items are its own: another seed, other answers.
-    let rows = |record: &Value| fs::read(output.path().join(record["extra"]["items_file"].as_str().unwrap())).unwrap();
+    let rows = |record: &Value| {
+        fs::read(output.path().join(record["extra"]["items_file"].as_str().unwrap())).unwrap()
+    };
     assert_ne!(rows(&records[0]), rows(&records[2]));
 }
 
@@ -76,7 +79,8 @@ fn a_resumed_pair_leaves_the_runs_of_its_records_alone() {
     let results = tree(root.path(), "p").join("backends/local");
     let first = records(&results).remove(0);
     // As if the user had stopped it.
-    let cut = fs::read_to_string(results.join(RESULTS)).unwrap().replace("\"partial\": false", "\"partial\": true");
+    let cut =
+        fs::read_to_string(results.join(RESULTS)).unwrap().replace("\"partial\": false", "\"partial\": true");
     fs::write(results.join(RESULTS), cut).unwrap();
     let items = results.join(first["extra"]["items_file"].as_str().unwrap());
     fs::write(&items, "of the first run").unwrap();
@@ -140,7 +144,13 @@ fn a_folder_that_takes_no_results_is_named_before_anything_runs() {
     for output in [file.as_path(), &file.join("below"), Path::new("/proc/nowhere"), occupied.path()] {
         for command in [&["run", "--output-dir"][..], &capacity, &soak] {
             let refused = bench(&[command, &[text(output)], &common].concat()).output().unwrap();
-            assert_eq!(refused.status.code(), Some(7), "{command:?} {}: {}", output.display(), stderr(&refused));
+            assert_eq!(
+                refused.status.code(),
+                Some(7),
+                "{command:?} {}: {}",
+                output.display(),
+                stderr(&refused)
+            );
         }
     }
     assert_eq!(runs(occupied.path()).len(), 1, "nothing ran");
@@ -171,7 +181,8 @@ fn a_record_that_the_results_do_not_take_is_printed_and_kept_beside() {
     let output = spoilt(|_| ());
     let url = serve(Arc::new(Seen::default()), answer_when_told);
     let command = ["--llm-url", &url, "--run-id", "late"];
-    let child = small_run("local", output.path(), &command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        small_run("local", output.path(), &command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap();
     eventually("the run is under way", || runs(output.path()).contains(&"late-local-0".to_owned()));
     append(output.path(), "{\"torn");
