@@ -69,7 +69,7 @@ fn can_be_written(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::example;
+    use crate::testing::example;
 
     fn checked(directory: &Path) -> std::result::Result<(), String> {
         check(directory, Duration::ZERO).map_err(|error| error.to_string())
