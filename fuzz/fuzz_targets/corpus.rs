@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use bench_workloads::corpus::Corpus;
+use bench_workloads::corpus::{Choice, Corpus};
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
@@ -20,11 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
     for name in FILES {
         std::fs::write(FOLDER.path().join(name), parts.next().unwrap_or_default()).unwrap();
     }
-    match Corpus::load(FOLDER.path()) {
+    match Corpus::load(FOLDER.path(), Choice::default(), FOLDER.path()) {
         Ok(corpus) => {
             assert_eq!(corpus.queries.len(), corpus.qrels.len());
-            let judged = corpus.qrels.iter().flatten();
-            assert!(judged.map(|judgement| judgement.row as usize).all(|row| row < corpus.docs.len()));
+            let judged = corpus.qrels.iter().flatten().filter_map(|judgement| judgement.row);
+            assert!(judged.map(|row| row as usize).all(|row| row < corpus.docs.len()));
             // What was accepted can be read again, line by line.
             assert_eq!(corpus.docs.iter().filter(Result::is_ok).count(), corpus.docs.len());
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::{Corpus, CorpusError, IdHash};
 use crate::quality::Quality;
+use crate::schedule::query_key;
 use crate::text::bm25::{Bm25, DocTerms, TermStatistics, corpus_idfs};
 use crate::text::tokens::{count_terms, token_hashes};
 use crate::vector::{Hit, TopK};
@@ -20,31 +21,54 @@ pub struct Scores {
     pub ranking: Quality,
     /// Plain BM25 over the corpus: same tokeniser, same queries.
     pub bm25: Quality,
+    /// Judged queries that failed: they are in the averages and count 0.
+    pub failed_queries: u64,
+    /// Why nothing is said, where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Depth of recall.
 const RECALL_DEPTH: usize = 100;
 
+/// What became of a query of the corpus.
+#[derive(Debug, Clone)]
+enum Outcome {
+    /// Nobody asked it yet.
+    Open,
+    Failed,
+    /// Retrieval and final ranking.
+    Ranked([Vec<u32>; 2]),
+}
+
 /// Collects rankings and scores them.
 pub struct Judge {
     corpus: Arc<Corpus>,
-    /// Per query of the corpus: retrieval and final ranking.
-    rankings: Vec<Option<[Vec<u32>; 2]>>,
-    queries: HashMap<String, usize>,
+    /// Per query of the corpus.
+    outcomes: Vec<Outcome>,
+    /// By their key: of a query that failed nothing else is known.
+    queries: HashMap<u64, usize>,
 }
 
 impl Judge {
     pub(crate) fn new(corpus: Arc<Corpus>) -> Self {
-        let queries = corpus.queries.iter().enumerate().map(|(i, query)| (query.id.clone(), i)).collect();
-        Self { rankings: vec![None; corpus.queries.len()], queries, corpus }
+        let queries = corpus.queries.iter().enumerate().map(|(i, query)| (query_key(&query.id), i)).collect();
+        Self { outcomes: vec![Outcome::Open; corpus.queries.len()], queries, corpus }
     }
 
     /// Takes one query's rankings, as document ids. Repetitions of a query are not judged again.
     pub fn score(&mut self, query_id: &str, retrieved: &[String], ranking: &[String]) {
-        let Some(&query) = self.queries.get(query_id) else { return };
+        let Some(&query) = self.queries.get(&query_key(query_id)) else { return };
         let rows =
             |ids: &[String]| ids.iter().filter_map(|id| self.corpus.docs.row(IdHash::of(id))).collect();
-        self.rankings[query] = Some([rows(retrieved), rows(ranking)]);
+        self.outcomes[query] = Outcome::Ranked([rows(retrieved), rows(ranking)]);
+    }
+
+    /// Takes note that the query with this key failed.
+    pub fn fail(&mut self, key: u64) {
+        if let Some(&query) = self.queries.get(&key) {
+            self.outcomes[query] = Outcome::Failed;
+        }
     }
 
     /// Scores what was collected, beside BM25 for the same queries.
@@ -52,27 +76,64 @@ impl Judge {
     /// # Errors
     /// When the corpus is no longer what was loaded.
     pub fn finish(&self) -> Result<Scores, CorpusError> {
+        let qrels = |query: usize| self.corpus.qrels[query].as_slice();
         let judged = |which: usize| {
-            let pairs = self.rankings.iter().zip(&self.corpus.qrels);
-            Quality::of(
-                pairs
-                    .filter_map(|(ranks, qrels)| Some((ranks.as_ref()?[which].as_slice(), qrels.as_slice()))),
-                RECALL_DEPTH,
-            )
+            let rankings = self.outcomes.iter().enumerate().filter_map(|(query, outcome)| match outcome {
+                Outcome::Open => None,
+                Outcome::Failed => Some((&[][..], qrels(query))),
+                Outcome::Ranked(rankings) => Some((rankings[which].as_slice(), qrels(query))),
+            });
+            Quality::of(rankings, RECALL_DEPTH)
         };
         let keyword = self.bm25_rankings()?;
-        let bm25 = Quality::of(
-            keyword.iter().map(|(query, rows)| (rows.as_slice(), self.corpus.qrels[*query].as_slice())),
-            RECALL_DEPTH,
-        );
-        Ok(Scores { retrieval: judged(0), ranking: judged(1), bm25 })
+        let bm25 = keyword.iter().map(|(query, rows)| (rows.as_slice(), qrels(*query)));
+        let is_failed = |(query, outcome): &(usize, &Outcome)| {
+            matches!(outcome, Outcome::Failed) && !qrels(*query).is_empty()
+        };
+        let scores = Scores {
+            retrieval: judged(0),
+            ranking: judged(1),
+            bm25: Quality::of(bm25, RECALL_DEPTH),
+            failed_queries: self.outcomes.iter().enumerate().filter(is_failed).count() as u64,
+            reason: None,
+        };
+        let reason = self.nothing_to_say(&scores);
+        Ok(match reason {
+            None => scores,
+            Some(_) => Scores {
+                retrieval: scores.retrieval.unsaid(),
+                ranking: scores.ranking.unsaid(),
+                bm25: scores.bm25.unsaid(),
+                reason,
+                ..scores
+            },
+        })
     }
 
-    /// What BM25 ranks for each answered query. The documents pass once, and each is scored for the queries
+    /// Why the averages mean nothing, if so.
+    fn nothing_to_say(&self, scores: &Scores) -> Option<String> {
+        let asked = self.outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Open)).count();
+        let judged = scores.retrieval.judged_queries;
+        if judged == 0 {
+            let all = self.corpus.facts().judged_queries;
+            return Some(format!(
+                "none of the {asked} queries that ran is judged; {all} are: --corpus-queries judged runs those alone"
+            ));
+        }
+        if scores.failed_queries == judged {
+            return Some(format!("all {judged} judged queries that ran failed"));
+        }
+        let is_there = self.corpus.qrels.iter().flatten().any(|judgement| judgement.row.is_some());
+        (!is_there)
+            .then(|| "no judged document is in the corpus: are the judgements of another one?".to_owned())
+    }
+
+    /// What BM25 ranks for each query that was asked. The documents pass once, and each is scored for the queries
     /// that share a word with it: for all others its score is 0.
     fn bm25_rankings(&self) -> Result<Vec<(usize, Vec<u32>)>, CorpusError> {
         let table = self.corpus.term_table()?;
-        let answered = self.rankings.iter().enumerate().filter(|(_, ranks)| ranks.is_some());
+        let answered =
+            self.outcomes.iter().enumerate().filter(|(_, outcome)| !matches!(outcome, Outcome::Open));
         let mut asked: Vec<Asked> = answered
             .map(|(query, _)| {
                 let terms = token_hashes(&self.corpus.queries[query].text);
@@ -101,7 +162,7 @@ impl Judge {
     }
 }
 
-/// An answered query.
+/// A query that was asked.
 struct Asked {
     query: usize,
     terms: Vec<u64>,
@@ -114,7 +175,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::corpus::CorpusDoc;
+    use crate::corpus::{Choice, CorpusDoc};
 
     const DOCS: &str = concat!(
         "{\"_id\": \"wing\", \"text\": \"the lift of a wing in a slipstream\"}\n",
@@ -130,13 +191,16 @@ mod tests {
     );
 
     fn judge() -> (tempfile::TempDir, Judge) {
+        judge_by("1\twing\t1\n2\tboth\t1\n")
+    }
+
+    fn judge_by(qrels: &str) -> (tempfile::TempDir, Judge) {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("qrels")).unwrap();
-        let qrels = "1\twing\t1\n2\tboth\t1\n";
         for (name, text) in [("corpus.jsonl", DOCS), ("queries.jsonl", QUERIES), ("qrels/test.tsv", qrels)] {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let corpus = Corpus::load(folder.path()).unwrap();
+        let corpus = Corpus::load(folder.path(), Choice::default(), folder.path()).unwrap();
         (folder, Judge::new(Arc::new(corpus)))
     }
 
@@ -170,8 +234,39 @@ mod tests {
         judge.score("1", &ids(&["plate", "wing"]), &ids(&["wing", "nowhere"]));
         judge.score("nobody", &ids(&["wing"]), &[]);
         let scores = judge.finish().unwrap();
-        assert_eq!((scores.retrieval.mrr_at_10, scores.ranking.mrr_at_10), (0.5, 1.0));
-        assert_eq!(scores.ranking.judged_queries, 1);
+        assert_eq!((scores.retrieval.mrr_at_10, scores.ranking.mrr_at_10), (Some(0.5), Some(1.0)));
+        assert_eq!((scores.ranking.judged_queries, scores.failed_queries), (1, 0));
+    }
+
+    #[test]
+    fn a_judged_query_that_failed_counts_as_nothing_found_and_bm25_answers_it_too() {
+        let (_folder, mut judge) = judge();
+        judge.score("1", &ids(&["wing"]), &ids(&["wing"]));
+        ["2", "4", "nobody"].iter().for_each(|query| judge.fail(query_key(query)));
+        let scores = judge.finish().unwrap();
+        assert_eq!((scores.retrieval.ndcg_at_10, scores.retrieval.judged_queries), (Some(0.5), 2));
+        assert_eq!((scores.failed_queries, scores.bm25.judged_queries, scores.reason), (1, 2, None));
+    }
+
+    #[test]
+    fn without_a_judged_query_nothing_is_said_and_the_reason_is() {
+        let nothing = |judge: &Judge| {
+            let scores = judge.finish().unwrap();
+            let figures =
+                [scores.retrieval, scores.ranking, scores.bm25].map(|q| q.ndcg_at_10.or(q.recall_at_k));
+            assert_eq!(figures, [None; 3]);
+            scores.reason.unwrap()
+        };
+        let (_folder, mut unjudged) = judge();
+        unjudged.score("3", &ids(&["wing"]), &ids(&["wing"]));
+        unjudged.fail(query_key("4"));
+        assert!(nothing(&unjudged).starts_with("none of the 2 queries that ran is judged; 2 are: "));
+        let (_folder, mut failed) = judge();
+        failed.fail(query_key("1"));
+        assert_eq!(nothing(&failed), "all 1 judged queries that ran failed");
+        let (_folder, mut strange) = judge_by("1\tno-such\t1");
+        strange.score("1", &ids(&["wing"]), &[]);
+        assert!(nothing(&strange).starts_with("no judged document is in the corpus"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! How good a ranking is, by judgements.
 //!
 //! The measures are those of trec_eval, as BEIR reports them: nDCG with linear gains and a logarithm of
-//! base 2, averages over the queries that have at least one relevant document. Exponential gains give
-//! other values: BM25 on Cranfield has nDCG@10 0.357 with linear gains and 0.346 with exponential ones.
-//! Quality judges the workload's answers, never a runtime: every runtime must give the same ones.
+//! base 2, averages over the judged queries that were asked, also those for which no document is relevant.
+//! A query that failed found nothing and counts 0, as a query without results does with `trec_eval -c`.
+//! Exponential gains would give other values: BM25 on Cranfield has nDCG@10 0.357 with linear gains and 0.346
+//! with exponential ones. Quality judges the workload's answers, never a runtime: every runtime must give the
+//! same ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +14,13 @@ use crate::corpus::Judgement;
 /// The depth of MRR and nDCG.
 pub const DEPTH: usize = 10;
 
-/// Averages over the judged queries.
+/// Averages over the judged queries. Of no query there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Quality {
-    pub recall_at_k: f64,
+    pub recall_at_k: Option<f64>,
     pub k: usize,
-    pub mrr_at_10: f64,
-    pub ndcg_at_10: f64,
+    pub mrr_at_10: Option<f64>,
+    pub ndcg_at_10: Option<f64>,
     /// Queries that went into the averages.
     pub judged_queries: u64,
 }
@@ -27,22 +29,21 @@ impl Quality {
     /// Rates rankings (rows, best first), each with its query's judgements. The order of the queries is
     /// the order of summing, so keep it the same wherever values are to be equal.
     pub fn of<'a>(rankings: impl IntoIterator<Item = (&'a [u32], &'a [Judgement])>, k: usize) -> Self {
-        let mut sum = Quality { k, ..Quality::default() };
-        for (ranking, judgements) in rankings {
-            if judgements.iter().any(|j| j.gain > 0) {
-                sum.recall_at_k += recall(ranking, judgements, k);
-                sum.mrr_at_10 += mrr(ranking, judgements, DEPTH);
-                sum.ndcg_at_10 += ndcg(ranking, judgements, DEPTH);
-                sum.judged_queries += 1;
-            }
+        let (mut sums, mut count) = ([0.0; 3], 0_u64);
+        for (ranking, judgements) in rankings.into_iter().filter(|(_, judgements)| !judgements.is_empty()) {
+            sums[0] += recall(ranking, judgements, k);
+            sums[1] += mrr(ranking, judgements, DEPTH);
+            sums[2] += ndcg(ranking, judgements, DEPTH);
+            count += 1;
         }
-        let n = sum.judged_queries.max(1) as f64;
-        Quality {
-            recall_at_k: sum.recall_at_k / n,
-            mrr_at_10: sum.mrr_at_10 / n,
-            ndcg_at_10: sum.ndcg_at_10 / n,
-            ..sum
-        }
+        let [recall_at_k, mrr_at_10, ndcg_at_10] = sums.map(|sum| (count > 0).then(|| sum / count as f64));
+        Self { recall_at_k, k, mrr_at_10, ndcg_at_10, judged_queries: count }
+    }
+
+    /// The same with nothing said.
+    #[must_use]
+    pub fn unsaid(self) -> Self {
+        Self { recall_at_k: None, mrr_at_10: None, ndcg_at_10: None, ..self }
     }
 }
 
@@ -53,7 +54,7 @@ fn gains<'a>(
     k: usize,
 ) -> impl Iterator<Item = i32> + use<'a> {
     let first_time = |(at, row): &(usize, &u32)| !ranking[..*at].contains(row);
-    let gain = |row: u32| judgements.iter().find(|j| j.row == row).map_or(0, |j| j.gain.max(0));
+    let gain = |row: u32| judgements.iter().find(|j| j.row == Some(row)).map_or(0, |j| j.gain.max(0));
     ranking.iter().enumerate().filter(first_time).take(k).map(move |(_, &row)| gain(row))
 }
 
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     fn judged(pairs: &[(u32, i32)]) -> Vec<Judgement> {
-        pairs.iter().map(|&(row, gain)| Judgement { row, gain }).collect()
+        pairs.iter().map(|&(row, gain)| Judgement { row: Some(row), gain }).collect()
     }
 
     fn close(a: f64, b: f64) {
@@ -130,6 +131,13 @@ mod tests {
     }
 
     #[test]
+    fn a_document_that_the_corpus_lacks_is_relevant_and_never_found() {
+        let judgements = [judged(&[(1, 1)]), vec![Judgement { row: None, gain: 1 }]].concat();
+        close(recall(&[1], &judgements, 10), 0.5);
+        close(ndcg(&[1], &judgements, 10), 1.0 / (1.0 + 1.0 / 1.584962500721156));
+    }
+
+    #[test]
     fn a_repeated_row_counts_once() {
         let judgements = judged(&[(1, 1), (2, 1)]);
         close(recall(&[1, 1, 1], &judgements, 3), 0.5);
@@ -137,16 +145,54 @@ mod tests {
     }
 
     #[test]
-    fn averages_leave_out_queries_without_relevant_documents() {
+    fn averages_are_over_judged_queries_whether_anything_is_relevant_or_not() {
         let (a, b, none) = (judged(&[(1, 1)]), judged(&[(2, 1)]), judged(&[(3, 0)]));
-        let rankings: [(&[u32], &[Judgement]); 4] = [(&[1], &a), (&[1], &b), (&[3], &none), (&[1], &[])];
-        let quality = Quality::of(rankings, 100);
-        let half = Quality { recall_at_k: 0.5, k: 100, mrr_at_10: 0.5, ndcg_at_10: 0.5, judged_queries: 2 };
-        assert_eq!(quality, half);
+        let rankings: [(&[u32], &[Judgement]); 5] =
+            [(&[1], &a), (&[1], &b), (&[3], &none), (&[1], &[]), (&[2], &b)];
+        let half = Some(0.5);
+        let quality =
+            Quality { recall_at_k: half, k: 100, mrr_at_10: half, ndcg_at_10: half, judged_queries: 4 };
+        assert_eq!(Quality::of(rankings, 100), quality);
     }
 
     #[test]
-    fn no_judged_queries_give_zeros() {
+    fn of_no_judged_query_nothing_is_said() {
         assert_eq!(Quality::of([], 5), Quality { k: 5, ..Quality::default() });
+    }
+
+    /// A case of `tests/data/trec_eval.json`, which `tests/data/trec_eval.py` makes with pytrec_eval.
+    #[derive(Deserialize)]
+    struct Case {
+        name: String,
+        /// Documents of the corpus, in their order.
+        corpus: Vec<String>,
+        qrels: std::collections::BTreeMap<String, std::collections::BTreeMap<String, i32>>,
+        /// Best first. A query that failed has none.
+        run: std::collections::BTreeMap<String, Vec<String>>,
+        expected: std::collections::BTreeMap<String, f64>,
+    }
+
+    #[test]
+    fn the_figures_are_those_of_trec_eval() {
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../data/trec_eval.json")).unwrap();
+        assert!(cases.len() >= 8);
+        for Case { name, corpus, qrels, run, expected } in cases {
+            let row = |doc: &String| corpus.iter().position(|known| known == doc).map(|row| row as u32);
+            let judgements = |query| {
+                let judged = qrels.get(query).into_iter().flatten();
+                judged.map(|(doc, &gain)| Judgement { row: row(doc), gain }).collect::<Vec<_>>()
+            };
+            let rankings: Vec<(Vec<u32>, Vec<Judgement>)> = run
+                .iter()
+                .map(|(query, docs)| (docs.iter().filter_map(row).collect(), judgements(query)))
+                .collect();
+            let pairs = rankings.iter().map(|(ranking, judged)| (ranking.as_slice(), judged.as_slice()));
+            let quality = Quality::of(pairs, 100);
+            let found = [quality.recall_at_k, quality.mrr_at_10, quality.ndcg_at_10].map(Option::unwrap);
+            for (found, measure) in found.into_iter().zip(["recall_100", "recip_rank", "ndcg_cut_10"]) {
+                assert!((found - expected[measure]).abs() < 5e-5, "{name} {measure}: {found}");
+            }
+            assert_eq!(quality.judged_queries as f64, expected["num_q"], "{name}");
+        }
     }
 }

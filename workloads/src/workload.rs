@@ -1,13 +1,13 @@
 //! Opening a workload by name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bench_dataflow::graph::{Graph, Role, State};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, NotALine};
-use crate::corpus::{self, Corpus, CorpusError};
+use crate::corpus::{self, Choice, Corpus, CorpusError};
 use crate::fault::Fault;
 use crate::index::IndexError;
 use crate::instance::{Instance, Placement};
@@ -15,10 +15,10 @@ use crate::judge::Judge;
 use crate::null;
 use crate::operator::Operator;
 use crate::schedule::{Schedule, ScheduleConfig};
-use crate::text::endpoint::EndpointError;
+use crate::text::endpoint::{EndpointError, Served};
 use crate::wl4;
-use crate::wl4::params::Params;
-use crate::wl4::shared::{Recipe, Shared};
+use crate::wl4::params::{EmbedderKind, Params};
+use crate::wl4::shared::{self, Recipe, Shared};
 
 /// Names of the workloads.
 pub const WORKLOADS: [&str; 5] = ["wl4", "wl1", "wl2", "wl3", "null"];
@@ -46,6 +46,9 @@ pub struct OpenSpec {
     pub params: Params,
     /// Digest of the corpus, when there is one.
     pub corpus_digest: Option<String>,
+    /// What the embedding endpoint serves, when there is one.
+    #[serde(default)]
+    pub served: Option<Served>,
     /// Where prepared indexes are kept.
     pub cache_dir: PathBuf,
 }
@@ -59,6 +62,8 @@ pub enum WorkloadError {
     NotAnOperator { node: u32, workload: String },
     #[error("parameter 'fault': {0}")]
     Fault(String),
+    #[error("{url} serves another model now ({now}) than when this was planned ({then}): plan it anew")]
+    OtherModel { url: String, then: Box<Served>, now: Box<Served> },
     #[error(transparent)]
     Corpus(#[from] CorpusError),
     #[error(transparent)]
@@ -95,30 +100,65 @@ pub fn graph(workload: &str, params: &Params) -> Result<Graph, WorkloadError> {
     Ok(graph)
 }
 
+/// Asks the embedding endpoint what it serves, where one is used. What comes back stands for its model in
+/// [`OpenSpec::served`], in the configuration and in the cache.
+///
+/// # Errors
+/// When the endpoint does not embed a text.
+pub fn served(spec: &OpenSpec) -> Result<Option<Served>, WorkloadError> {
+    if spec.workload == "null" || spec.params.embedder != EmbedderKind::Http {
+        return Ok(None);
+    }
+    let served = shared::endpoint(&spec.params)?.served()?;
+    let spec = OpenSpec { served: Some(served), ..spec.clone() };
+    let known = recipe(&spec, None).known(&spec.cache_dir);
+    Ok(known.or(spec.served))
+}
+
 /// Builds what the workload needs and the cache lacks. Call it once, before any [`Workload::open`].
 ///
 /// # Errors
-/// When the corpus, an embedding or a file is at fault.
+/// When the corpus, an embedding or a file is at fault, or the endpoint serves another model than is planned.
 pub fn prepare(spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
     if spec.workload == "null" {
         return Ok(());
+    }
+    if let (Some(then), Some(now)) = (&spec.served, served(spec)?)
+        && !now.is_the_model_of(then)
+    {
+        let url = spec.params.embedding_url.clone().unwrap_or_default();
+        return Err(WorkloadError::OtherModel { url, then: Box::new(then.clone()), now: Box::new(now) });
     }
     let corpus = load_corpus(spec)?;
     let recipe = recipe(spec, corpus);
     recipe.prepare(&spec.cache_dir.join(recipe.folder()), progress)
 }
 
+/// Reads the collection that the parameters name, if they name one.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn corpus(params: &Params, cache_dir: &Path) -> Result<Option<Corpus>, CorpusError> {
+    let choice = Choice { split: params.corpus_split.as_deref(), queries: params.corpus_queries };
+    params.corpus.as_deref().map(|folder| Corpus::load(folder, choice, cache_dir)).transpose()
+}
+
 fn load_corpus(spec: &OpenSpec) -> Result<Option<Arc<Corpus>>, WorkloadError> {
-    let Some(folder) = &spec.params.corpus else { return Ok(None) };
-    let corpus = Corpus::load(folder)?;
+    let Some(corpus) = corpus(&spec.params, &spec.cache_dir)? else { return Ok(None) };
     if spec.corpus_digest.as_deref().is_some_and(|digest| digest != corpus.digest()) {
-        return Err(corpus::changed(folder).into());
+        return Err(corpus::changed(spec.params.corpus.as_deref().unwrap_or(Path::new(""))).into());
     }
     Ok(Some(Arc::new(corpus)))
 }
 
 fn recipe(spec: &OpenSpec, corpus: Option<Arc<Corpus>>) -> Recipe<'_> {
-    Recipe { seed: spec.seed, params: &spec.params, corpus, corpus_digest: spec.corpus_digest.as_deref() }
+    Recipe {
+        seed: spec.seed,
+        params: &spec.params,
+        corpus,
+        corpus_digest: spec.corpus_digest.as_deref(),
+        served: spec.served.as_ref(),
+    }
 }
 
 impl Workload {
@@ -200,6 +240,12 @@ impl Workload {
         Ok(Chain::new(&self.graph, nodes, instances.collect::<Result<_, _>>()?)?)
     }
 
+    /// The texts, where they were read.
+    #[must_use]
+    pub fn corpus(&self) -> Option<&Corpus> {
+        self.corpus.as_deref()
+    }
+
     /// The schedule of events.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
@@ -242,6 +288,7 @@ mod tests {
             num_tasks: 1,
             params: Params { corpus: Some(folder.path().to_owned()), ..Params::default() },
             corpus_digest: Some("that of another day".into()),
+            served: None,
             cache_dir: folder.path().join("cache"),
         };
         let error = prepare(&spec, &mut |_| ()).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bench_isolate::plugin_api::sdk::{Host, InlinePipeline};
 use bench_isolate::plugin_api::v1;
-use bench_measure::workloads::corpus::Corpus;
+use bench_measure::workloads::corpus::{Choice, Corpus};
 use bench_measure::workloads::schedule::QUERY_SOURCE;
 use bench_measure::workloads::wl4::params::Params;
 
@@ -70,6 +70,7 @@ pub fn small_plan(workload: &str, items: u32, seed: u64, cache_dir: &Path) -> Pl
         load: Load::Closed,
         params,
         corpus_digest: None,
+        served: None,
         cache_dir: cache_dir.to_owned(),
         timeout: None,
     }
@@ -126,7 +127,7 @@ impl Trial {
             fs::write(folder.join("queries.jsonl"), queries.join("\n"))
         };
         write().map_err(ours)?;
-        let corpus = Corpus::load(&folder).map_err(ours)?;
+        let corpus = Corpus::load(&folder, Choice::default(), case.scratch()).map_err(ours)?;
         self.plan.num_tasks = texts.len() as u32;
         self.plan.params.corpus = Some(folder);
         self.plan.corpus_digest = Some(corpus.digest().to_owned());

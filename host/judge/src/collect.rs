@@ -126,7 +126,7 @@ impl<'a> Collector<'a> {
     fn learn(&mut self, row: &Row, facts: &Facts) {
         self.workloads.insert(row.cell("workload").to_owned());
         let config = Some(row.cell("config_hash")).filter(|hash| !hash.is_empty());
-        self.watch.learn(facts, config, row.extra.plugin_api.as_deref(), row.extra.host.as_deref());
+        self.watch.learn(facts, config, &row.extra);
         if !self.settings.contains_key(&facts.setting) && self.collected.settings.len() < MOST_GROUPS {
             self.settings.insert(facts.setting, self.collected.settings.len());
             self.collected.settings.push(Setting {

@@ -63,6 +63,8 @@ pub struct Extra {
     pub plugin_api: Option<String>,
     /// The host as canonical text.
     pub host: Option<String>,
+    /// What the embedding endpoint served, as text, where there was one.
+    pub embedding: Option<String>,
     /// "VALID" or "INVALID", when it was judged.
     pub verdict: Option<String>,
     /// Why.
@@ -91,7 +93,8 @@ impl Extra {
             operators: get(&["operators"]).and_then(Value::as_object).map(operators).unwrap_or_default(),
             attribution: ATTRIBUTION.map(|part| get(&["attribution", part]).and_then(Value::as_f64)),
             plugin_api: get(&["plugin", "api"]).and_then(text),
-            host: get(&["host"]).filter(|host| host.is_object()).map(host_text),
+            embedding: get(&["embedding_endpoint"]).filter(|served| served.is_object()).map(object_text),
+            host: get(&["host"]).filter(|host| host.is_object()).map(object_text),
             verdict: get(&["validity", "verdict"]).and_then(text),
             findings: get(&["validity", "findings"])
                 .and_then(Value::as_array)
@@ -106,9 +109,9 @@ impl Extra {
     }
 }
 
-/// Keys in order, so that two descriptions of one host are equal.
-fn host_text(host: &Value) -> String {
-    let Some(map) = host.as_object() else { return host.to_string() };
+/// Keys in order, so that two descriptions of one thing are equal.
+fn object_text(value: &Value) -> String {
+    let Some(map) = value.as_object() else { return value.to_string() };
     let mut pairs: Vec<_> = map.iter().collect();
     pairs.sort_by_key(|(key, _)| key.as_str());
     let shown = pairs.iter().map(|(key, value)| match value {

@@ -104,6 +104,8 @@ pub struct Facts {
     pub api: u64,
     /// Hash of the host's description.
     pub host: u64,
+    /// Hash of what the embedding endpoint served.
+    pub embedding: u64,
     /// Whether the run was judged INVALID.
     pub invalid: bool,
     /// Whether the run did not finish.
@@ -142,7 +144,7 @@ impl Facts {
             self.api,
             self.host,
             flags,
-            0,
+            self.embedding,
             0,
         ];
         words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
@@ -166,6 +168,7 @@ impl Facts {
             config: w[14],
             api: w[15],
             host: w[16],
+            embedding: w[18],
             invalid: w[17] & INVALID != 0,
             partial: w[17] & PARTIAL != 0,
         }
@@ -200,6 +203,7 @@ mod tests {
             config: 1,
             api: 2,
             host: 3,
+            embedding: 4,
             invalid: true,
             partial: false,
         };

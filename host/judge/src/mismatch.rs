@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::extra::Extra;
 use super::facts::Facts;
 
 /// Texts of hashes kept, and rows kept. Beyond that they are counted.
@@ -56,12 +57,13 @@ struct Shape {
     config: u64,
     api: u64,
     host: u64,
+    embedding: u64,
 }
 
 impl From<&Facts> for Shape {
     fn from(facts: &Facts) -> Shape {
-        let Facts { seed, nodes, parallelism, config, api, host, .. } = *facts;
-        Shape { seed, nodes, parallelism, config, api, host }
+        let Facts { seed, nodes, parallelism, config, api, host, embedding, .. } = *facts;
+        Shape { seed, nodes, parallelism, config, api, host, embedding }
     }
 }
 
@@ -80,12 +82,21 @@ impl Watch {
     /// Whether the text behind one of these hashes is wanted.
     pub fn wants_texts(&self, facts: &Facts) -> bool {
         self.texts.len() < MOST_TEXTS
-            && [facts.config, facts.api, facts.host].iter().any(|h| *h != 0 && !self.texts.contains_key(h))
+            && [facts.config, facts.api, facts.host, facts.embedding]
+                .iter()
+                .any(|h| *h != 0 && !self.texts.contains_key(h))
     }
 
     /// Gives the texts.
-    pub fn learn(&mut self, facts: &Facts, config: Option<&str>, api: Option<&str>, host: Option<&str>) {
-        for (hash, text) in [(facts.config, config), (facts.api, api), (facts.host, host)] {
+    pub fn learn(&mut self, facts: &Facts, config: Option<&str>, extra: &Extra) {
+        let (api, host) = (extra.plugin_api.as_deref(), extra.host.as_deref());
+        let texts = [
+            (facts.config, config),
+            (facts.api, api),
+            (facts.host, host),
+            (facts.embedding, extra.embedding.as_deref()),
+        ];
+        for (hash, text) in texts {
             if let Some(text) = text {
                 self.texts.insert(hash, text.to_owned());
             }
@@ -159,6 +170,9 @@ impl Watch {
             if differing.contains(&"host") {
                 shown += &format!(", host=({})", text(shape.host));
             }
+            if differing.contains(&"embedding_endpoint") {
+                shown += &format!(", embedding_endpoint=({})", text(shape.embedding));
+            }
             shown
         };
         let detail: Vec<String> = shapes
@@ -219,13 +233,14 @@ type Part = fn(&Shape) -> u64;
 
 fn differing(shapes: &[Shape]) -> Vec<&'static str> {
     let differs = |part: Part| shapes.windows(2).any(|two| part(&two[0]) != part(&two[1]));
-    let parts: [(&'static str, Part); 6] = [
+    let parts: [(&'static str, Part); 7] = [
         ("seed", |s| s.seed),
         ("nodes", |s| s.nodes.into()),
         ("parallelism", |s| s.parallelism.into()),
         ("config_hash", |s| s.config),
         ("plugin_api", |s| s.api),
         ("host", |s| s.host),
+        ("embedding_endpoint", |s| s.embedding),
     ];
     parts.into_iter().filter(|(_, part)| differs(*part)).map(|(name, _)| name).collect()
 }
@@ -278,6 +293,18 @@ mod tests {
         let row = &found(&[ray, sage]).rows[0];
         assert_eq!(row.differing, ["plugin_api", "host"]);
         assert!(row.detail.contains("plugin_api=1.1, host=(cores 4)"), "{}", row.detail);
+    }
+
+    #[test]
+    fn another_model_behind_the_embedding_endpoint_is_named() {
+        let served =
+            |fingerprint: &str| json!({"embedding_endpoint": {"model": "m", "fingerprint": fingerprint}});
+        let (mut ray, mut sage) = (record("ray", "1", 0), record("sage", "1", 1));
+        ray["extra"] = served("00ff");
+        sage["extra"] = served("ff00");
+        let row = &found(&[ray, sage]).rows[0];
+        assert_eq!(row.differing, ["embedding_endpoint"]);
+        assert!(row.detail.contains("embedding_endpoint=(fingerprint ff00, model m)"), "{}", row.detail);
     }
 
     #[test]

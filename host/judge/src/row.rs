@@ -71,6 +71,8 @@ struct Inside<'a> {
     #[serde(borrow, default)]
     host: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    embedding_endpoint: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     validity: Option<Validity<'a>>,
     #[serde(default)]
     backend_hash: Option<serde::de::IgnoredAny>,
@@ -185,6 +187,7 @@ impl Parsed {
             config: hash_text(line.config_hash.as_deref()),
             api: hash_text(inside.plugin.and_then(|plugin| plugin.api).as_deref()),
             host: hash_text(inside.host.map(RawValue::get)),
+            embedding: hash_text(inside.embedding_endpoint.map(RawValue::get)),
             invalid: inside.validity.and_then(|validity| validity.verdict).as_deref() == Some("INVALID"),
             partial: inside.partial.unwrap_or(false),
         })
@@ -230,6 +233,7 @@ fn understood(extra: &str) -> Option<Inside<'_>> {
             items: Some(Items { timed: read.timed, completed: None }),
             plugin: Some(Plugin { api: read.plugin_api.map(Cow::Owned) }),
             host: None,
+            embedding_endpoint: None,
             validity: Some(Validity { verdict: read.verdict.map(Cow::Owned) }),
             backend_hash: map.contains_key("backend_hash").then_some(serde::de::IgnoredAny),
         })

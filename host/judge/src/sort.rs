@@ -228,6 +228,7 @@ mod tests {
             config: 0,
             api: 0,
             host: 0,
+            embedding: 0,
             invalid: false,
             partial: false,
         }

@@ -63,20 +63,22 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         let values = |side: &Collected| side.settings.iter().map(value).collect::<BTreeSet<_>>();
         differing(what, &values(a), &values(b))
     };
+    let known = |what, value: fn(&super::model::Run) -> Option<String>| {
+        let values = |side: &Collected| side.runs.iter().filter_map(value).collect::<BTreeSet<_>>();
+        differing(what, &values(a), &values(b))
+    };
     let obstacles = [
         setting("workload", |s| s.workload.clone()),
         setting("config_hash", |s| s.config_hash.clone().unwrap_or_else(|| "n/a".into())),
         setting("seed", |s| s.seed.to_string()),
         setting("nodes", |s| s.nodes.to_string()),
         setting("parallelism", |s| s.parallelism.to_string()),
+        // Part of the configuration's hash; here it has a name.
+        known("embedding endpoint", |run| run.extra.embedding.clone()),
     ]
     .into_iter()
     .flatten();
     let obstacles: Vec<Differing> = unanswered(a, b).into_iter().chain(obstacles).collect();
-    let known = |what, value: fn(&super::model::Run) -> Option<String>| {
-        let values = |side: &Collected| side.runs.iter().filter_map(value).collect::<BTreeSet<_>>();
-        differing(what, &values(a), &values(b))
-    };
     let remarks = [
         known("backend", |run| Some(run.backend.clone())),
         known("plugin API", |run| run.extra.plugin_api.clone()),
@@ -153,6 +155,14 @@ mod tests {
         let verification = verified(|_| ());
         assert_eq!((verification.verdict, verification.obstacles.len()), (Agreement::Equal, 0));
         assert_eq!(verification.remarks[0].what, "backend");
+    }
+
+    #[test]
+    fn another_model_behind_the_embedding_endpoint_is_not_comparable_and_named() {
+        let verification = verified(|b| b["extra"]["embedding_endpoint"] = json!({"fingerprint": "00ff"}));
+        assert_eq!(verification.verdict, Agreement::NotComparable);
+        let obstacle = &verification.obstacles[0];
+        assert_eq!((obstacle.what, obstacle.b.as_str()), ("embedding endpoint", "fingerprint 00ff"));
     }
 
     #[test]

@@ -292,7 +292,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use bench_dataflow::frame::frames;
-    use bench_workloads::corpus::Corpus;
+    use bench_workloads::corpus::{Choice, Corpus};
     use bench_workloads::schedule::{QUERY_SOURCE, ScheduleConfig};
 
     use super::*;
@@ -344,7 +344,7 @@ mod tests {
         };
         write("corpus.jsonl", "d");
         write("queries.jsonl", "q");
-        let corpus = Corpus::load(folder.path()).unwrap();
+        let corpus = Corpus::load(folder.path(), Choice::default(), folder.path()).unwrap();
         (folder, Arc::new(corpus))
     }
 

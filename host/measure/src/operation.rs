@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use abi_stable::std_types::RVec;
 use bench_dataflow::graph::{Graph, Node, Role};
 use bench_isolate::plugin_api::v1;
+use bench_workloads::corpus::Facts;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::Scores;
 use bench_workloads::schedule::prefill;
@@ -141,6 +142,8 @@ pub struct Measured {
     pub generator: Option<Generator>,
     pub reasons: Vec<String>,
     pub scores: Option<Scores>,
+    /// What is to be told about the corpus.
+    pub corpus: Option<Facts>,
     /// The stream was cut short by the user.
     pub partial: bool,
     /// What could not be written down, and why. The figures do not suffer.
@@ -287,6 +290,7 @@ fn measure(
         worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,
         reasons: sunk.reasons,
         scores: sunk.scores,
+        corpus: guest.workload.corpus().map(|corpus| corpus.facts().clone()),
         partial: emitted.cut_short,
         unwritten: unwritten.0,
         cpu_seconds: usage.cpu_seconds,

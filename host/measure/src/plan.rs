@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bench_workloads::text::endpoint::Served;
 use bench_workloads::wl4::params::Params;
 use bench_workloads::workload::OpenSpec;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct Plan {
     pub params: Params,
     /// Stands for the corpus in the hash; absent for synthetic text.
     pub corpus_digest: Option<String>,
+    /// Stands for the model behind an embedding endpoint; absent without one.
+    #[serde(default)]
+    pub served: Option<Served>,
     /// Where prepared indexes are kept. Not part of the hash.
     pub cache_dir: PathBuf,
     /// A run that takes longer is ended.
@@ -122,7 +126,7 @@ impl Plan {
             "max_in_flight": self.max_in_flight,
             "load": self.load,
             "deterministic_shuffle_version": bench_workloads::shuffle::SHUFFLE_VERSION,
-            "parameters": self.params.fingerprint(self.corpus_digest.as_deref()),
+            "parameters": self.params.fingerprint(self.corpus_digest.as_deref(), self.served.as_ref()),
         })
     }
 
@@ -156,6 +160,7 @@ impl Plan {
             num_tasks: self.num_tasks,
             params: self.params.clone(),
             corpus_digest: self.corpus_digest.clone(),
+            served: self.served.clone(),
             cache_dir: self.cache_dir.clone(),
         }
     }
@@ -186,6 +191,7 @@ pub fn example() -> Plan {
         load: Load::Closed,
         params: Params::default(),
         corpus_digest: None,
+        served: None,
         cache_dir: "/nowhere".into(),
         timeout: None,
     }

@@ -203,6 +203,9 @@ impl Sink {
             }
             Err(reason) => {
                 sunk.failed += 1;
+                if let Some(judge) = judge {
+                    judge.fail(pending.key);
+                }
                 if sunk.reasons.len() < REASONS_KEPT && !sunk.reasons.contains(reason) {
                     sunk.reasons.push(reason.clone());
                 }

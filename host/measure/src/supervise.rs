@@ -372,6 +372,12 @@ impl Job<'_> {
         if let Some(scores) = &measured.scores {
             put("quality", json!(scores));
         }
+        if let Some(corpus) = &measured.corpus {
+            put("corpus", json!(corpus));
+        }
+        if let Some(served) = &self.plan.served {
+            put("embedding_endpoint", json!(served));
+        }
         put("items_file", relative.join("items.csv").display().to_string().into());
         put("latency_histogram", relative.join(HISTOGRAM_FILE).display().to_string().into());
         put(

@@ -1,16 +1,16 @@
 //! From arguments to a plan: defaults, then preset, configuration file, flags and `--set`, each
 //! beating the one before.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench_workloads::corpus::Corpus;
 use bench_workloads::wl4::params::{EmbedderKind, Params, preset_tasks};
-use bench_workloads::workload::WORKLOADS;
+use bench_workloads::workload::{self, WORKLOADS};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{Exit, PluginArgs, Stopped};
+use super::{Exit, PluginArgs, Stopped, screen};
 use bench_measure::machine::default_memory_limit;
 use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
 use bench_measure::trace::Format;
@@ -140,6 +140,26 @@ pub fn set_written(params: &mut Params, key: &str, value: Value) -> Result<(), S
     params.set(key, number.unwrap_or(value)).map_err(|cause| cause.to_string())
 }
 
+/// The collection that the parameters name, with a warning for each kind of oddity in it.
+fn corpus(params: &Params, cache_dir: &Path) -> Result<Option<Corpus>, Stopped> {
+    let Some(corpus) = workload::corpus(params, cache_dir).map_err(Stopped::usage)? else {
+        let (default, only) = (Params::default(), "say something about a corpus: add --corpus DIR");
+        if params.corpus_split.is_some() || params.corpus_queries != default.corpus_queries {
+            return Err(Stopped::usage(format!("--corpus-split and --corpus-queries {only}")));
+        }
+        return Ok(None);
+    };
+    let folder = params.corpus.as_deref().unwrap_or(Path::new("")).display();
+    let facts = corpus.facts();
+    for remark in &facts.remarks {
+        screen::warning(&format!("corpus {folder}: {remark}"));
+    }
+    if let Some(split) = facts.split.as_deref().filter(|split| *split != "test") {
+        screen::note(&format!("corpus {folder}: judged by its split {split}"));
+    }
+    Ok(Some(corpus))
+}
+
 /// The only value of a flag.
 fn one<T: Copy>(flag: &str, values: Option<&OneOrMore<T>>) -> Result<Option<T>, Stopped> {
     match values.map(|values| &values.0[..]) {
@@ -226,9 +246,16 @@ pub struct RunArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv) instead of synthetic text
+    /// Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv, each also as .gz) instead of synthetic
+    /// text
     #[arg(long, value_name = "DIR", help_heading = "Workload")]
     pub corpus: Option<PathBuf>,
+    /// Judge by qrels/NAME.tsv of the corpus [default: test, or the first of dev, validation and train]
+    #[arg(long, value_name = "NAME", help_heading = "Workload")]
+    pub corpus_split: Option<String>,
+    /// Ask all queries of the corpus, or only those that have a judgement [default: all]
+    #[arg(long, value_name = "WHICH", value_parser = ["all", "judged"], help_heading = "Workload")]
+    pub corpus_queries: Option<String>,
     /// Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped
     /// [default: 10000]
     #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Workload")]
@@ -372,7 +399,6 @@ impl RunArgs {
         if args.quick {
             params.use_quick();
         }
-        let corpus = args.corpus.as_deref().map(Corpus::load).transpose().map_err(Stopped::usage)?;
         if let Some(folder) = &args.corpus {
             let folder = folder
                 .canonicalize()
@@ -395,15 +421,23 @@ impl RunArgs {
         if let Some(retries) = args.retries {
             params.operator_attempts = retries.saturating_add(1);
         }
+        params.corpus_split = args.corpus_split.clone().or(params.corpus_split);
+        if let Some(queries) = &args.corpus_queries {
+            params.set("corpus_queries", queries.as_str().into()).map_err(Stopped::usage)?;
+        }
         for set in &args.sets {
             set_parameter(&mut params, set)?;
         }
+        // Drivers and their workers run in directories of their own.
+        let cache_dir = std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
+            .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?;
+        let corpus = corpus(&params, &cache_dir)?;
         let num_tasks = args.num_tasks.or_else(|| {
             let queries = corpus.as_ref().map(|corpus| corpus.queries.len() as u32);
             let preset = args.preset.as_deref().and_then(preset_tasks).map(|tasks| tasks as u32);
             if args.quick { Some(20) } else { queries.or(preset) }
         });
-        let plan = Plan {
+        let mut plan = Plan {
             workload,
             seed: args.seed.unwrap_or(42),
             nodes: one("--nodes", args.nodes.as_ref())?.unwrap_or(1),
@@ -417,13 +451,13 @@ impl RunArgs {
             max_in_flight: args.max_in_flight.unwrap_or(128),
             load: args.load_model(&params)?,
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),
+            served: None,
             params,
-            // Drivers and their workers run in directories of their own.
-            cache_dir: std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
-                .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?,
+            cache_dir,
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
+        plan.served = workload::served(&plan.open_spec()).map_err(Stopped::usage)?;
         Ok(plan)
     }
 

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
+use bench_workloads::judge::Scores;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -252,16 +253,7 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
     say!("{table}");
     for run in finished {
         if let Some(scores) = &run.measured.scores {
-            say!(
-                "nDCG@10  retrieval {:.4}  final ranking {:.4}  plain BM25 {:.4}  ({} judged queries; recall@{} {:.4}, MRR@10 {:.4} of the retrieval stage)",
-                scores.retrieval.ndcg_at_10,
-                scores.ranking.ndcg_at_10,
-                scores.bm25.ndcg_at_10,
-                scores.retrieval.judged_queries,
-                scores.retrieval.k,
-                scores.retrieval.recall_at_k,
-                scores.retrieval.mrr_at_10,
-            );
+            say!("{}", quality(scores));
         }
         let name = format!("{} #{}", run.record.backend, run.record.extra["repeat_index"]);
         if run.findings.is_empty() {
@@ -285,6 +277,32 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
     for file in ["unified_results.jsonl", "unified_results.csv", "repro_manifest.json"] {
         say!("{DIM}{}{DIM:#}", output_dir.join(file).display());
     }
+}
+
+/// How good the rankings are, in a line.
+fn quality(scores: &Scores) -> String {
+    let figure = |figure: Option<f64>| figure.map_or(NONE.to_owned(), |figure| format!("{figure:.4}"));
+    let retrieval = &scores.retrieval;
+    let judged = match (&scores.reason, scores.failed_queries) {
+        (Some(reason), _) => reason.clone(),
+        (None, failed) => {
+            let failed =
+                if failed > 0 { format!(", {failed} of them failed and count 0") } else { String::new() };
+            format!(
+                "{} judged queries{failed}; recall@{} {}, MRR@10 {} of the retrieval stage",
+                retrieval.judged_queries,
+                retrieval.k,
+                figure(retrieval.recall_at_k),
+                figure(retrieval.mrr_at_10),
+            )
+        }
+    };
+    format!(
+        "nDCG@10  retrieval {}  final ranking {}  plain BM25 {}  ({judged})",
+        figure(retrieval.ndcg_at_10),
+        figure(scores.ranking.ndcg_at_10),
+        figure(scores.bm25.ndcg_at_10),
+    )
 }
 
 fn short(hash: &str) -> &str {

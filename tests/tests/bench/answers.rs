@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bench_tests::pairs::{json, resume, tree};
@@ -10,28 +9,28 @@ use bench_tests::{bench, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::endpoints::{Seen, serve};
+use crate::service::{Asked, Reply, Service};
 
-fn unauthorized(_: &str, _: &Value) -> (u16, Value) {
-    (401, json!({"error": {"message": "the key is unknown"}}))
+fn unauthorized(_: &Asked) -> Reply {
+    (401, json!({"error": {"message": "the key is unknown"}}).to_string())
 }
 
 /// A page to sign in at, as proxies send it.
-fn no_completion(_: &str, _: &Value) -> (u16, Value) {
-    (200, json!("<!DOCTYPE html><html><body>Please sign in</body></html>"))
+fn no_completion(_: &Asked) -> Reply {
+    (200, "<!DOCTYPE html><html><body>Please sign in</body></html>".to_owned())
 }
 
 /// Answers once.
-fn exhausted(_: &str, _: &Value) -> (u16, Value) {
+fn exhausted(_: &Asked) -> Reply {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     match ASKED.fetch_add(1, Ordering::Relaxed) {
-        0 => (200, json!({"choices": [{"message": {"content": "An answer."}}]})),
-        _ => (401, json!({"error": {"message": "no credit left"}})),
+        0 => (200, json!({"choices": [{"message": {"content": "An answer."}}]}).to_string()),
+        _ => (401, json!({"error": {"message": "no credit left"}}).to_string()),
     }
 }
 
-fn url(answer: fn(&str, &Value) -> (u16, Value)) -> String {
-    serve(Arc::new(Seen::default()), answer)
+fn url(answer: fn(&Asked) -> Reply) -> String {
+    Service::start(answer).url()
 }
 
 const ONCE: [&str; 2] = ["--set", "request_attempts=1"];
@@ -46,7 +45,7 @@ fn unanswered(output: &Path, url: &str, more: &[&str]) -> Value {
 
 #[test]
 fn a_run_without_answers_fails_and_its_record_says_why() {
-    for (answer, reason) in [(unauthorized as fn(&str, &Value) -> _, "401"), (no_completion, "sign in")] {
+    for (answer, reason) in [(unauthorized as fn(&Asked) -> Reply, "401"), (no_completion, "sign in")] {
         let output = TempDir::new().unwrap();
         let record = unanswered(output.path(), &url(answer), &["--repeat", "3"]);
         assert_eq!((&record["success_rate"], &record["throughput"]), (&json!(0.0), &json!(0.0)));

@@ -54,6 +54,7 @@ fn run() -> Result<(), Failure> {
         num_tasks: QUERIES,
         params: Params::default(),
         corpus_digest: None,
+        served: None,
         cache_dir: args.cache_dir.clone(),
     };
     prepare(&spec, &mut |what| eprintln!("preparing {what}"))?;

@@ -4,15 +4,19 @@
 //! Reading one copies and decodes its line from the mapped file. Whoever needs all of them takes them one
 //! after the other.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::entry::Entry;
 use super::lines::{Line, each_line};
-use super::{CorpusError, RawDoc, at, changed, repeated};
+use super::remark::{Oddity, Remarks};
+use super::source::Source;
+use super::{CorpusError, changed};
 
 /// A document. Title and text may both be empty; then nothing finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl CorpusDoc {
 
 /// Stands for an id: 128 bits of XXH3. Equal hashes are taken for equal ids. Among `n` different ids some
 /// two share a hash with a probability of about `n² / 2^129`: 1.5e-21 for a thousand million documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdHash([u8; 16]);
 
 impl IdHash {
@@ -77,7 +81,7 @@ const _: () = assert!(size_of::<Place>() + size_of::<IdRow>() == 36);
 /// The documents of a corpus by their row: their place in the file, blank lines left out.
 #[derive(Debug)]
 pub struct Docs {
-    path: PathBuf,
+    source: Source,
     file: File,
     map: Mmap,
     /// By row.
@@ -87,12 +91,19 @@ pub struct Docs {
 }
 
 impl Docs {
-    /// Reads a file once from beginning to end and checks every line of it.
-    pub(super) fn load(path: &Path, digest: &mut Sha256) -> Result<Self, CorpusError> {
+    /// Reads a file once from beginning to end and checks every line of it. A packed one is unpacked into
+    /// `cache` first.
+    pub(super) fn load(
+        source: Source,
+        cache: &Path,
+        digest: &mut Sha256,
+        remarks: &mut Remarks,
+    ) -> Result<Self, CorpusError> {
+        let source = source.mappable(cache)?;
         let mut places = Vec::new();
         let mut ids = Vec::new();
-        let read = each_line(path, digest, |line| {
-            let id = IdHash::of(&RawDoc::of(line.text)?.id);
+        let read = each_line(&source, digest, |line| {
+            let id = IdHash::of(&Entry::of(line.text)?.id);
             if places.len() == u32::MAX as usize {
                 return Err("it holds more than 4,294,967,295 documents".to_owned());
             }
@@ -100,24 +111,68 @@ impl Docs {
             places.push(Place::of(&line));
             Ok(())
         });
-        ids.sort_unstable();
-        // Before the line that ended the reading, if one did: users mend a file from its beginning.
-        if let Some(row) = first_repeat(&ids) {
-            return Err(repeat_at(path, places[row as usize].start));
-        }
-        read?;
         if places.is_empty() {
-            return Err(at(path, None, "it holds no documents"));
+            return Err(read.err().unwrap_or_else(|| source.error(None, "it holds no documents")));
         }
-        places.shrink_to_fit();
-        ids.shrink_to_fit();
-        let file = File::open(path).map_err(|e| at(path, None, &format!("cannot open: {e}")))?;
+        ids.sort_unstable();
+        let file = File::open(&source.path).map_err(|e| source.error(None, &format!("cannot open: {e}")))?;
         // SAFETY: whoever changes the file while it is mapped breaks this, as with any reader of a mapped
         // file. `line` keeps the damage small: it asks for the file's length before it touches the map, and
         // looks at a copy only, which has to be what was read here.
         let map = unsafe { Mmap::map(&file) };
-        let map = map.map_err(|e| at(path, None, &format!("cannot map into memory: {e}")))?;
-        Ok(Self { path: path.to_owned(), file, map, places, ids })
+        let map = map.map_err(|e| source.error(None, &format!("cannot map into memory: {e}")))?;
+        let mut docs = Self { source, file, map, places, ids };
+        // Before the line that ended the reading, if one did: users mend a file from its beginning.
+        docs.leave_out_repeats(remarks)?;
+        read?;
+        docs.places.shrink_to_fit();
+        docs.ids.shrink_to_fit();
+        Ok(docs)
+    }
+
+    /// A document that stands there twice counts once. Two documents under one id are one too many: nobody
+    /// knows which is meant.
+    fn leave_out_repeats(&mut self, remarks: &mut Remarks) -> Result<(), CorpusError> {
+        let same = |a: &IdRow, b: &IdRow| a.id == b.id;
+        let mut repeats: Vec<(u32, u32)> = Vec::new();
+        for group in self.ids.chunk_by(same).filter(|group| group.len() > 1) {
+            repeats.extend(group[1..].iter().map(|repeat| (repeat.row, group[0].row)));
+        }
+        if repeats.is_empty() {
+            return Ok(());
+        }
+        repeats.sort_unstable();
+        for &(row, first) in &repeats {
+            let (doc, known) = (self.get(row as usize)?, self.get(first as usize)?);
+            if doc != known {
+                let why = format!("_id {:?} occurs twice, with different texts: keep one of them", doc.id);
+                return Err(self.source.error(self.line_number(row), &why));
+            }
+            let place =
+                || format!("{} ({:?})", self.source.place(self.line_number(row).unwrap_or(0)), doc.id);
+            remarks.note(Oddity::RepeatedDocument, place);
+        }
+        let out: Vec<u32> = repeats.into_iter().map(|(row, _)| row).collect();
+        let is_out: HashSet<u32> = out.iter().copied().collect();
+        let mut row = 0;
+        self.places.retain(|_| {
+            row += 1;
+            !is_out.contains(&(row - 1))
+        });
+        self.ids.retain(|known| !is_out.contains(&known.row));
+        self.ids.iter_mut().for_each(|known| known.row -= out.partition_point(|row| *row < known.row) as u32);
+        Ok(())
+    }
+
+    /// Reads on to a document's line, for its number.
+    fn line_number(&self, row: u32) -> Option<u64> {
+        let (start, mut number) = (self.places[row as usize].start, None);
+        // The file was read before; a fault now shows where the document is read.
+        let _ = each_line(&self.source, &mut Sha256::new(), |line| {
+            number = Some(line.number);
+            if line.start < start { Ok(()) } else { Err(String::new()) }
+        });
+        number
     }
 
     /// How many there are.
@@ -137,10 +192,9 @@ impl Docs {
     /// When the file is no longer what was loaded.
     pub fn get(&self, row: usize) -> Result<CorpusDoc, CorpusError> {
         let line = self.line(self.places[row]);
-        let raw =
-            line.as_deref().and_then(|line| RawDoc::of(line).ok()).ok_or_else(|| changed(&self.path))?;
-        let (title, text) = (raw.title.unwrap_or_default(), raw.text.unwrap_or_default());
-        Ok(CorpusDoc { id: raw.id, title, text })
+        let entry = line.as_deref().and_then(|line| Entry::of(line).ok());
+        let Entry { id, title, text } = entry.ok_or_else(|| changed(&self.source.shown))?;
+        Ok(CorpusDoc { id, title, text })
     }
 
     /// All documents, row by row, each read when its turn comes.
@@ -167,19 +221,6 @@ impl Docs {
     }
 }
 
-/// The first row whose id an earlier one has.
-fn first_repeat(ids: &[IdRow]) -> Option<u32> {
-    ids.windows(2).filter(|pair| pair[0].id == pair[1].id).map(|pair| pair[1].row).min()
-}
-
-/// Reads on to the line at `start`, for its number and its id.
-fn repeat_at(path: &Path, start: u64) -> CorpusError {
-    let again = each_line(path, &mut Sha256::new(), |line| {
-        if line.start < start { Ok(()) } else { Err(repeated(&RawDoc::of(line.text)?.id)) }
-    });
-    again.err().unwrap_or_else(|| changed(path))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -195,6 +236,7 @@ mod tests {
     struct Loaded {
         folder: tempfile::TempDir,
         docs: Result<Docs, CorpusError>,
+        remarks: Remarks,
     }
 
     impl Loaded {
@@ -202,8 +244,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("corpus.jsonl");
             fs::write(&path, text).unwrap();
-            let docs = Docs::load(&path, &mut Sha256::new());
-            Self { folder, docs }
+            let (source, mut remarks) = (Source::find(folder.path(), "corpus.jsonl"), Remarks::default());
+            let docs = Docs::load(source, folder.path(), &mut Sha256::new(), &mut remarks);
+            Self { folder, docs, remarks }
         }
 
         fn docs(&self) -> &Docs {
@@ -244,17 +287,32 @@ mod tests {
         let long = "word ".repeat(100_000);
         let text: String = (0..20).map(|i| format!("{{\"_id\": \"{i}\", \"text\": \"{long}\"}}\n")).collect();
         let loaded = Loaded::of(&text);
-        let Docs { path: _, file: _, map: _, places, ids } = loaded.docs();
+        let Docs { source: _, file: _, map: _, places, ids } = loaded.docs();
         let bytes = places.capacity() * size_of::<Place>() + ids.capacity() * size_of::<IdRow>();
         // Twice: a vector may keep room to spare.
         assert!(bytes <= 2 * 20 * 36, "{bytes}");
     }
 
     #[test]
+    fn a_document_that_stands_there_twice_counts_once() {
+        let [a, b, c] = LINES;
+        // Written in another way, it says the same.
+        let again = r#"{"text": "one", "_id": "a", "title": "", "url": "x"}"#;
+        let loaded = Loaded::of(&[a, b, "", again, b, c, a].join("\n"));
+        assert_eq!(loaded.ids(), ["a", "b", "c"]);
+        let rows = ["a", "b", "c"].map(|id| loaded.docs().row(IdHash::of(id)));
+        assert_eq!(rows, [Some(0), Some(1), Some(2)]);
+        let remark = loaded.remarks.0[0].to_string();
+        assert!(remark.contains("a second time: 3, the first at corpus.jsonl:4 (\"a\")"), "{remark}");
+    }
+
+    #[test]
     fn of_several_faults_the_first_in_the_file_is_named() {
         let [a, b, _] = LINES;
+        let other = r#"{"_id": "b", "text": "3"}"#;
         let error = |lines: &[&str]| Loaded::of(&lines.join("\n")).error();
-        assert_eq!(error(&[a, b, "", b, a, "{"]), "corpus.jsonl:4: _id \"b\" occurs twice");
+        let expected = "corpus.jsonl:5: _id \"b\" occurs twice, with different texts: keep one of them";
+        assert_eq!(error(&[a, b, "", a, other, a, "{"]), expected);
         assert!(error(&[a, "{", a]).starts_with("corpus.jsonl:2: EOF"));
     }
 

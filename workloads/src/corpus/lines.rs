@@ -1,12 +1,11 @@
 //! Reading a file of text line by line.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::{CorpusError, at};
+use super::CorpusError;
+use super::source::Source;
 
 /// Longer lines are refused before they fill the memory.
 const LONGEST_LINE: u64 = 64 * 1024 * 1024;
@@ -23,47 +22,52 @@ pub struct Line<'a> {
 
 /// Calls `each` with every line that is not blank, and adds the file to the digest.
 pub fn each_line(
-    path: &Path,
+    source: &Source,
     digest: &mut Sha256,
     mut each: impl FnMut(Line<'_>) -> Result<(), String>,
 ) -> Result<(), CorpusError> {
-    let file = File::open(path).map_err(|e| at(path, None, &format!("cannot open: {e}")))?;
-    let mut reader = BufReader::with_capacity(1 << 16, Hashing { file, hash: Sha256::new() });
+    let hashing = Hashing { from: source.open()?, hash: Sha256::new() };
+    let mut reader = BufReader::with_capacity(1 << 16, hashing);
     let mut bytes = Vec::new();
     let mut next = 0;
     for number in 1.. {
+        let wrong = |why: &str| source.error(Some(number), why);
         bytes.clear();
         let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes);
-        if read.map_err(|e| at(path, Some(number), &format!("cannot read: {e}")))? == 0 {
+        if read.map_err(|e| wrong(&format!("cannot read: {e}")))? == 0 {
             break;
         }
         if bytes.len() as u64 == LONGEST_LINE {
-            return Err(at(path, Some(number), "the line is longer than 64 MiB"));
+            return Err(wrong("the line is longer than 64 MiB"));
         }
-        let text = str::from_utf8(&bytes)
-            .map_err(|e| at(path, Some(number), &format!("not UTF-8 after byte {}", e.valid_up_to())))?;
+        let text = str::from_utf8(&bytes).map_err(|e| match &bytes[..] {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if number == 1 => {
+                wrong("it is UTF-16: make it UTF-8, as with iconv -f UTF-16 -t UTF-8")
+            }
+            _ => wrong(&format!("not UTF-8 after byte {}", e.valid_up_to())),
+        })?;
         next += bytes.len() as u64;
         let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
         let start = next - text.len() as u64;
         let text = text.trim_end_matches(['\n', '\r']);
         if !text.trim().is_empty() {
-            each(Line { number, start, text }).map_err(|why| at(path, Some(number), &why))?;
+            each(Line { number, start, text }).map_err(|why| wrong(&why))?;
         }
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    digest.update(format!("{}  {name}\n", hex(&reader.into_inner().hash.finalize())));
+    let hash = hex(&reader.into_inner().hash.finalize());
+    digest.update(format!("{hash}  {}\n", source.name));
     Ok(())
 }
 
-/// A file that hashes what is read from it.
+/// A reader that hashes what is read from it.
 struct Hashing {
-    file: File,
+    from: Box<dyn Read>,
     hash: Sha256,
 }
 
 impl Read for Hashing {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(to)?;
+        let n = self.from.read(to)?;
         self.hash.update(&to[..n]);
         Ok(n)
     }

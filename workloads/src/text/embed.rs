@@ -155,14 +155,17 @@ impl HttpEmbedder {
 
 impl Embedder for HttpEmbedder {
     fn embed(&self, texts: &[&str]) -> Result<Vec<Quantised>, EndpointError> {
-        let mut vectors = Vec::with_capacity(texts.len());
-        for batch in texts.chunks(self.batch) {
-            for values in self.endpoint.embeddings(batch)? {
+        // Services refuse a text of nothing. As for the other embedders, its vector is zero.
+        let written: Vec<usize> = (0..texts.len()).filter(|&at| !texts[at].trim().is_empty()).collect();
+        let mut vectors = vec![Quantised::new(vec![0; self.dimension]); texts.len()];
+        for places in written.chunks(self.batch) {
+            let batch: Vec<&str> = places.iter().map(|&at| texts[at]).collect();
+            for (&at, values) in places.iter().zip(self.endpoint.embeddings(&batch)?.vectors) {
                 if values.len() != self.dimension {
                     let fault = Fault::Dimension { expected: self.dimension, found: values.len() };
                     return Err(self.endpoint.error("embeddings", fault, 1));
                 }
-                vectors.push(quantise(&values));
+                vectors[at] = quantise(&values);
             }
         }
         Ok(vectors)

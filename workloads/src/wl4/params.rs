@@ -4,10 +4,14 @@
 //! and the configuration hash all go through its serialised form. The defaults are the reference's
 //! code defaults. A parameter of the reference that its own code never read has no entry here.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::corpus::Queries;
+use crate::text::endpoint::{ChatFields, OPTIONAL_PARAMETERS, Served};
 
 /// Weights of the query types; they sum to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +68,8 @@ pub struct Params {
     pub category_distribution: CategoryWeights,
 
     pub corpus: Option<PathBuf>,
+    pub corpus_split: Option<String>,
+    pub corpus_queries: Queries,
     pub vdb1_corpus_size: u32,
     pub vdb2_corpus_size: u32,
     pub vdb_shards: u32,
@@ -113,6 +119,8 @@ pub struct Params {
     pub llm_url: Option<String>,
     pub llm_model: String,
     pub llm_max_tokens: u32,
+    pub llm_max_tokens_field: String,
+    pub llm_leave_out: BTreeSet<String>,
     pub llm_temperature: f64,
     pub llm_top_p: f64,
     pub llm_latency_ms: u32,
@@ -137,6 +145,8 @@ impl Default for Params {
                 general: 0.20,
             },
             corpus: None,
+            corpus_split: None,
+            corpus_queries: Queries::All,
             vdb1_corpus_size: 10_000,
             vdb2_corpus_size: 10_000,
             vdb_shards: 1,
@@ -184,6 +194,8 @@ impl Default for Params {
             llm_url: None,
             llm_model: "Qwen/Qwen2.5-3B-Instruct".to_owned(),
             llm_max_tokens: 120,
+            llm_max_tokens_field: ChatFields::default().max_tokens,
+            llm_leave_out: BTreeSet::new(),
             llm_temperature: 0.7,
             llm_top_p: 0.9,
             llm_latency_ms: 0,
@@ -265,27 +277,15 @@ impl Params {
         Ok(())
     }
 
-    /// Sets one parameter from JSON. Nested ones are written with a dot:
-    /// `rerank_score_weights.semantic`.
+    /// Sets one parameter from JSON. Nested ones are written with a dot, `rerank_score_weights.semantic`, or
+    /// as an object of those that change.
     ///
     /// # Errors
     /// When the name is unknown or the value has the wrong type.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), ParamError> {
         let mut whole = serde_json::to_value(&*self).expect("parameters are plain data");
-        let mut slot = &mut whole;
-        for part in name.split('.') {
-            let known: Vec<String> =
-                slot.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
-            slot = slot.get_mut(part).ok_or_else(|| ParamError::Unknown {
-                name: name.to_owned(),
-                nearest: nearest(part, known.iter().map(String::as_str)),
-            })?;
-        }
-        *slot = match value {
-            // 40 and 40.0 hash differently, so a float parameter stays a float.
-            Value::Number(n) if slot.is_f64() => n.as_f64().into(),
-            other => other,
-        };
+        let slot = name.split('.').try_fold(&mut whole, |slot, part| member(slot, part, name))?;
+        put(slot, value, name)?;
         *self = serde_json::from_value(whole)
             .map_err(|cause| ParamError::Type { name: name.to_owned(), cause: cause.to_string() })?;
         Ok(())
@@ -298,12 +298,20 @@ impl Params {
         name.split('.').try_fold(&whole, |slot, part| slot.get(part)).cloned()
     }
 
-    /// As [`Params::set`], from the text of `--set name=value`: JSON where it is JSON, else a string.
+    /// As [`Params::set`], from the text of `--set name=value`: JSON, a list or a table as TOML writes it
+    /// within a line, or else a string.
     ///
     /// # Errors
     /// As [`Params::set`].
     pub fn set_text(&mut self, name: &str, text: &str) -> Result<(), ParamError> {
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let value = match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(json) if text.starts_with(['{', '[']) => inline_toml(text).ok_or_else(|| {
+                let cause = format!("{text} is neither JSON ({json}) nor an inline table of TOML");
+                ParamError::Type { name: name.to_owned(), cause }
+            })?,
+            Err(_) => Value::String(text.to_owned()),
+        };
         self.set(name, value)
     }
 
@@ -376,6 +384,13 @@ impl Params {
             self.category_batch_timeout_ms,
         )?;
         count("llm_max_tokens", self.llm_max_tokens)?;
+        let field = &self.llm_max_tokens_field;
+        let plain = !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        check("llm_max_tokens_field", plain, "a name of letters, digits and '_'", field)?;
+        let known = |name: &String| OPTIONAL_PARAMETERS.contains(&name.as_str());
+        let left_out = self.llm_leave_out.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let optional = "a list of max_tokens, temperature, top_p and seed";
+        check("llm_leave_out", self.llm_leave_out.iter().all(known), optional, left_out)?;
         check("llm_temperature", self.llm_temperature >= 0.0, "at least 0", self.llm_temperature)?;
         let top_p = self.llm_top_p;
         check("llm_top_p", top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1", top_p)?;
@@ -392,18 +407,71 @@ impl Params {
     }
 
     /// The parameters as they enter the configuration hash: endpoints and paths say where the work
-    /// is done, not what it is, so they are left out; `corpus_digest` stands for the corpus.
+    /// is done, not what it is, so they are left out; `corpus_digest` stands for the corpus, and what the
+    /// endpoint serves for the model behind it.
     #[must_use]
-    pub fn fingerprint(&self, corpus_digest: Option<&str>) -> Value {
+    pub fn fingerprint(&self, corpus_digest: Option<&str>, served: Option<&Served>) -> Value {
         let mut value = serde_json::to_value(self).expect("parameters are plain data");
+        let defaults = serde_json::to_value(Self::default()).expect("parameters are plain data");
         let fields = value.as_object_mut().expect("parameters are an object");
-        for place in ["embedding_url", "corpus"] {
+        for place in ["embedding_url", "corpus", "corpus_split"] {
             fields.remove(place);
+        }
+        // Younger than the first recorded hashes: where they change nothing, they are no part of them.
+        for younger in ["corpus_queries", "llm_max_tokens_field", "llm_leave_out"] {
+            if fields.get(younger) == defaults.get(younger) {
+                fields.remove(younger);
+            }
         }
         fields.insert("corpus".into(), corpus_digest.map_or("synthetic".into(), Into::into));
         fields.insert("llm_url".into(), self.llm_url.is_some().into());
+        if let Some(served) = served {
+            fields.insert("embedding_served".into(), served.fingerprint.to_string().into());
+        }
         value
     }
+
+    /// How the parameters of a chat are sent.
+    #[must_use]
+    pub fn chat_fields(&self) -> ChatFields {
+        ChatFields { max_tokens: self.llm_max_tokens_field.clone(), leave_out: self.llm_leave_out.clone() }
+    }
+}
+
+/// The member of an object, by its name.
+fn member<'a>(object: &'a mut Value, part: &str, name: &str) -> Result<&'a mut Value, ParamError> {
+    let known: Vec<String> = object.as_object().into_iter().flat_map(|o| o.keys().cloned()).collect();
+    object.get_mut(part).ok_or_else(|| ParamError::Unknown {
+        name: name.to_owned(),
+        nearest: nearest(part, known.iter().map(String::as_str)),
+    })
+}
+
+/// Puts a value in place of another one; of an object only the members that are given change.
+fn put(slot: &mut Value, value: Value, name: &str) -> Result<(), ParamError> {
+    match value {
+        Value::Object(members) if slot.is_object() => {
+            for (part, value) in members {
+                let name = format!("{name}.{part}");
+                put(member(slot, &part, &name)?, value, &name)?;
+            }
+        }
+        // 40 and 40.0 hash differently, so a float parameter stays a float.
+        Value::Number(n) if slot.is_f64() => *slot = n.as_f64().into(),
+        // A list may be written as on a command line.
+        Value::String(text) if slot.is_array() => {
+            let item = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+            let items = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+            *slot = items.map(item).collect();
+        }
+        other => *slot = other,
+    }
+    Ok(())
+}
+
+fn inline_toml(text: &str) -> Option<Value> {
+    let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+    serde_json::to_value(table.get("value")?).ok()
 }
 
 /// Number of tasks that goes with a preset, where it has one.
@@ -451,6 +519,75 @@ mod tests {
     }
 
     #[test]
+    fn a_table_changes_the_members_that_it_names_in_either_notation() {
+        for text in [
+            r#"{"semantic": 0.4, "coverage": 0.05}"#,
+            "{semantic = 0.4, coverage = 0.05}",
+            r#"{ "semantic"=0.4, coverage=0.05 }"#,
+        ] {
+            let mut params = Params::default();
+            params.set_text("rerank_score_weights", text).unwrap();
+            let weights = &params.rerank_score_weights;
+            assert_eq!((weights.semantic, weights.freshness, weights.coverage), (0.4, 0.2, 0.05), "{text}");
+            params.validate().unwrap();
+        }
+        let mut params = Params::default();
+        params.set_text("category_distribution", r#"{"finance": 1, "healthcare": 0}"#).unwrap();
+        params.set_text("category_distribution.technology", "0").unwrap();
+        params.set_text("category_distribution", "{general = 0}").unwrap();
+        params.validate().unwrap();
+        // Whole numbers or not, the same weights are the same configuration.
+        assert_eq!(
+            serde_json::to_value(&params.category_distribution).unwrap()["finance"].to_string(),
+            "1.0"
+        );
+    }
+
+    #[test]
+    fn a_list_is_written_as_json_as_toml_or_with_commas() {
+        for text in ["[30, 20, 15, 10]", "[30, 20, 15, 10,]", "30,20, 15,10"] {
+            let mut params = Params::default();
+            params.set_text("stage_top_k", text).unwrap();
+            assert_eq!(params.stage_top_k, [30, 20, 15, 10], "{text}");
+        }
+        for text in [r#"["seed", "top_p"]"#, "['seed', 'top_p']", "seed,top_p"] {
+            let mut params = Params::default();
+            params.set_text("llm_leave_out", text).unwrap();
+            params.validate().unwrap();
+            assert_eq!(params.llm_leave_out, ["seed", "top_p"].map(str::to_owned).into(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_table_names_what_is_wrong() {
+        for (text, why) in [
+            (
+                "{semantik = 0.4}",
+                "unknown parameter 'rerank_score_weights.semantik': did you mean 'semantic'?",
+            ),
+            ("{semantic: 0.4}", "parameter 'rerank_score_weights': {semantic: 0.4} is neither JSON ("),
+            ("{semantic = 'much'}", "parameter 'rerank_score_weights': invalid type: string \"much\""),
+            ("[1, 2]", "parameter 'rerank_score_weights': "),
+            ("0.4", "parameter 'rerank_score_weights': "),
+        ] {
+            let error = Params::default().set_text("rerank_score_weights", text).unwrap_err().to_string();
+            assert!(error.starts_with(why), "{text}: {error}");
+        }
+        let mut params = Params::default();
+        params.set_text("rerank_score_weights", "{semantic = 0.9}").unwrap();
+        assert!(
+            params
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("weights between 0 and 1 that sum to 1, not ")
+        );
+        params = Params::default();
+        params.set_text("llm_leave_out", "model").unwrap();
+        assert!(params.validate().unwrap_err().to_string().starts_with("parameter 'llm_leave_out' must be"));
+    }
+
+    #[test]
     fn an_unknown_name_suggests_the_nearest() {
         let error = Params::default().set_text("mmr_lamda", "0.5").unwrap_err();
         assert_eq!(error.to_string(), "unknown parameter 'mmr_lamda': did you mean 'mmr_lambda'?");
@@ -484,17 +621,44 @@ mod tests {
         here.use_corpus("/a/corpus".into());
         let mut there = Params::default();
         there.use_corpus("/another/place".into());
-        assert_eq!(here.fingerprint(Some("d1")), there.fingerprint(Some("d1")));
-        assert_ne!(here.fingerprint(Some("d1")), here.fingerprint(Some("d2")));
+        assert_eq!(here.fingerprint(Some("d1"), None), there.fingerprint(Some("d1"), None));
+        assert_ne!(here.fingerprint(Some("d1"), None), here.fingerprint(Some("d2"), None));
+    }
+
+    #[test]
+    fn parameters_that_came_later_change_the_fingerprint_only_where_they_change_the_work() {
+        let base = Params::default().fingerprint(None, None);
+        for (name, text) in
+            [("corpus_queries", "judged"), ("llm_leave_out", "seed"), ("llm_max_tokens_field", "n")]
+        {
+            assert!(base.get(name).is_none(), "{name}");
+            let mut params = Params::default();
+            params.set_text(name, text).unwrap();
+            assert!(params.fingerprint(None, None).get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn another_model_behind_an_endpoint_is_another_work() {
+        let served = |fingerprint: &str| Served {
+            model: Some("m".into()),
+            dimension: 1024,
+            fingerprint: fingerprint.parse().unwrap(),
+        };
+        let params = Params::default();
+        let one = params.fingerprint(None, Some(&served("00000000000000ff")));
+        assert_ne!(one, params.fingerprint(None, Some(&served("ff00000000000000"))));
+        let renamed = Served { model: None, ..served("00000000000000ff") };
+        assert_eq!(one, params.fingerprint(None, Some(&renamed)));
     }
 
     #[test]
     fn every_working_parameter_is_part_of_the_fingerprint() {
-        let base = Params::default().fingerprint(None);
+        let base = Params::default().fingerprint(None, None);
         for (name, text) in [("mmr_lambda", "0.6"), ("dbscan_eps", "0.2"), ("graph_max_depth", "2")] {
             let mut params = Params::default();
             params.set_text(name, text).unwrap();
-            assert_ne!(params.fingerprint(None), base, "{name}");
+            assert_ne!(params.fingerprint(None, None), base, "{name}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::random;
 use crate::schedule::prefill;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
 use crate::text::embed::{Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
-use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Patience};
+use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Served};
 use crate::workload::WorkloadError;
 
 /// Increase when the content of prepared indexes changes.
@@ -53,12 +53,36 @@ pub struct Recipe<'a> {
     pub params: &'a Params,
     pub corpus: Option<Arc<Corpus>>,
     pub corpus_digest: Option<&'a str>,
+    /// What the embedding endpoint serves, where there is one.
+    pub served: Option<&'a Served>,
 }
 
 impl Recipe<'_> {
     /// Name of the folder in the cache: equal recipes share it.
     #[must_use]
     pub fn folder(&self) -> String {
+        match self.served {
+            None => self.name(),
+            Some(served) => format!("{}-{}", self.name(), served.fingerprint),
+        }
+    }
+
+    /// What an endpoint serves as the cache knows it: rounding aside, one model keeps one name.
+    #[must_use]
+    pub fn known(&self, cache: &Path) -> Option<Served> {
+        let served = self.served?;
+        let prefix = format!("{}-", self.name());
+        let folders = std::fs::read_dir(cache).into_iter().flatten().flatten();
+        let known = folders.filter_map(|folder| {
+            let name = folder.file_name().into_string().ok()?;
+            let fingerprint: Fingerprint = name.strip_prefix(&prefix)?.parse().ok()?;
+            fingerprint.is_of_the_model_of(served.fingerprint).then_some(fingerprint)
+        });
+        let nearest = known.min_by_key(|known| (known.distance(served.fingerprint), known.to_string()));
+        nearest.map(|fingerprint| Served { fingerprint, ..served.clone() })
+    }
+
+    fn name(&self) -> String {
         let p = self.params;
         let text = format!(
             "{FORMAT} {} {:?} {} {} {} {:?} {} {} {} {} {:?} {} {}",
@@ -74,7 +98,7 @@ impl Recipe<'_> {
             p.doc_qps,
             p.category_distribution,
             p.graph_nodes,
-            p.embedding_url.as_deref().unwrap_or_default(),
+            self.served.and_then(|served| served.model.as_deref()).unwrap_or_default(),
         );
         let digest = Sha256::digest(text.as_bytes());
         digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -118,9 +142,7 @@ impl Recipe<'_> {
             EmbedderKind::Topic => Arc::new(TopicEmbedder::new(dim, BETA, p.encoder_layers)),
             EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics()?, p.encoder_layers)),
             EmbedderKind::Http => {
-                let url = p.embedding_url.as_deref().unwrap_or_default();
-                let endpoint = Endpoint::new(url, &p.embedding_model, patience(p))?;
-                Arc::new(HttpEmbedder::new(endpoint, dim, p.embedding_batch_size as usize))
+                Arc::new(HttpEmbedder::new(endpoint(p)?, dim, p.embedding_batch_size as usize))
             }
         })
     }
@@ -129,7 +151,7 @@ impl Recipe<'_> {
         let p = self.params;
         Ok(match &p.llm_url {
             Some(url) => Arc::new(Remote {
-                endpoint: Endpoint::new(url, &p.llm_model, patience(p))?,
+                endpoint: Endpoint::new(url, &p.llm_model, patience(p))?.with_chat_fields(p.chat_fields()),
                 max_tokens: p.llm_max_tokens,
                 temperature: p.llm_temperature,
                 top_p: p.llm_top_p,
@@ -138,6 +160,14 @@ impl Recipe<'_> {
             None => Arc::new(Extractive { bm25: bm25(p), max_tokens: p.llm_max_tokens as usize }),
         })
     }
+}
+
+/// The embedding endpoint.
+///
+/// # Errors
+/// When its address or the environment cannot be used.
+pub fn endpoint(p: &Params) -> Result<Endpoint, EndpointError> {
+    Endpoint::new(p.embedding_url.as_deref().unwrap_or_default(), &p.embedding_model, patience(p))
 }
 
 fn patience(p: &Params) -> Patience {

@@ -31,6 +31,7 @@ fn run() -> Result<(), Failure> {
         load: Load::Closed,
         params: Params::default(),
         corpus_digest: None,
+        served: None,
         cache_dir: std::env::temp_dir().join("bench-direct"),
         timeout: None,
     };

@@ -80,6 +80,7 @@ pub fn open_spec(workload: &str, queries: u32, cache_dir: &Path) -> OpenSpec {
         num_tasks: queries,
         params,
         corpus_digest: None,
+        served: None,
         cache_dir,
     }
 }

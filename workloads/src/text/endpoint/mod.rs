@@ -1,0 +1,160 @@
+//! A client for services that speak the OpenAI protocol.
+//!
+//! A call either gives what was asked for or an error with the service's own words; nothing is filled in.
+//! What nobody needs of an answer may be missing or odd: services in the wild differ. What may pass by
+//! itself (a full queue, a restart, a broken connection) is tried again; a refusal, a used-up quota, a
+//! certificate or a wrong answer is not. The key comes from the environment only, and no message repeats it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+mod chat;
+mod embeddings;
+mod fault;
+mod proxy;
+mod retry;
+mod route;
+mod said;
+mod served;
+#[cfg(test)]
+mod server;
+mod tls;
+mod transport;
+
+pub use chat::{ChatAnswer, ChatFields, ChatRequest, OPTIONAL as OPTIONAL_PARAMETERS};
+pub use embeddings::Embedded;
+pub use fault::{EndpointError, Fault};
+pub use retry::Patience;
+use said::Said;
+pub use served::{Fingerprint, Served};
+use transport::{Environment, Transport};
+
+/// The variable that holds the bearer key.
+pub const KEY_VARIABLE: &str = "OPENAI_API_KEY";
+
+/// One service and one of its models.
+pub struct Endpoint {
+    base: String,
+    model: String,
+    patience: Patience,
+    fields: ChatFields,
+    transport: Transport,
+    /// How many texts the service takes at a time, as far as is known.
+    most_texts: AtomicUsize,
+    /// Whether it gave vectors before.
+    has_answered: AtomicBool,
+    /// Whether it wants the limit on an answer's length under its other name.
+    renamed: AtomicBool,
+    /// How time is passed between attempts.
+    pause: fn(Duration),
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let (base, model) = (shown(&self.base), &self.model);
+        f.debug_struct("Endpoint").field("base", &base).field("model", model).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// `base` is the address up to `/v1`. Key, proxy and certificates are read from the environment here.
+    ///
+    /// # Errors
+    /// When the address or the environment cannot be used.
+    pub fn new(base: &str, model: &str, patience: Patience) -> Result<Self, EndpointError> {
+        Self::within(base, model, patience, &Environment::of_process())
+    }
+
+    fn within(
+        base: &str,
+        model: &str,
+        patience: Patience,
+        environment: &Environment,
+    ) -> Result<Self, EndpointError> {
+        let base = base.trim().trim_end_matches('/');
+        let transport = Transport::new(base, patience.timeout, environment);
+        let transport = transport.map_err(|fault| EndpointError {
+            url: shown(base),
+            via: None,
+            fault: fault.into(),
+            attempts: 1,
+        })?;
+        Ok(Self {
+            base: base.to_owned(),
+            model: model.to_owned(),
+            patience,
+            fields: ChatFields::default(),
+            transport,
+            most_texts: AtomicUsize::new(usize::MAX),
+            has_answered: AtomicBool::new(false),
+            renamed: AtomicBool::new(false),
+            pause: std::thread::sleep,
+        })
+    }
+
+    /// Calls the parameters of a chat as the service wants them.
+    #[must_use]
+    pub fn with_chat_fields(self, fields: ChatFields) -> Self {
+        Self { fields, ..self }
+    }
+
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// An error of this service's `path`.
+    pub(crate) fn error(&self, path: &str, fault: Fault, attempts: u32) -> EndpointError {
+        let url = shown(&format!("{}/{path}", self.base));
+        // A proxy at fault is named there.
+        let via = self.transport.via().filter(|_| !matches!(fault, Fault::Proxy { .. }));
+        EndpointError { url, via, fault: fault.into(), attempts }
+    }
+
+    /// Posts until there is an answer, patience ends, or trying again is no use.
+    fn call<T>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+        read: impl Fn(&[u8]) -> Result<T, Fault>,
+    ) -> Result<T, EndpointError> {
+        let body = serde_json::to_vec(request)
+            .map_err(|e| self.error(path, Fault::protocol(format!("the request is not JSON: {e}")), 1))?;
+        let url = format!("{}/{path}", self.base);
+        let mut attempt = 1;
+        loop {
+            let fault = match self.transport.post(&url, &body).and_then(|answer| read(&answer)) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            if attempt >= self.patience.attempts || !fault.may_pass() {
+                return Err(self.error(path, fault, attempt));
+            }
+            (self.pause)(self.patience.wait(attempt, fault.wait()));
+            attempt += 1;
+        }
+    }
+
+    /// What an answer is that came with a status that says yes and holds nothing that was asked for.
+    fn no_answer(&self, answer: &[u8], why: &str) -> Fault {
+        let said = self.transport.said(answer);
+        let is_error = serde_json::from_slice::<Value>(answer).is_ok_and(|value| Said::is_error(&value));
+        if is_error {
+            return Fault::refusal(200, said, None);
+        }
+        Fault::Protocol { why: why.to_owned(), said: said.text }
+    }
+}
+
+/// An address without the user and password that it may hold.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! One attempt: a request out, an answer or a named fault back.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ureq::http::Uri;
+use ureq::tls::TlsConfig;
+
+use super::proxy::{Proxy, proxy_for};
+use super::retry::retry_after;
+use super::route::{self, Unresolved};
+use super::said::Said;
+use super::{Fault, KEY_VARIABLE, shown, tls};
+
+/// Longer answers are refused: 64 texts x 65,536 numbers fit easily in compact JSON of this size.
+const LONGEST_ANSWER: u64 = 128 * 1024 * 1024;
+/// A host that is up answers a connection at once.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
+/// Gives variables by their names.
+type Variables = dyn Fn(&str) -> Option<String>;
+
+/// What a client takes from its environment.
+pub struct Environment(pub Box<Variables>);
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        Self(Box::new(|name| std::env::var(name).ok()))
+    }
+
+    fn key(&self) -> Option<String> {
+        (self.0)(KEY_VARIABLE).map(|key| key.trim().to_owned()).filter(|key| !key.is_empty())
+    }
+}
+
+/// Sends requests to one service.
+pub struct Transport {
+    agent: ureq::Agent,
+    timeout: Duration,
+    key: Option<String>,
+    proxy: Option<Proxy>,
+    /// Whether requests are written to the proxy itself: those of an `http` address are.
+    to_proxy: bool,
+}
+
+impl Transport {
+    /// For the service at `base`.
+    ///
+    /// # Errors
+    /// When the address, the key, a proxy's address or the certificates cannot be used.
+    pub fn new(base: &str, timeout: Duration, environment: &Environment) -> Result<Self, Fault> {
+        let refuse = |why: &str| Err(Fault::Address(why.to_owned()));
+        let scheme = match base.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) if !rest.is_empty() && !rest.starts_with('/') => scheme,
+            Some(("http" | "https", _)) => return refuse("it names no host"),
+            _ => return refuse("it does not begin with http:// or https://"),
+        };
+        let uri: Uri = base.parse().map_err(|e| Fault::Address(format!("{e}")))?;
+        let Some(host) = uri.host() else { return refuse("it names no host") };
+        let key = environment.key();
+        if key.as_ref().is_some_and(|k| !k.bytes().all(|b| b.is_ascii_graphic())) {
+            return refuse("the key in the environment holds characters that no header may hold");
+        }
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        let proxy = proxy_for(scheme, host, port, &environment.0)?;
+        let is_http = |proxy: &Proxy| proxy.proxy.protocol() == ureq::ProxyProtocol::Http;
+        let to_proxy = scheme == "http" && proxy.as_ref().is_some_and(is_http);
+        let secured = scheme == "https"
+            || proxy.as_ref().is_some_and(|p| p.proxy.protocol() == ureq::ProxyProtocol::Https);
+        let tunnel = proxy.as_ref().filter(|_| !to_proxy).map(|proxy| proxy.proxy.clone());
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .timeout_connect(Some(timeout.min(LONGEST_CONNECT)))
+            .http_status_as_error(false)
+            .proxy(tunnel)
+            // A POST that is redirected would arrive as a GET without its body.
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        if secured {
+            config = config.tls_config(TlsConfig::builder().root_certs(tls::roots()?).build());
+        }
+        let by = proxy.as_ref().filter(|_| to_proxy).map(|proxy| proxy.proxy.uri().clone());
+        Ok(Self { agent: route::agent(config.build(), by), timeout, key, proxy, to_proxy })
+    }
+
+    /// The proxy that is asked, as it is shown.
+    pub fn via(&self) -> Option<String> {
+        self.proxy.as_ref().map(|proxy| format!("the proxy {} of {}", proxy.shown, proxy.variable))
+    }
+
+    /// Posts once; the body of an answer that says yes.
+    ///
+    /// # Errors
+    /// Whatever else happens.
+    pub fn post(&self, url: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        let mut request = self.agent.post(url).header("Content-Type", "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {key}"));
+        }
+        if let Some(credentials) = self.credentials() {
+            request = request.header("Proxy-Authorization", credentials);
+        }
+        let mut response = request.send(body).map_err(|error| self.fault(&error))?;
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
+        let wait = header("retry-after-ms").and_then(|ms| retry_after(&ms, SystemTime::now()));
+        let wait = wait.map(|ms| ms / 1000);
+        let wait = wait.or_else(|| retry_after(&header("retry-after")?, SystemTime::now()));
+        let moved = header("location").filter(|_| (300..400).contains(&status));
+        let answer = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
+        if (200..300).contains(&status) {
+            return answer.map_err(|error| self.fault(&error));
+        }
+        let said = self.said(&answer.unwrap_or_default());
+        if let Some(place) = moved {
+            let remedy = "Give the address that it redirects to".to_owned();
+            return Err(Fault::Refused { status, said: format!("redirects to {}", shown(&place)), remedy });
+        }
+        if status == 407 {
+            return Err(self.proxy_fault(&format!("refused access (status 407: {:?})", said.text), false));
+        }
+        Err(Fault::refusal(status, said, wait))
+    }
+
+    /// A service's words, without the key.
+    pub fn said(&self, body: &[u8]) -> Said {
+        let said = Said::of(body);
+        Said { text: self.hide(&said.text), ..said }
+    }
+
+    fn credentials(&self) -> Option<String> {
+        let proxy = &self.proxy.as_ref().filter(|_| self.to_proxy)?.proxy;
+        let (user, password) = (proxy.username(), proxy.password());
+        user.or(password)?;
+        let both = format!("{}:{}", user.unwrap_or_default(), password.unwrap_or_default());
+        Some(format!("Basic {}", BASE64_STANDARD.encode(both)))
+    }
+
+    fn fault(&self, error: &ureq::Error) -> Fault {
+        let proxied = self.proxy.is_some();
+        match error {
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) if proxied => {
+                self.proxy_fault("did not connect in time", true)
+            }
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                Fault::ConnectTimeout(format!("connection within {:?}", self.timeout.min(LONGEST_CONNECT)))
+            }
+            ureq::Error::Timeout(_) => Fault::Timeout(self.timeout),
+            ureq::Error::ConnectProxyFailed(why) => {
+                let why = why.trim_start_matches("proxy server ");
+                self.proxy_fault(&format!("refused the way to the service ({why})"), false)
+            }
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Fault::Address(self.hide(&error.to_string())),
+            ureq::Error::BodyExceedsLimit(_) => Fault::protocol(error.to_string()),
+            ureq::Error::Rustls(cause) => tls::fault(cause),
+            ureq::Error::Io(cause) => self.io_fault(cause, proxied),
+            ureq::Error::Other(cause) => match cause.downcast_ref::<Unresolved>() {
+                Some(name) if proxied => self.proxy_fault(&format!("is not known ({name})"), false),
+                Some(name) => Fault::Name(name.to_string()),
+                None => Fault::Connection(self.hide(&cause.to_string())),
+            },
+            // An answer that breaks off shows as an input error or as a protocol error.
+            other => Fault::Connection(self.hide(&other.to_string())),
+        }
+    }
+
+    fn io_fault(&self, cause: &io::Error, proxied: bool) -> Fault {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(inner) = inner {
+            return tls::fault(inner);
+        }
+        match cause.kind() {
+            ConnectionRefused if proxied => {
+                self.proxy_fault(&format!("refused the connection to it ({cause})"), true)
+            }
+            HostUnreachable | NetworkUnreachable if proxied => {
+                self.proxy_fault(&format!("cannot be reached ({cause})"), true)
+            }
+            _ => Fault::Connection(self.hide(&cause.to_string())),
+        }
+    }
+
+    fn proxy_fault(&self, why: &str, may_pass: bool) -> Fault {
+        let (proxy, variable) = self.proxy.as_ref().map_or(("", ""), |p| (p.shown.as_str(), p.variable));
+        Fault::Proxy { proxy: proxy.to_owned(), variable, why: why.to_owned(), may_pass }
+    }
+
+    fn hide(&self, text: &str) -> String {
+        match &self.key {
+            Some(key) => text.replace(key.as_str(), "***"),
+            None => text.to_owned(),
+        }
+    }
+}
