@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::attribution::Parts;
 use super::digest::output_digest;
 use super::emitter::{Emitted, Emitter, Generator};
-use super::guest::{Guest, RunEvent, WorkloadLibrary};
+use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
@@ -109,7 +109,7 @@ impl Account {
 }
 
 /// What the host measured. Times are monotonic nanoseconds or seconds as named.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Measured {
     pub wall_seconds: f64,
     pub emitted: u64,
@@ -143,7 +143,6 @@ pub struct Measured {
     pub scores: Option<Scores>,
     /// The stream was cut short by the user.
     pub partial: bool,
-    pub cpu_seconds: f64,
     pub peak_rss_bytes: u64,
     pub simd: String,
 }
@@ -184,6 +183,7 @@ impl Operation for Run {
         let started_ns = monotonic_ns();
         let result = backend.run(spec(&request), guest.host_box());
         let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
+        guest.end();
         drop(reporting);
         channel.drop_after_answer(backend);
         let account = result?;
@@ -212,6 +212,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         ledger,
         library: request.library.clone(),
         channel: channel.clone(),
+        timed: Timed::of(u64::from(plan.num_tasks.saturating_sub(plan.warmup_items))),
     })
 }
 
@@ -260,7 +261,7 @@ fn measure(
         }
         file.flush()?;
     }
-    let usage = monitor::own_usage();
+    let (_, peak_rss_bytes) = monitor::own_usage();
     Ok(Measured {
         wall_seconds,
         emitted: emitted.queries,
@@ -290,8 +291,7 @@ fn measure(
         reasons: sunk.reasons,
         scores: sunk.scores,
         partial: emitted.cut_short,
-        cpu_seconds: usage.cpu_seconds,
-        peak_rss_bytes: usage.peak_bytes,
+        peak_rss_bytes,
         simd: bench_workloads::vector::kernel_name().to_owned(),
     })
 }
@@ -312,7 +312,8 @@ fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench
         length: Duration::from_secs_f64(wall_seconds),
         latencies: latencies.clone(),
     };
-    let intervals = [interval("response", &sunk.response), interval("service", &sunk.service)];
+    let intervals =
+        [interval(histogram::RESPONSE, &sunk.response), interval(histogram::SERVICE, &sunk.service)];
     let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
     histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }
