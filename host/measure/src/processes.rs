@@ -66,7 +66,7 @@ pub struct Process {
     pub cpu: Duration,
     /// CPU time of the children it has waited for, and theirs.
     pub waited: Duration,
-    /// It ran, or waited for a core.
+    /// Its first thread ran, or waited for a core.
     pub running: bool,
 }
 

@@ -159,7 +159,13 @@ mod tests {
     fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
         let resolution = Resolution { steal: Some(within), others: Some(within) };
         let disturbance = Disturbance { steal, others, resolution, ..Disturbance::default() };
-        let measured = Measured { emitted: 100, timed: 100, ..Measured::default() };
+        let measured = Measured {
+            emitted: 100,
+            completed: 100,
+            timed: 100,
+            timed_completed: 100,
+            ..Measured::default()
+        };
         Finding::of(&plan(), &measured, &disturbance).iter().map(Finding::code).collect()
     }
 

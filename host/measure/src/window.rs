@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::processes::{Process, Reading, jiffies, tree};
+use super::processes::{Reading, Table, jiffies, tree};
 use super::validity::{MOST_OTHERS, MOST_STEAL};
 
 /// What else the machine did while queries were timed, as shares of all its CPU time (0 to 1).
@@ -147,37 +147,70 @@ fn seconds_between(before: Duration, after: Duration) -> f64 {
 /// What the run and all others used between two readings.
 fn used(first: &Reading, last: &Reading, own: Own) -> (Seconds, Seconds) {
     let (before, after) = (own.processes(first), own.processes(last));
-    let most_running = last.machine.map_or(1, |machine| machine.cores);
-    let side = |ours: bool| {
+    let select = |reading: &Reading, own: &HashSet<i32>, ours: bool| -> Table {
+        let wanted = reading.processes.iter().filter(|(pid, _)| own.contains(pid) == ours);
+        wanted.map(|(pid, process)| (*pid, *process)).collect()
+    };
+    let side = |ours: bool| Side {
+        then: select(first, &before, ours),
+        now: select(last, &after, ours),
+        window: last.at.saturating_sub(first.at),
+    };
+    let cores = last.machine.map_or(1, |machine| machine.cores);
+    let lag = |reading: &Reading| reading.tick + reading.took;
+    // We run ourselves while we read, so that one core less is left to the others.
+    (
+        side(true).used(cores, lag(first) + lag(last)),
+        side(false).used(cores.saturating_sub(1), lag(first) + lag(last)),
+    )
+}
+
+/// Some of the processes, at either end of the window.
+struct Side {
+    then: Table,
+    now: Table,
+    window: Duration,
+}
+
+impl Side {
+    /// What they used between the two. On so many `cores` a clock may have been behind, by `lag` at both ends
+    /// together.
+    fn used(&self, cores: u32, lag: Duration) -> Seconds {
         let mut clocks = Duration::ZERO;
-        let (mut waited, mut waited_within) = (Duration::ZERO, Duration::ZERO);
-        let mut running = [0, 0];
-        for (pid, now) in last.processes.iter().filter(|(pid, _)| after.contains(pid) == ours) {
-            let then = first.processes.get(pid).filter(|then| then.started == now.started);
-            clocks += now.cpu.saturating_sub(then.map_or(Duration::ZERO, |then| then.cpu));
+        let mut waited = Duration::ZERO;
+        let mut within = Duration::ZERO;
+        let mut running = 0;
+        for (pid, now) in &self.now {
+            let then = self.then.get(pid).filter(|then| then.started == now.started);
+            let clock = now.cpu.saturating_sub(then.map_or(Duration::ZERO, |then| then.cpu));
+            clocks += clock;
             let more = now.waited.saturating_sub(then.map_or(Duration::ZERO, |then| then.waited));
             if !more.is_zero() {
                 waited += more;
                 // Time of the user's and of the system's code are two counters.
-                waited_within += jiffies(2);
+                within += jiffies(2);
             }
-            running[0] += u32::from(then.is_some_and(|then| then.running));
-            running[1] += u32::from(now.running);
+            let was_running = now.running || then.is_some_and(|then| then.running);
+            running += self.threads_kept_busy(clock).max(u32::from(was_running));
         }
         // What those that ended had used before the first reading is no part of the window. Had nobody
         // waited for them, it would be taken off for nothing: hence never below zero.
-        let gone = first.processes.iter().filter(|(pid, then)| {
-            let same = |now: &&Process| now.started == then.started;
-            before.contains(pid) == ours && last.processes.get(pid).filter(same).is_none()
-        });
-        let gone: Duration = gone.map(|(_, then)| then.cpu + then.waited).sum();
-        // We run ourselves while we read, so that one core less is left to the others.
-        let cores = if ours { most_running } else { most_running.saturating_sub(1) };
-        let behind = |running: u32, reading: &Reading| running.min(cores) * (reading.tick + reading.took);
-        let within = waited_within + behind(running[0], first) + behind(running[1], last);
-        Seconds { used: (clocks + waited.saturating_sub(gone)).as_secs_f64(), within: within.as_secs_f64() }
-    };
-    (side(true), side(false))
+        let ended = self
+            .then
+            .iter()
+            .filter(|(pid, then)| self.now.get(pid).is_none_or(|now| now.started != then.started));
+        let ended: Duration = ended.map(|(_, then)| then.cpu + then.waited).sum();
+        within += running.min(cores) * lag;
+        Seconds { used: (clocks + waited.saturating_sub(ended)).as_secs_f64(), within: within.as_secs_f64() }
+    }
+
+    /// How many threads of a process with this CPU time probably run at any moment: the state of a process is
+    /// that of its first thread only.
+    fn threads_kept_busy(&self, clock: Duration) -> u32 {
+        const IDLE: f64 = 0.05;
+        let cores = clock.as_secs_f64() / self.window.as_secs_f64();
+        if cores < IDLE { 0 } else { cores.ceil() as u32 }
+    }
 }
 
 #[cfg(test)]
@@ -230,8 +263,22 @@ mod tests {
         made.machine(2, 50_070, 0);
         let found = after(&made, &first);
         assert!(close(found.others, 50.0 / 120.0), "{found:?}");
-        // It runs: its clock may be a tick behind.
-        assert!(close(found.resolution.others, 4.0 / 120.0), "{found:?}");
+        // It runs: its clock may be a tick behind, at either end.
+        assert!(close(found.resolution.others, 8.0 / 120.0), "{found:?}");
+    }
+
+    #[test]
+    fn threads_behind_the_first_are_noticed_by_what_they_use() {
+        let made = MadeUp::new();
+        made.machine(8, 50_000, 0);
+        made.process(7, 1, 'S', 0, 0);
+        let first = made.read();
+        made.later(ms(100));
+        made.machine(8, 50_000 + 800 - 250, 0);
+        made.process(7, 1, 'S', 250, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 250.0 / 800.0), "{found:?}");
+        assert!(close(found.resolution.others, 3.0 * 8.0 / 800.0), "{found:?}");
     }
 
     #[test]
@@ -283,15 +330,15 @@ mod tests {
         let made = machine();
         let first = made.read();
         made.later(ms(200));
-        made.process(7, 1, 'S', 9_020, 500 + 100);
-        made.machine(2, 50_000 + 280, 0);
+        made.process(7, 1, 'S', 9_005, 500 + 100);
+        made.machine(2, 50_000 + 295, 0);
         let found = after(&made, &first);
-        assert!(close(found.others, 120.0 / 400.0), "{found:?}");
+        assert!(close(found.others, 105.0 / 400.0), "{found:?}");
         assert!(close(found.resolution.others, 20.0 / 400.0), "{found:?}");
         // In a tenth of that window the same would be within the jiffies.
         let first = made.read();
         made.later(ms(20));
-        made.process(7, 1, 'S', 9_022, 600 + 10);
+        made.process(7, 1, 'S', 9_007, 600 + 10);
         let found = after(&made, &first);
         assert_eq!(found.others, None);
         assert!(found.unknown["others"].contains("15 % matter"), "{found:?}");
@@ -319,7 +366,8 @@ mod tests {
         made.process(11, 10, 'S', 1_300, 0);
         let found = after(&made, &first);
         assert!(close(found.others, 0.25) && close(found.own, 0.25) && close(found.steal, 0.1), "{found:?}");
-        assert!(close(found.resolution.others, 0.03 / 4.0), "{found:?}");
+        // Three counters of jiffies, and a tick at either end for the run's own thread.
+        assert!(close(found.resolution.others, (0.03 + 0.008) / 4.0), "{found:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod house;
 mod inputs;
 mod listing;
 mod load;
+mod measuring;
 mod pair;
 mod places;
 mod ray;
