@@ -62,7 +62,8 @@ fn burn() -> String {
     let mut waited_for = std::process::Command::new("sh");
     assert!(waited_for.args(["-c", BURNER]).status().expect("sh").success());
     let mut orphaned = std::process::Command::new("sh");
-    let orphaned = orphaned.args(["-c", "sh -c \"$0\" & echo $!", BURNER]).stderr(std::process::Stdio::null());
+    let orphaned =
+        orphaned.args(["-c", "sh -c \"$0\" & echo $!", BURNER]).stderr(std::process::Stdio::null());
     // The orphan holds the other end of this pipe until it ends.
     String::from_utf8_lossy(&orphaned.output().expect("sh").stdout).trim().to_owned()
 }

@@ -14,35 +14,35 @@ const CONSISTENCY: f64 = 0.6745;
 /// Fewest values of which one can stand apart.
 const LEAST: usize = 4;
 
-/// From so many values on, the largest score of a normal sample exceeds this in 1 % of the cases, by a
-/// million samples each (200,000 and fewer above 30). An odd number of values has a higher limit than the
+/// From so many values on, the largest score of a normal sample exceeds this in at most 1 % of the cases, by a
+/// million samples each (200,000 and fewer above 30), rounded up. An odd number of values has a higher limit than the
 /// even ones beside it, because its median is one of them.
 const LIMITS: [(usize, f64); 25] = [
-    (4, 15.88),
-    (5, 18.75),
-    (6, 10.03),
-    (7, 10.70),
-    (8, 7.94),
-    (9, 8.25),
-    (10, 6.88),
-    (11, 7.10),
-    (12, 6.28),
-    (13, 6.37),
-    (14, 5.89),
-    (15, 5.97),
-    (16, 5.61),
-    (17, 5.64),
-    (18, 5.39),
-    (19, 5.44),
-    (20, 5.24),
-    (21, 5.26),
-    (22, 5.11),
-    (24, 5.03),
-    (26, 4.93),
-    (30, 4.77),
-    (40, 4.59),
-    (60, 4.40),
-    (200, 4.47),
+    (4, 15.9),
+    (5, 18.8),
+    (6, 10.1),
+    (7, 10.7),
+    (8, 8.0),
+    (9, 8.3),
+    (10, 6.9),
+    (11, 7.1),
+    (12, 6.3),
+    (13, 6.4),
+    (14, 5.9),
+    (15, 6.0),
+    (16, 5.7),
+    (17, 5.7),
+    (18, 5.4),
+    (19, 5.5),
+    (20, 5.3),
+    (21, 5.3),
+    (22, 5.2),
+    (24, 5.1),
+    (26, 5.0),
+    (30, 4.8),
+    (40, 4.6),
+    (60, 4.4),
+    (200, 4.5),
 ];
 
 /// The median of some values. `None` when there are none.
