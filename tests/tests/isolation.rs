@@ -36,6 +36,7 @@ impl Operation for Act {
             }
             "ignore everything" => wait(|| false),
             "panic" => panic!("in the host's own code"),
+            "burn" => return Ok(burn()),
             "large" => return Ok("x".repeat(40 << 20)),
             "talk on" => {
                 let channel = channel.clone();
@@ -49,6 +50,22 @@ impl Operation for Act {
         }
         Ok(request)
     }
+}
+
+/// A shell that has used 300 ms of CPU time when it ends.
+const BURNER: &str = "until read -r _ _ _ _ _ _ _ _ _ _ _ _ _ user system _ < /proc/$$/stat
+    [ $((user + system)) -ge 30 ]; do :; done";
+
+/// Starts two of them: one that we wait for, and one whose parent ends first. Returns the number of the latter
+/// once it is done.
+fn burn() -> String {
+    let mut waited_for = std::process::Command::new("sh");
+    assert!(waited_for.args(["-c", BURNER]).status().expect("sh").success());
+    let mut orphaned = std::process::Command::new("sh");
+    let orphaned =
+        orphaned.args(["-c", "sh -c \"$0\" & echo $!", BURNER]).stderr(std::process::Stdio::null());
+    // The orphan holds the other end of this pipe until it ends.
+    String::from_utf8_lossy(&orphaned.output().expect("sh").stdout).trim().to_owned()
 }
 
 fn wait(condition: impl Fn() -> bool) {
@@ -133,6 +150,15 @@ fn act_within(
     let limits = Limits { cancel_grace: grace, ..Limits::default() };
     let answer = Runner::with(limits).call::<Act>(what.into(), watch, &Stop::new());
     answer.map(|answer| answer.reply).map_err(|failure| failure.cause)
+}
+
+fn cpu_time_is_that_of_children_and_orphans() {
+    let limits = Limits::within(Duration::from_secs(300));
+    let answer = Runner::with(limits).call::<Act>("burn".into(), &mut |_| Wish::Continue, &Stop::new());
+    let answer = answer.unwrap();
+    let cpu = answer.cpu.expect("the kernel tells");
+    assert!(cpu.waited >= Duration::from_millis(600), "{cpu:?}");
+    assert!(cpu.adopted.contains(&answer.reply.parse().unwrap()), "{} of {cpu:?}", answer.reply);
 }
 
 fn events_arrive_whole_and_in_order() {
@@ -244,6 +270,7 @@ fn main() -> ExitCode {
         misbehaviour_in_run_is_reported_as_such,
         a_file_that_changed_after_vetting_is_not_loaded,
         what_is_printed_goes_to_the_log,
+        cpu_time_is_that_of_children_and_orphans,
     ];
     let mut failed = 0;
     for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(argument.as_str())) {

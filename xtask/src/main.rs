@@ -36,9 +36,11 @@ enum Command {
     /// environment below target/; without PyPI the numpy columns stay empty.
     BenchOperators(bench::operators::Args),
     /// Compare `local` through the plugin boundary with the same operators called directly, measure the
-    /// boundary alone with the null workload, and check throughput and memory on one core.
+    /// boundary alone with the null workload, and check throughput and memory on one core. Then: is an idle
+    /// machine called idle and a busy one busy, and is `cpu_seconds` what the kernel counted?
     ///
-    /// Prints tables and writes target/bench-host.json.
+    /// Prints tables and writes target/bench-host.json. Installs SAGE, Ray and Dask below target/ for the last
+    /// part; --only picks some.
     BenchHost(bench::host::Args),
     /// List many plugins, all healthy and then one hanging, in a new process each time.
     ///

@@ -2,9 +2,9 @@
 //!
 //! None of this needs a second backend, so it is there even when nothing may be ranked.
 
-use super::Options;
 use super::facts::Metric;
 use super::model::{Collected, Group, Run};
+use super::{Options, cause};
 use bench_stats::bootstrap::{self, RESAMPLES};
 use bench_stats::support::items_needed;
 use bench_stats::{self as stats, Interval, outliers as scores};
@@ -49,7 +49,7 @@ pub struct Outlier {
     pub median: f64,
     /// The modified z-score.
     pub score: f64,
-    /// What the validity check found in this run, if anything.
+    /// What the validity check found in this run alone, if it explains the value.
     pub cause: Option<String>,
 }
 
@@ -96,36 +96,74 @@ pub(super) fn needs_items(groups: &[&Group], metric: Metric) -> Option<u64> {
     needed.checked_sub(least).filter(|more| *more > 0)
 }
 
-/// Runs that stand apart in throughput or p95 latency.
+/// Runs that stand apart in throughput or p95 latency: each run once, with the metric in which it does so
+/// most. They are fewer than half of their group: without a majority there is nothing to stand apart from.
 pub fn outliers(collected: &Collected) -> Vec<Outlier> {
     let mut found = Vec::new();
     for group in &collected.groups {
-        for metric in [Metric::Throughput, Metric::LatencyP95] {
-            let value = |run: &Run| run.metrics[metric as usize];
-            let runs = collected.runs_of(group.setting, &group.backend);
-            let runs = runs.filter(|run| run.answered() && !value(run).is_nan());
-            let runs: Vec<&Run> = runs.collect();
-            let values: Vec<f64> = runs.iter().map(|run| value(run)).collect();
-            let (Some(list), Some(median)) = (scores::scores(&values), scores::median(&values)) else {
-                continue;
-            };
-            let apart = runs.iter().zip(list).filter(|(_, score)| score.abs() > scores::LIMIT);
-            found.extend(apart.map(|(run, score)| Outlier {
+        let runs = collected.runs_of(group.setting, &group.backend).filter(|run| run.answered());
+        let runs: Vec<&Run> = runs.collect();
+        let mut apart: Vec<(usize, Apart)> = Vec::new();
+        for (at, one) in
+            [Metric::Throughput, Metric::LatencyP95].into_iter().flat_map(|m| standing_apart(&runs, m))
+        {
+            match apart.iter_mut().find(|(known, _)| *known == at) {
+                Some((_, known)) if known.beyond < one.beyond => *known = one,
+                Some(_) => {}
+                None => apart.push((at, one)),
+            }
+        }
+        if apart.len() * 2 >= runs.len() {
+            continue;
+        }
+        let usual: Vec<&Run> = runs
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| apart.iter().all(|(other, _)| other != at))
+            .map(|(_, run)| *run)
+            .collect();
+        found.extend(apart.into_iter().map(|(at, Apart { metric, median, score, .. })| {
+            let run = runs[at];
+            let value = run.metrics[metric as usize];
+            let worse = (value < median) == metric.higher_is_better();
+            Outlier {
                 setting: group.setting,
                 backend: group.backend.clone(),
                 run_id: run.run_id.clone(),
                 repeat: run.extra.pair_index.or(run.extra.repeat_index),
                 metric,
-                value: value(run),
+                value,
                 median,
                 score,
-                cause: (!run.extra.findings.is_empty()).then(|| {
-                    run.extra.findings.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join("; ")
-                }),
-            }));
-        }
+                cause: cause::of(run, worse, &usual),
+            }
+        }));
     }
     found
+}
+
+/// How far a run is from its group.
+struct Apart {
+    metric: Metric,
+    median: f64,
+    score: f64,
+    /// The score as a multiple of what is allowed.
+    beyond: f64,
+}
+
+/// Those of some runs that stand apart in one metric, by their place.
+fn standing_apart(runs: &[&Run], metric: Metric) -> Vec<(usize, Apart)> {
+    let values = runs.iter().map(|run| run.metrics[metric as usize]).enumerate();
+    let (places, values): (Vec<usize>, Vec<f64>) = values.filter(|(_, value)| !value.is_nan()).unzip();
+    let (Some(list), Some(median)) = (scores::scores(&values), scores::median(&values)) else {
+        return Vec::new();
+    };
+    let limit = scores::limit(values.len());
+    let all = places
+        .into_iter()
+        .zip(list)
+        .map(|(at, score)| (at, Apart { metric, median, score, beyond: score.abs() / limit }));
+    all.filter(|(_, apart)| apart.beyond > 1.0).collect()
 }
 
 #[cfg(test)]
@@ -134,14 +172,36 @@ mod tests {
     use crate::testing::{collected, paired};
     use serde_json::json;
 
+    const STEADY: [f64; 8] = [100.0, 101.0, 99.0, 50.0, 98.0, 102.0, 100.0, 99.5];
+
     #[test]
     fn an_outlier_carries_its_known_cause() {
-        let mut values = [100.0, 101.0, 99.0, 100.5, 98.0, 102.0, 100.0, 99.5];
-        values[3] = 50.0;
-        let mut records = paired(&[("ray", &values)]);
-        records[3]["extra"]["validity"] = json!({"verdict": "INVALID", "findings": [{"code": "steal", "message": "12 % CPU steal", "mend": ""}]});
+        let mut records = paired(&[("ray", &STEADY)]);
+        records[3]["extra"]["validity"] = json!({"verdict": "INVALID", "findings": [
+            {"code": "failed_items", "message": "12 of 400 items failed", "mend": ""}]});
         let outliers = outliers(&collected(&records));
         assert_eq!((outliers.len(), outliers[0].repeat), (1, Some(3)));
-        assert_eq!(outliers[0].cause.as_deref(), Some("12 % CPU steal"));
+        assert_eq!(outliers[0].cause.as_deref(), Some("12 of 400 items failed"));
+    }
+
+    #[test]
+    fn a_run_is_one_outlier_however_many_metrics_say_so() {
+        let mut records = paired(&[("ray", &STEADY)]);
+        for (record, p95) in records.iter_mut().zip([10.0, 10.1, 10.2, 900.0, 9.9, 10.3, 10.0, 9.8]) {
+            record["latency_p95"] = json!(p95);
+        }
+        let outliers = outliers(&collected(&records));
+        assert_eq!(outliers.len(), 1);
+        assert_eq!(outliers[0].metric, Metric::LatencyP95, "it stands out most there: {outliers:?}");
+    }
+
+    #[test]
+    fn half_of_the_runs_are_no_outliers() {
+        // Two of six by throughput and two others by latency: whom would they stand apart from?
+        let mut records = paired(&[("ray", &[100.0, 100.1, 100.2, 100.3, 20.0, 10.0])]);
+        for (record, p95) in records.iter_mut().zip([900.0, 800.0, 10.0, 10.1, 10.2, 10.3]) {
+            record["latency_p95"] = json!(p95);
+        }
+        assert_eq!(outliers(&collected(&records)), []);
     }
 }

@@ -17,6 +17,15 @@ pub struct RunFinding {
     pub mend: String,
 }
 
+/// A share of the machine's CPU time while queries were timed, and how far from the truth it can be.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Share {
+    /// 0 to 1.
+    pub share: f64,
+    /// As much too high or too low.
+    pub within: f64,
+}
+
 /// Work and time of one operator.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct OperatorTime {
@@ -65,6 +74,10 @@ pub struct Extra {
     pub host: Option<String>,
     /// What the embedding endpoint served, as text, where there was one.
     pub embedding: Option<String>,
+    /// What other processes used, where that was measured over the timed queries. The next as well.
+    pub others: Option<Share>,
+    /// What the hypervisor took.
+    pub steal: Option<Share>,
     /// "VALID" or "INVALID", when it was judged.
     pub verdict: Option<String>,
     /// Why.
@@ -79,6 +92,13 @@ impl Extra {
             path[1..].iter().try_fold(extra.get(path[0])?, |value: &Value, key| value.get(key))
         };
         let count = |path: &[&str]| get(path).and_then(Value::as_u64);
+        let number = |path: &[&str]| get(path).and_then(Value::as_f64);
+        let share = |name: &str| {
+            // Versions that state no window counted the run's own last moments as others'.
+            number(&["disturbance", "window_seconds"])?;
+            let within = number(&["disturbance", "resolution", name])?;
+            Some(Share { share: number(&["disturbance", name])?, within })
+        };
         Extra {
             scheduler: get(&["scheduler"]).and_then(text),
             repeat_index: count(&["repeat_index"]),
@@ -95,6 +115,8 @@ impl Extra {
             plugin_api: get(&["plugin", "api"]).and_then(text),
             embedding: get(&["embedding_endpoint"]).filter(|served| served.is_object()).map(object_text),
             host: get(&["host"]).filter(|host| host.is_object()).map(object_text),
+            others: share("others"),
+            steal: share("steal"),
             verdict: get(&["validity", "verdict"]).and_then(text),
             findings: get(&["validity", "findings"])
                 .and_then(Value::as_array)

@@ -69,15 +69,9 @@ fn names_a_file(run: &Run) -> bool {
 }
 
 fn of_run(run: &Run) -> Option<LatencyHistogram> {
-    let from_histogram = run.file(run.extra.latency_histogram.as_deref()).and_then(|path| {
-        let mut all = LatencyHistogram::new();
-        // Tagged intervals measure something else than whole items.
-        let intervals = histogram::load(&path).ok()?.into_iter().filter(|interval| interval.tag.is_none());
-        for interval in intervals {
-            all.merge(&interval.latencies).ok()?;
-        }
-        (!all.is_empty()).then_some(all)
-    });
+    let from_histogram = run.file(run.extra.latency_histogram.as_deref());
+    let from_histogram =
+        from_histogram.and_then(|path| histogram::whole_items(&histogram::load(&path).ok()?).ok()?);
     from_histogram.or_else(|| from_items(&run.file(run.extra.items_file.as_deref())?))
 }
 
@@ -123,6 +117,28 @@ mod tests {
     use crate::testing::{paired, write};
     use crate::{Options, collect};
     use serde_json::json;
+
+    #[test]
+    fn a_runs_histogram_is_enough() {
+        // As a run leaves it behind: whole items and, beside them, the time since they were emitted.
+        let dir = tempfile::tempdir().unwrap();
+        let mut records = paired(&[("sage", &[1.0])]);
+        records[0]["extra"]["latency_histogram"] = json!("latency.hlog");
+        let interval = |tag: &str, millis: std::ops::RangeInclusive<u64>| {
+            let mut latencies = LatencyHistogram::new();
+            millis.for_each(|ms| latencies.record(Duration::from_millis(ms)));
+            let (start, length) = (Duration::ZERO, Duration::from_secs(1));
+            histogram::Interval { tag: Some(tag.to_owned()), start, length, latencies }
+        };
+        let intervals = [interval(histogram::RESPONSE, 1..=100), interval(histogram::SERVICE, 1..=5)];
+        let began = std::time::SystemTime::UNIX_EPOCH;
+        histogram::save(&dir.path().join("latency.hlog"), began, &intervals).unwrap();
+        write(dir.path(), &records);
+        let found = pooled(&collect(&[dir.path().into()], &Options::default()).unwrap());
+        assert_eq!((found[0].items, found[0].unreadable), (100, 0));
+        let p50 = found[0].percentiles[0].unwrap().value().unwrap();
+        assert!((p50 - 50.0).abs() < 0.1, "{p50}");
+    }
 
     #[test]
     fn items_of_all_repeats_are_pooled_and_failed_ones_left_out() {

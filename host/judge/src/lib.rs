@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capacity;
+mod cause;
 mod cells;
 mod collect;
 pub mod describe;

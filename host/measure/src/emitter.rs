@@ -6,6 +6,7 @@
 //! from the intended time knows no coordinated omission.
 
 use std::iter::Peekable;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +135,7 @@ pub struct Emitter<C = Monotonic> {
     warmup: u64,
     queries: u64,
     max_in_flight: usize,
+    timing: AtomicBool,
 }
 
 impl Emitter {
@@ -161,6 +163,7 @@ impl<C: Clock> Emitter<C> {
             warmup: u64::from(plan.warmup_items),
             queries: u64::from(plan.num_tasks),
             max_in_flight: plan.max_in_flight as usize,
+            timing: AtomicBool::new(false),
         }
     }
 
@@ -172,6 +175,12 @@ impl<C: Clock> Emitter<C> {
     #[must_use]
     pub fn emitted(&self) -> Emitted {
         self.state().emitted
+    }
+
+    /// Whether a timed query was handed out. Unlike [`Emitter::emitted`] it waits for nobody.
+    #[must_use]
+    pub fn is_timing(&self) -> bool {
+        self.timing.load(Ordering::Relaxed)
     }
 
     /// How well an open load kept to its schedule; `None` for a closed one, or below two arrivals.
@@ -268,6 +277,7 @@ impl<C: Clock> Emitter<C> {
         let timed = position >= self.warmup;
         if timed {
             state.emitted.first_timed_ns.get_or_insert(emitted_ns);
+            self.timing.store(true, Ordering::Relaxed);
         }
         let Header { event_time_ns, key, .. } = event.header;
         Pending { intended_ns, emitted_ns, event_time_ns, key, timed }

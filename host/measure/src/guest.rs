@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString, RVec};
@@ -28,6 +29,18 @@ pub enum RunEvent {
     Phase { name: String, detail: String, at_ns: u64 },
     /// A log line of the plugin.
     Log { level: u8, target: String, message: String },
+    /// Queries begin or cease to be timed.
+    Timed(Edge),
+}
+
+/// One of the two ends of the time in which queries are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    /// The first timed query was handed out.
+    Began,
+    /// The last was answered, or none will be any more.
+    Ended,
 }
 
 /// The workload library, for engines whose workers are other processes.
@@ -45,9 +58,51 @@ pub struct Guest {
     pub ledger: Arc<Ledger>,
     pub library: Option<WorkloadLibrary>,
     pub channel: Channel<RunEvent>,
+    pub timed: Timed,
+}
+
+/// How far the timed queries are: each edge is told once, and in order.
+#[derive(Debug)]
+pub struct Timed {
+    queries: u64,
+    told: AtomicU8,
+}
+
+impl Timed {
+    /// Of so many queries that are to be timed.
+    #[must_use]
+    pub fn of(queries: u64) -> Self {
+        Self { queries, told: AtomicU8::new(0) }
+    }
+
+    /// The edge that is reached with this, if there is one: whether a timed query was handed out, and how
+    /// many were answered.
+    fn reached(&self, begun: bool, answered: u64) -> Option<Edge> {
+        let (before, edge) = match self.told.load(Ordering::Relaxed) {
+            0 if begun => (0, Edge::Began),
+            1 if answered >= self.queries => (1, Edge::Ended),
+            _ => return None,
+        };
+        let told = self.told.compare_exchange(before, before + 1, Ordering::Relaxed, Ordering::Relaxed);
+        told.is_ok().then_some(edge)
+    }
 }
 
 impl Guest {
+    /// Tells the host when the timed queries begin and when they are over.
+    fn tell_edges(&self) {
+        if let Some(edge) = self.timed.reached(self.emitter.is_timing(), self.sink.timed()) {
+            self.channel.event(RunEvent::Timed(edge));
+        }
+    }
+
+    /// No query will be answered any more.
+    pub fn end(&self) {
+        if let Some(edge) = self.timed.reached(false, u64::MAX) {
+            self.channel.event(RunEvent::Timed(edge));
+        }
+    }
+
     /// The object to hand to a plugin.
     #[must_use]
     pub fn host_box(self: &Arc<Self>) -> v1::HostBox {
@@ -82,14 +137,18 @@ impl v1::Host for HostObject {
         if self.0.channel.is_draining() {
             self.0.ledger.drain();
         }
-        match self.0.emitter.next(max_items) {
+        let batch = self.0.emitter.next(max_items);
+        self.0.tell_edges();
+        match batch {
             Ok(batch) => RResult::ROk(batch.map(RVec::from).into()),
             Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
     }
 
     fn emit(&self, batch: RSlice<'_, u8>) -> RResult<(), v1::BackendError> {
-        match self.0.sink.take(batch.as_slice()) {
+        let taken = self.0.sink.take(batch.as_slice());
+        self.0.tell_edges();
+        match taken {
             Ok(()) => RResult::ROk(()),
             Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
@@ -159,5 +218,28 @@ impl v1::Operator for OperatorObject {
             Ok(()) => RResult::ROk(output.into()),
             Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_edge_is_told_once_and_the_end_never_first() {
+        let timed = Timed::of(2);
+        assert_eq!(timed.reached(false, u64::MAX), None);
+        assert_eq!(timed.reached(true, 0), Some(Edge::Began));
+        assert_eq!(timed.reached(true, 1), None);
+        assert_eq!(timed.reached(true, 2), Some(Edge::Ended));
+        assert_eq!(timed.reached(true, 2), None);
+        assert_eq!(timed.reached(false, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_run_that_ends_early_ends_its_timed_queries() {
+        let timed = Timed::of(100);
+        timed.reached(true, 0);
+        assert_eq!(timed.reached(false, u64::MAX), Some(Edge::Ended));
     }
 }

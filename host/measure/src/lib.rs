@@ -16,11 +16,13 @@ pub mod machine;
 pub mod monitor;
 pub mod operation;
 pub mod plan;
+pub mod processes;
 pub mod series;
 pub mod sink;
 pub mod supervise;
 pub mod trace;
 pub mod validity;
+pub mod window;
 
 /// The vocabulary of graphs and frames that a run speaks.
 pub use bench_dataflow as dataflow;

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use super::attribution::Parts;
 use super::digest::output_digest;
 use super::emitter::{Emitted, Emitter, Generator};
-use super::guest::{Guest, RunEvent, WorkloadLibrary};
+use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
@@ -110,7 +110,7 @@ impl Account {
 }
 
 /// What the host measured. Times are monotonic nanoseconds or seconds as named.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Measured {
     pub wall_seconds: f64,
     pub emitted: u64,
@@ -148,7 +148,6 @@ pub struct Measured {
     pub partial: bool,
     /// What could not be written down, and why. The figures do not suffer.
     pub unwritten: Vec<String>,
-    pub cpu_seconds: f64,
     pub peak_rss_bytes: u64,
     pub simd: String,
 }
@@ -189,6 +188,7 @@ impl Operation for Run {
         let started_ns = monotonic_ns();
         let result = backend.run(spec(&request), guest.host_box());
         let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
+        guest.end();
         drop(reporting);
         channel.drop_after_answer(backend);
         let account = result?;
@@ -217,6 +217,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         ledger,
         library: request.library.clone(),
         channel: channel.clone(),
+        timed: Timed::of(u64::from(plan.num_tasks.saturating_sub(plan.warmup_items))),
     })
 }
 
@@ -261,7 +262,7 @@ fn measure(
     if let Some(trace) = &sunk.trace {
         unwritten.or("the trace", save_trace(request, guest, trace));
     }
-    let usage = monitor::own_usage();
+    let (_, peak_rss_bytes) = monitor::own_usage();
     Ok(Measured {
         wall_seconds,
         emitted: emitted.queries,
@@ -293,8 +294,7 @@ fn measure(
         corpus: guest.workload.corpus().map(|corpus| corpus.facts().clone()),
         partial: emitted.cut_short,
         unwritten: unwritten.0,
-        cpu_seconds: usage.cpu_seconds,
-        peak_rss_bytes: usage.peak_bytes,
+        peak_rss_bytes,
         simd: bench_workloads::vector::kernel_name().to_owned(),
     })
 }
@@ -335,7 +335,8 @@ fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench
         length: Duration::from_secs_f64(wall_seconds),
         latencies: latencies.clone(),
     };
-    let intervals = [interval("response", &sunk.response), interval("service", &sunk.service)];
+    let intervals =
+        [interval(histogram::RESPONSE, &sunk.response), interval(histogram::SERVICE, &sunk.service)];
     let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
     histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }

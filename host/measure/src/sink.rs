@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,6 +108,7 @@ struct State {
 pub struct Sink {
     ledger: Arc<Ledger>,
     nodes: usize,
+    timed: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -122,7 +124,7 @@ impl Sink {
             ..Sunk::default()
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
-        Self { ledger, nodes, state: Mutex::new(state) }
+        Self { ledger, nodes, timed: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Keeps every operator call in `trace`.
@@ -134,6 +136,12 @@ impl Sink {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Timed queries that were answered, well or not.
+    #[must_use]
+    pub fn timed(&self) -> u64 {
+        self.timed.load(Ordering::Relaxed)
     }
 
     /// Takes a batch of finished records.
@@ -215,6 +223,7 @@ impl Sink {
             sunk.timed_completed += u64::from(item.ok);
             sunk.timed_failed += u64::from(!item.ok);
             sunk.last_ns = Some(now_ns);
+            self.timed.fetch_add(1, Ordering::Relaxed);
             if item.ok {
                 // A latency beyond what the histogram can hold (hours) would be a broken clock.
                 sunk.response.record(Duration::from_nanos(item.response_ns));

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
-use super::machine::{CpuTimes, Disturbance, Profile};
-use super::monitor::{Course, TreeMonitor, Usage};
+use super::machine::Profile;
+use super::monitor::{Course, Seen, TreeMonitor};
 use super::operation::{
     Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
 };
@@ -21,7 +21,7 @@ use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path, temp_dir,
+    Answer, CpuTime, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path, temp_dir,
 };
 use bench_isolate::vet::Vetted;
 use bench_record::time::UtcTime;
@@ -144,14 +144,11 @@ impl Job<'_> {
         let no_room = |cause| RunError::Io { what: "a temporary directory".to_owned(), cause };
         tempfile::tempfile_in(temp_dir()).map_err(no_room)?;
         let scratch = scratch_path();
-        let before = CpuTimes::read();
-        let (answer, (usage, memory)) = self.call(folder, &scratch, watcher, stop)?;
-        let disturbance =
-            before.zip(CpuTimes::read()).map(|(before, now)| before.until(&now, usage.cpu_seconds));
+        let (answer, seen) = self.call(folder, &scratch, watcher, stop)?;
         let RunReply { backend, measured } = &answer.reply;
         self.check(measured, backend)?;
         watcher.phase("write");
-        let findings = Finding::of(self.plan, measured, disturbance);
+        let findings = Finding::of(self.plan, measured, &seen.disturbance);
         let mut unwritten = measured.unwritten.clone();
         let mut kept = |what: &str, done: io::Result<()>| match done {
             Ok(()) => true,
@@ -170,7 +167,7 @@ impl Job<'_> {
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path));
         }
-        let mut extra = self.extra(measured, usage, disturbance, &findings, folder);
+        let mut extra = self.extra(measured, answer.cpu.as_ref(), &seen, &findings, folder);
         for (name, _) in
             [("items_file", items), ("latency_histogram", histogram)].iter().filter(|(_, kept)| !kept)
         {
@@ -194,6 +191,7 @@ impl Job<'_> {
         let place = self.write(&record, &mut unwritten);
         let Answer { reply, remarks, .. } = answer;
         let folder = folder.to_owned();
+        let memory = seen.memory;
         let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
         if unwritten.is_empty() {
             return Ok(finished);
@@ -215,7 +213,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(Answer<RunReply>, (Usage, Course)), RunError> {
+    ) -> Result<(Answer<RunReply>, Seen), RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -243,6 +241,9 @@ impl Job<'_> {
                     Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
                     Notice::Phase(phase) => watcher.phase(&phase),
                     Notice::Event(event) => {
+                        if let (RunEvent::Timed(edge), Some(monitor)) = (&event, &mut monitor) {
+                            monitor.edge(*edge);
+                        }
                         if let (RunEvent::Log { level, target, message }, Some(log)) = (&event, &mut log) {
                             // The log is a convenience: a full disk must not end the run.
                             let _ = writeln!(log, "{} {target}: {message}", level_name(*level));
@@ -254,8 +255,12 @@ impl Job<'_> {
             },
             stop,
         );
-        let usage = monitor.map(TreeMonitor::finish).unwrap_or_default();
-        Ok((answer.map_err(RunError::Child)?, usage))
+        let adopted = answer.as_ref().ok().and_then(|answer| answer.cpu.as_ref());
+        let adopted = adopted.map_or(&[][..], |cpu| &cpu.adopted);
+        let seen = monitor.map(|monitor| monitor.finish(adopted));
+        let answer = answer.map_err(RunError::Child)?;
+        // There is no answer from a process that was never started.
+        Ok((answer, seen.unwrap_or_else(Seen::nothing)))
     }
 
     /// Items in must equal items out plus failed items, each once.
@@ -315,8 +320,8 @@ impl Job<'_> {
     fn extra(
         &self,
         measured: &Measured,
-        usage: Usage,
-        disturbance: Option<Disturbance>,
+        cpu: Option<&CpuTime>,
+        seen: &Seen,
         findings: &[Finding],
         folder: &Path,
     ) -> Map<String, Value> {
@@ -360,9 +365,10 @@ impl Job<'_> {
         if let Some(generator) = measured.generator {
             put("generator", json!(generator));
         }
-        put("memory_peak_bytes", usage.peak_bytes.max(measured.peak_rss_bytes).into());
-        put("cpu_seconds", usage.cpu_seconds.max(measured.cpu_seconds).into());
-        put("processes_peak", usage.processes.into());
+        put("memory_peak_bytes", seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes).into());
+        put("cpu_seconds", json!(cpu.map(|cpu| (cpu.waited + seen.unwaited).as_secs_f64())));
+        put("cpu_seconds_sampled", seen.unwaited.as_secs_f64().into());
+        put("processes_peak", json!(seen.processes));
         put(
             "workers",
             json!(
@@ -394,7 +400,7 @@ impl Job<'_> {
         put("bench_version", env!("CARGO_PKG_VERSION").into());
         put("simd", measured.simd.clone().into());
         put("host", json!(Profile::read()));
-        put("disturbance", json!(disturbance));
+        put("disturbance", json!(seen.disturbance));
         put(
             "validity",
             json!({

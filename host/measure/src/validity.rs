@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Disturbance;
 use super::operation::Measured;
 use super::plan::Plan;
+use super::window::Disturbance;
 
 /// Fewest timed items that say anything about throughput.
 const FEWEST_ITEMS: u64 = 20;
@@ -13,9 +13,9 @@ const MOST_FAILED: f64 = 0.01;
 /// Largest share of late arrivals.
 const MOST_LATE: f64 = 0.01;
 /// Largest share of CPU time stolen by the hypervisor.
-const MOST_STEAL: f64 = 0.02;
+pub const MOST_STEAL: f64 = 0.02;
 /// Largest share of CPU time used by other processes.
-const MOST_OTHERS: f64 = 0.15;
+pub const MOST_OTHERS: f64 = 0.15;
 
 /// One reason to doubt a run. Every variant says cause and mend.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +25,8 @@ pub enum Finding {
     NoAnswers { of: u64, reason: Option<String> },
     FailedItems { failed: u64, of: u64 },
     LateGenerator { late: u64, of: u64 },
-    CpuSteal { share: f64 },
-    OtherLoad { share: f64 },
+    CpuSteal { share: f64, within: f64 },
+    OtherLoad { share: f64, within: f64 },
 }
 
 /// A finding as the record keeps it.
@@ -40,7 +40,7 @@ pub struct Written {
 impl Finding {
     /// Everything that is to be said against a run.
     #[must_use]
-    pub fn of(plan: &Plan, measured: &Measured, disturbance: Option<Disturbance>) -> Vec<Self> {
+    pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance) -> Vec<Self> {
         let mut findings = Vec::new();
         if measured.partial {
             findings.push(Self::Partial);
@@ -57,13 +57,17 @@ impl Finding {
         if measured.late as f64 > MOST_LATE * f64::from(plan.num_tasks) {
             findings.push(Self::LateGenerator { late: measured.late, of: measured.emitted });
         }
-        if let Some(disturbance) = disturbance {
-            if disturbance.steal > MOST_STEAL {
-                findings.push(Self::CpuSteal { share: disturbance.steal });
-            }
-            if disturbance.others > MOST_OTHERS {
-                findings.push(Self::OtherLoad { share: disturbance.others });
-            }
+        // What is not known to be more than allowed is no finding.
+        let resolution = disturbance.resolution;
+        let beyond = |share: Option<f64>, within: Option<f64>, most: f64| {
+            let within = within.unwrap_or(0.0);
+            share.filter(|share| share - within > most).map(|share| (share, within))
+        };
+        if let Some((share, within)) = beyond(disturbance.steal, resolution.steal, MOST_STEAL) {
+            findings.push(Self::CpuSteal { share, within });
+        }
+        if let Some((share, within)) = beyond(disturbance.others, resolution.others, MOST_OTHERS) {
+            findings.push(Self::OtherLoad { share, within });
         }
         findings
     }
@@ -91,7 +95,11 @@ impl Finding {
     /// The cause.
     #[must_use]
     pub fn message(&self) -> String {
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        // An inaccuracy that changes no digit is not worth a word.
+        let percent = |share: f64, within: f64| match within * 100.0 {
+            within if within < 0.1 => format!("{:.1} %", share * 100.0),
+            within => format!("{:.1} % (± {within:.1} %)", share * 100.0),
+        };
         match self {
             Self::Partial => "the run was cut short by the user".to_owned(),
             Self::TooFewItems { timed } => {
@@ -109,8 +117,12 @@ impl Finding {
             Self::LateGenerator { late, of } => {
                 format!("the generator was more than 5 ms late for {late} of {of} arrivals")
             }
-            Self::CpuSteal { share } => format!("the hypervisor took {} of the CPU time", percent(*share)),
-            Self::OtherLoad { share } => format!("other processes used {} of the CPU time", percent(*share)),
+            Self::CpuSteal { share, within } => {
+                format!("the hypervisor took {} of the CPU time", percent(*share, *within))
+            }
+            Self::OtherLoad { share, within } => {
+                format!("other processes used {} of the CPU time", percent(*share, *within))
+            }
         }
     }
 
@@ -135,5 +147,46 @@ impl Finding {
     #[must_use]
     pub fn written(&self) -> Written {
         Written { code: self.code().into(), message: self.message(), mend: self.mend().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::example as plan;
+    use crate::window::Resolution;
+
+    fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
+        let resolution = Resolution { steal: Some(within), others: Some(within) };
+        let disturbance = Disturbance { steal, others, resolution, ..Disturbance::default() };
+        let measured = Measured {
+            emitted: 100,
+            completed: 100,
+            timed: 100,
+            timed_completed: 100,
+            ..Measured::default()
+        };
+        Finding::of(&plan(), &measured, &disturbance).iter().map(Finding::code).collect()
+    }
+
+    #[test]
+    fn a_quiet_machine_is_no_finding_and_a_busy_one_is() {
+        assert!(codes(Some(0.02), Some(0.01), 0.0).is_empty());
+        assert_eq!(codes(Some(0.40), Some(0.05), 0.0), ["cpu_steal", "other_load"]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_judged() {
+        assert!(codes(None, None, 0.0).is_empty());
+        // 20 % give or take 10 % may be within the 15 % that are allowed.
+        assert!(codes(Some(0.20), None, 0.10).is_empty());
+        assert_eq!(codes(Some(0.30), None, 0.10), ["other_load"]);
+    }
+
+    #[test]
+    fn a_finding_says_how_exact_it_is() {
+        let message = |within| Finding::OtherLoad { share: 0.4, within }.message();
+        assert_eq!(message(0.0), "other processes used 40.0 % of the CPU time");
+        assert_eq!(message(0.05), "other processes used 40.0 % (± 5.0 %) of the CPU time");
     }
 }

@@ -28,6 +28,12 @@ use super::{Error, Result, atomic};
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = "latency.hlog";
 
+/// Tag of the latencies from the intended arrival: those that a record's percentiles are of.
+pub const RESPONSE: &str = "response";
+
+/// Tag of the latencies from the actual emission.
+pub const SERVICE: &str = "service";
+
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Java's reader and plotter expect the `Interval_Max` column in milliseconds.
@@ -136,6 +142,22 @@ pub fn load(path: &Path) -> Result<Vec<Interval>> {
         }
     }
     Ok(intervals)
+}
+
+/// The latencies of whole items in a log: the intervals with the tag [`RESPONSE`], or, in a log of another
+/// tool, those without a tag. `None` when there are neither, or nothing was counted.
+pub fn whole_items(intervals: &[Interval]) -> Result<Option<LatencyHistogram>> {
+    let tagged = |wanted: Option<&str>| {
+        let mut all = LatencyHistogram::new();
+        for interval in intervals.iter().filter(|interval| interval.tag.as_deref() == wanted) {
+            all.merge(&interval.latencies)?;
+        }
+        Ok(Some(all).filter(|all| !all.is_empty()))
+    };
+    match tagged(Some(RESPONSE))? {
+        Some(all) => Ok(Some(all)),
+        None => tagged(None),
+    }
 }
 
 /// The header order is the one Java's `HistogramLogWriter` uses. The legend is not a comment, so
@@ -254,6 +276,15 @@ mod tests {
     fn intervals_survive_the_round_trip() {
         let intervals = [interval(None, 0), interval(Some("warm-up"), 2)];
         assert_eq!(saved(&intervals).1.unwrap(), intervals);
+    }
+
+    #[test]
+    fn whole_items_are_the_responses_or_what_has_no_tag() {
+        let count = |intervals: &[Interval]| whole_items(intervals).unwrap().map(|all| all.len());
+        let ours = [interval(Some(RESPONSE), 0), interval(Some(SERVICE), 0), interval(Some(RESPONSE), 2)];
+        assert_eq!(count(&ours), Some(2_000));
+        assert_eq!(count(&[interval(None, 0), interval(Some("gc"), 0)]), Some(1_000));
+        assert_eq!(count(&[interval(Some(SERVICE), 0)]), None);
     }
 
     #[test]

@@ -43,9 +43,9 @@ pub struct ReproManifest {
 pub struct InputPlanSummary {
     /// SHA-256 of the plan's canonical JSON, 64 hexadecimal digits.
     pub digest: String,
-    /// Number of timed items.
+    /// Number of items in the plan: warm-up and timed ones, `num_tasks` in all.
     pub items: u64,
-    /// Number of batches they are split into.
+    /// Number of batches that the timed items are split into.
     pub batches: u64,
 }
 

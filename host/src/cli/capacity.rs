@@ -282,8 +282,7 @@ fn trial_of(watched: &Watched, plan: &Plan, rate: f64, slo: Slo) -> Result<Trial
     let Watched { finished, samples, .. } = watched;
     let measured = &finished.measured;
     let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
-    let response = intervals.iter().find(|interval| interval.tag.as_deref() == Some("response"));
-    let latency = response.and_then(|interval| interval.latencies.quantile(slo.quantile));
+    let latency = histogram::whole_items(&intervals)?.and_then(|all| all.quantile(slo.quantile));
     let due = Due::of(plan).into_iter().flatten().take(plan.num_tasks as usize);
     let Pace { offered, completed } = pace(samples, plan.warmup_items.into(), due).unwrap_or_else(|| {
         let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);

@@ -160,6 +160,7 @@ impl Watcher for RunProgress {
                 }
             }
             RunEvent::Phase { name, detail, .. } => self.phase(&format!("{name} {detail}")),
+            RunEvent::Timed(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
                     self.line(&format!("{target}: {message}"));
@@ -237,7 +238,10 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
         let ms = |latency: Option<bench_record::units::Millis>| {
             latency.map_or("n/a".to_owned(), |ms| format!("{:.2}", ms.get()))
         };
-        let number = |key: &str| record.extra.get(key).and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+        let number = |key: &str, digits: usize, factor: f64| {
+            let number = record.extra.get(key).and_then(serde_json::Value::as_f64);
+            number.map_or("n/a".to_owned(), |number| format!("{:.digits$}", number * factor))
+        };
         table.add_row([
             record.backend.clone(),
             run.measured.timed.to_string(),
@@ -246,8 +250,8 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
             ms(record.latency_p95),
             ms(record.latency_p99),
             format!("{:.4}", record.success_rate.get()),
-            format!("{:.0}", number("memory_peak_bytes") / f64::from(1 << 20)),
-            format!("{:.2}", number("cpu_seconds") * 1e3 / run.measured.emitted.max(1) as f64),
+            number("memory_peak_bytes", 0, 1.0 / f64::from(1 << 20)),
+            number("cpu_seconds", 2, 1e3 / run.measured.emitted.max(1) as f64),
         ]);
     }
     say!("{table}");

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 
 use bench_tests::pairs::{json, pair, resume, text, tree};
 use bench_tests::{bench, eventually, folder, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::endpoints::{Seen, serve};
+use crate::service::{Asked, Reply, Service};
 
 const RESULTS: &str = "unified_results.jsonl";
 
@@ -170,16 +170,16 @@ fn a_folder_that_takes_no_results_is_named_before_anything_runs() {
 /// Whether the endpoint may answer.
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-fn answer_when_told(_: &str, _: &Value) -> (u16, Value) {
+fn answer_when_told(_: &Asked) -> Reply {
     let (told, changed) = &GATE;
     drop(changed.wait_while(told.lock().unwrap(), |told| !*told).unwrap());
-    (200, json!({"choices": [{"message": {"content": "An answer."}}]}))
+    (200, json!({"choices": [{"message": {"content": "An answer."}}]}).to_string())
 }
 
 #[test]
 fn a_record_that_the_results_do_not_take_is_printed_and_kept_beside() {
     let output = spoilt(|_| ());
-    let url = serve(Arc::new(Seen::default()), answer_when_told);
+    let url = Service::start(answer_when_told).url();
     let command = ["--llm-url", &url, "--run-id", "late"];
     let child =
         small_run("local", output.path(), &command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

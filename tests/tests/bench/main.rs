@@ -19,6 +19,7 @@ mod house;
 mod inputs;
 mod listing;
 mod load;
+mod measuring;
 mod models;
 mod pair;
 mod places;

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::{Value, json};
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
 
+use super::quiet;
 use super::table::{Spread, Table, figure};
 use super::{cache_dir, executable, json as json_of, machine, verdict, write};
 use crate::Done;
@@ -25,6 +27,9 @@ const MOST_BYTES: f64 = 300e6;
 /// Flags.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Parts to measure, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "direct,boundary,one-core,quiet")]
+    only: Vec<Part>,
     /// How often to measure each thing; they take turns.
     #[arg(long, default_value_t = 5)]
     repeats: usize,
@@ -37,6 +42,21 @@ pub struct Args {
     /// Threads of the comparison with direct calls.
     #[arg(long, default_value_t = 2)]
     parallelism: u32,
+    #[command(flatten)]
+    quiet: quiet::Args,
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// `local` against the same operators called directly.
+    Direct,
+    /// The plugin boundary alone.
+    Boundary,
+    /// Throughput and memory on one core.
+    OneCore,
+    /// Is an idle machine called idle, a busy one busy, and CPU time what the kernel counted?
+    Quiet,
 }
 
 /// The programs that take turns.
@@ -69,11 +89,18 @@ struct Outcome {
 pub fn run(args: &Args) -> Done {
     let bench = Bench::build()?;
     println!("\nEach figure: the median of {} repeats that took turns, least .. most.", args.repeats);
-    let wl4 = bench.against_direct(args)?;
-    let boundary = bench.boundary(args)?;
-    let core = bench.one_core(args)?;
+    let mut figures = Map::from_iter([("machine".to_owned(), machine())]);
+    for part in &args.only {
+        let (name, value) = match part {
+            Part::Direct => ("wl4", bench.against_direct(args)?),
+            Part::Boundary => ("null", bench.boundary(args)?),
+            Part::OneCore => ("one_core", bench.one_core(args)?),
+            Part::Quiet => ("quiet", quiet::measure(&bench.staged.join("bin/bench"), &args.quiet)?),
+        };
+        figures.insert(name.to_owned(), value);
+    }
     let path = target().join("bench-host.json");
-    write(&path, &json!({"machine": machine(), "wl4": wl4, "null": boundary, "one_core": core}))?;
+    write(&path, &Value::Object(figures))?;
     println!("\n{}", path.display());
     Ok(())
 }

@@ -4,10 +4,12 @@
 pub mod backends;
 pub mod compare;
 pub mod host;
+mod kernel;
 pub mod listing;
 pub mod load;
 pub mod operators;
 mod python;
+mod quiet;
 pub mod scale;
 pub mod table;
 

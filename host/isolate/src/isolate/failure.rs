@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::ending::Ending;
 use super::process::Process;
+use super::warden::CpuTime;
 use crate::text::{last_line, one_line, seconds};
 use crate::{Error, ErrorKind};
 
@@ -20,6 +21,8 @@ pub struct Answer<R> {
     pub remarks: Vec<Remark>,
     /// The last 64 KiB of what was printed.
     pub tail: String,
+    /// CPU time that the kernel counted for the call's processes. `None` when it is not known.
+    pub cpu: Option<CpuTime>,
     /// The warden that keeps the scratch directory, if there is one.
     pub(super) _keeper: Option<Process>,
 }

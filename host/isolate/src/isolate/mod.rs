@@ -41,6 +41,7 @@ pub use failure::{Answer, Cause, Failure, Remark};
 pub use host::{Limits, Notice, Runner, Wish, scratch_path, temp_dir};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
+pub use warden::CpuTime;
 
 use super::Error;
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,18 @@ pub(super) struct Report {
     pub ending: Ending,
     /// Names of processes that were still there after it.
     pub left_behind: Vec<String>,
+    /// `None` when the kernel does not tell, when something could not be ended, or when there were too many
+    /// orphans to name.
+    pub cpu: Option<CpuTime>,
+}
+
+/// The kernel's account of a call's processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuTime {
+    /// Of everything below the warden that somebody waited for, and the warden's own.
+    pub waited: Duration,
+    /// What the warden itself waited for: the runner, and the orphans it adopted.
+    pub adopted: Vec<i32>,
 }
 
 /// Makes the call's temporary directory, if it is to have one.
@@ -38,16 +51,51 @@ pub(super) fn make_scratch() -> io::Result<()> {
 
 /// Watches until nothing is left of the runner, then ends the process.
 pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
-    let ending = wait_for(runner, leash);
-    let left_behind = sweep(runner);
+    let mut adopted = Adopted::default();
+    let ending = wait_for(runner, leash, &mut adopted);
+    let Swept { names: left_behind, complete } = sweep(runner, &mut adopted);
+    let cpu = cpu_time(adopted).filter(|_| complete);
+    let report = Report { ending, left_behind, cpu };
     // Fails without a host; then there is nobody to tell.
-    let _ = wire::line(&Report { ending, left_behind }).map(|line| process::write(leash, &line));
+    let _ = wire::line(&report).map(|line| process::write(leash, &line));
     if let Some(scratch) = std::env::var_os(SCRATCH) {
         wait_for_the_host(leash);
         // What cannot be removed stays; there is nobody who could be told that.
         let _ = std::fs::remove_dir_all(scratch);
     }
     exit::end(0)
+}
+
+/// All descendants that ended have been waited for, by us or by their parents, and a parent's account
+/// includes those of its children. What nobody waits for, the kernel adds to nobody's account.
+fn cpu_time(adopted: Adopted) -> Option<CpuTime> {
+    let time = |who| {
+        let usage = getrusage(who).ok()?;
+        let [user, system] = [usage.user_time(), usage.system_time()]
+            .map(|time| Duration::new(time.tv_sec() as u64, time.tv_usec() as u32 * 1000));
+        Some(user + system)
+    };
+    let waited = time(UsageWho::RUSAGE_CHILDREN)? + time(UsageWho::RUSAGE_SELF)?;
+    Some(CpuTime { waited, adopted: adopted.all()? })
+}
+
+/// Numbers of children that were waited for.
+#[derive(Default)]
+struct Adopted(Vec<i32>);
+
+impl Adopted {
+    /// So many fit into a report.
+    const MOST: usize = 1 << 16;
+
+    fn push(&mut self, pid: Pid) {
+        if self.0.len() <= Self::MOST {
+            self.0.push(pid.as_raw_nonzero().get());
+        }
+    }
+
+    fn all(self) -> Option<Vec<i32>> {
+        (self.0.len() <= Self::MOST).then_some(self.0)
+    }
 }
 
 /// The host reads results from the temporary directory until it closes the leash, or is killed. A
@@ -64,11 +112,11 @@ fn wait_for_the_host(leash: &OwnedFd) {
     }
 }
 
-fn wait_for(runner: Pid, leash: &OwnedFd) -> Ending {
+fn wait_for(runner: Pid, leash: &OwnedFd, adopted: &mut Adopted) -> Ending {
     let exit = runner_descriptor(runner);
     let mut held = true;
     loop {
-        match reap(runner) {
+        match reap(runner, adopted) {
             Reaped { found: Some(ending), .. } => return ending,
             // Someone else took it: nobody will ever know how it ended.
             Reaped { childless: true, .. } => return Ending::Exit(exit::CHANNEL_LOST),
@@ -109,12 +157,17 @@ struct Reaped {
 }
 
 /// Collects every child that has ended.
-fn reap(runner: Pid) -> Reaped {
+fn reap(runner: Pid, adopted: &mut Adopted) -> Reaped {
     let mut found = None;
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid == runner => found = ending(status),
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(Some((pid, status))) => {
+                adopted.push(pid);
+                if pid == runner {
+                    found = ending(status);
+                }
+            }
+            Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Reaped { found, childless: false },
             Err(_) => return Reaped { found, childless: true },
         }
@@ -126,14 +179,27 @@ fn ending(status: WaitStatus) -> Option<Ending> {
     signal.or(status.exit_status().map(Ending::Exit))
 }
 
+struct Swept {
+    /// What was still there.
+    names: Vec<String>,
+    /// Nothing is any more.
+    complete: bool,
+}
+
 /// Kills everything below until no child is left, and returns the names of what was there. Only
 /// direct children are killed: their ids cannot be reused before we reap them, and theirs become
 /// ours as soon as they are dead.
-fn sweep(runner: Pid) -> Vec<String> {
+fn sweep(runner: Pid, adopted: &mut Adopted) -> Swept {
     let mut names = Vec::new();
     let mut killed: Vec<Pid> = Vec::new();
     let deadline = Instant::now() + SWEEP;
-    while !reap(runner).childless && Instant::now() < deadline {
+    let complete = loop {
+        if reap(runner, adopted).childless {
+            break true;
+        }
+        if Instant::now() >= deadline {
+            break false;
+        }
         for (pid, name) in children(runner).unwrap_or_default() {
             // Fails only for one that has ended just now.
             let _ = kill_process(pid, Signal::KILL);
@@ -143,9 +209,9 @@ fn sweep(runner: Pid) -> Vec<String> {
             }
         }
         std::thread::sleep(Duration::from_millis(1));
-    }
+    };
     names.sort();
-    names
+    Swept { names, complete }
 }
 
 /// Living processes whose parent we are.

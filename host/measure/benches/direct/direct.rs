@@ -109,7 +109,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
 }
 
 fn cpu_seconds() -> f64 {
-    bench_measure::monitor::own_usage().cpu_seconds
+    bench_measure::monitor::own_usage().0
 }
 
 impl Worker<'_> {

@@ -15,6 +15,7 @@ impl<O: Operation> Session<'_, O> {
     pub(super) fn conclude(self, keeper: Option<Process>) -> Result<Answer<O::Reply>, Box<Failure>> {
         let report = serde_json::from_slice::<Report>(&self.report).ok();
         let ending = report.as_ref().map(|report| report.ending);
+        let cpu = report.as_ref().and_then(|report| report.cpu.clone());
         let left_behind = report.map(|report| report.left_behind).unwrap_or_default();
         let stopped = self.stop == StopLevel::Kill;
         let tail = self.output.into_tail();
@@ -22,7 +23,7 @@ impl<O: Operation> Session<'_, O> {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
-                return Ok(Answer { reply, remarks, tail, _keeper: keeper });
+                return Ok(Answer { reply, remarks, tail, cpu, _keeper: keeper });
             }
             (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
             (None, Some(Err(error)), _) => Cause::Plugin(error),

@@ -1,0 +1,399 @@
+//! What disturbed a run while its queries were timed.
+//!
+//! Machine and processes are read when the first timed query is handed out and when the last is answered.
+//! There are two accounts of what others used between the two:
+//!
+//! * **Theirs**: the sum of their CPU clocks. It is fine enough for a window of some milliseconds, but it
+//!   knows nothing of processes that cannot be seen, and of those that came and went in between only what
+//!   their parents waited for, in jiffies.
+//! * **The machine's**: cores × time, less what was idle or stolen, less what the run used. It misses
+//!   nobody, but it is in jiffies.
+//!
+//! Theirs is taken, unless the machine's shows more than both inaccuracies explain, or somebody is hidden.
+//! An account that is coarser than what would be judged by it says nothing, and then the figure is null.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::processes::{Reading, Table, jiffies, tree};
+use super::validity::{MOST_OTHERS, MOST_STEAL};
+
+/// What else the machine did while queries were timed, as shares of all its CPU time (0 to 1).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Disturbance {
+    /// Taken by the hypervisor.
+    pub steal: Option<f64>,
+    /// Used by processes that are not part of the run.
+    pub others: Option<f64>,
+    /// Used by the run's own processes and by bench.
+    pub own: Option<f64>,
+    /// From the first timed query to the last answer, as far apart as the two readings were.
+    pub window_seconds: Option<f64>,
+    /// How exact they are.
+    pub resolution: Resolution,
+    /// Why a figure is null, by its name.
+    pub unknown: BTreeMap<String, String>,
+}
+
+/// How far a share can be from the truth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resolution {
+    pub steal: Option<f64>,
+    pub others: Option<f64>,
+}
+
+/// What belongs to a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// The process at the root of the run's tree.
+    pub root: i32,
+    /// The process that reads, bench itself.
+    pub host: i32,
+}
+
+impl Own {
+    fn processes(self, reading: &Reading) -> HashSet<i32> {
+        let mut own = tree(&reading.processes, self.root);
+        own.insert(self.host);
+        own
+    }
+}
+
+/// Seconds, and how far they can be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Seconds {
+    used: f64,
+    within: f64,
+}
+
+impl Disturbance {
+    /// When nothing is known, and why.
+    #[must_use]
+    pub fn unknown(why: &str) -> Self {
+        let unknown = ["steal", "others", "own"].map(|figure| (figure.to_owned(), why.to_owned()));
+        Self { unknown: unknown.into(), ..Self::default() }
+    }
+
+    /// Between two readings of one machine.
+    #[must_use]
+    pub fn between(first: &Reading, last: &Reading, own: Own) -> Self {
+        let window = last.at.saturating_sub(first.at).as_secs_f64();
+        let (Some(before), Some(after)) = (first.machine, last.machine) else {
+            return Self::unknown("/proc/stat cannot be read");
+        };
+        if before.cores != after.cores {
+            return Self::unknown("cores came or went while queries were timed");
+        }
+        let all = f64::from(before.cores) * window;
+        if all <= 0.0 {
+            return Self::unknown("the first timed query and the last answer were seen at the same moment");
+        }
+        let (own, others) = used(first, last, own);
+        let jiffy = jiffies(1).as_secs_f64();
+        let stolen = seconds_between(before.steal, after.steal);
+        let idle = seconds_between(before.idle, after.idle);
+        let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
+        // Idle and waiting for a disk are two counters.
+        let machines = Seconds {
+            used: (all - idle - stolen - own.used).max(0.0),
+            within: 3.0 * jiffy + own.within + spread,
+        };
+        let everyone = first.sees_everyone && last.sees_everyone;
+        let hidden = machines.used - machines.within > others.used + others.within;
+        let others = if hidden || !everyone { machines } else { others };
+        let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
+        let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
+        let mut disturbance = Self {
+            steal: Some(share(stolen)),
+            others: Some(share(others.used)),
+            own: Some(share(own.used)),
+            window_seconds: Some(window),
+            resolution,
+            unknown: BTreeMap::new(),
+        };
+        disturbance.leave_out_what_is_too_coarse(everyone);
+        disturbance
+    }
+
+    fn leave_out_what_is_too_coarse(&mut self, everyone: bool) {
+        let window = self.window_seconds.unwrap_or_default();
+        let mut check = |name: &str, figure: &mut Option<f64>, within: Option<f64>, most: f64, why: &str| {
+            if let Some(within) = within.filter(|within| *within > most) {
+                *figure = None;
+                let sentence = format!(
+                    "a window of {window:.3} s is too short: {why} tells it to within {:.0} % of the machine's CPU time, and {:.0} % matter",
+                    within * 100.0,
+                    most * 100.0
+                );
+                self.unknown.insert(name.to_owned(), sentence);
+            }
+        };
+        let why = if everyone {
+            "the clocks of processes that run"
+        } else {
+            "/proc/stat, for not every process is to be seen,"
+        };
+        check("others", &mut self.others, self.resolution.others, MOST_OTHERS, why);
+        check("steal", &mut self.steal, self.resolution.steal, MOST_STEAL, "/proc/stat");
+    }
+}
+
+fn seconds_between(before: Duration, after: Duration) -> f64 {
+    after.saturating_sub(before).as_secs_f64()
+}
+
+/// What the run and all others used between two readings.
+fn used(first: &Reading, last: &Reading, own: Own) -> (Seconds, Seconds) {
+    let (before, after) = (own.processes(first), own.processes(last));
+    let select = |reading: &Reading, own: &HashSet<i32>, ours: bool| -> Table {
+        let wanted = reading.processes.iter().filter(|(pid, _)| own.contains(pid) == ours);
+        wanted.map(|(pid, process)| (*pid, *process)).collect()
+    };
+    let side = |ours: bool| Side {
+        then: select(first, &before, ours),
+        now: select(last, &after, ours),
+        window: last.at.saturating_sub(first.at),
+    };
+    let cores = last.machine.map_or(1, |machine| machine.cores);
+    let lag = |reading: &Reading| reading.tick + reading.took;
+    // We run ourselves while we read, so that one core less is left to the others.
+    (
+        side(true).used(cores, lag(first) + lag(last)),
+        side(false).used(cores.saturating_sub(1), lag(first) + lag(last)),
+    )
+}
+
+/// Some of the processes, at either end of the window.
+struct Side {
+    then: Table,
+    now: Table,
+    window: Duration,
+}
+
+impl Side {
+    /// What they used between the two. On so many `cores` a clock may have been behind, by `lag` at both ends
+    /// together.
+    fn used(&self, cores: u32, lag: Duration) -> Seconds {
+        let mut clocks = Duration::ZERO;
+        let mut waited = Duration::ZERO;
+        let mut within = Duration::ZERO;
+        let mut running = 0;
+        for (pid, now) in &self.now {
+            let then = self.then.get(pid).filter(|then| then.started == now.started);
+            let clock = now.cpu.saturating_sub(then.map_or(Duration::ZERO, |then| then.cpu));
+            clocks += clock;
+            let more = now.waited.saturating_sub(then.map_or(Duration::ZERO, |then| then.waited));
+            if !more.is_zero() {
+                waited += more;
+                // Time of the user's and of the system's code are two counters.
+                within += jiffies(2);
+            }
+            let was_running = now.running || then.is_some_and(|then| then.running);
+            running += self.threads_kept_busy(clock).max(u32::from(was_running));
+        }
+        // What those that ended had used before the first reading is no part of the window. Had nobody
+        // waited for them, it would be taken off for nothing: hence never below zero.
+        let ended = self
+            .then
+            .iter()
+            .filter(|(pid, then)| self.now.get(pid).is_none_or(|now| now.started != then.started));
+        let ended: Duration = ended.map(|(_, then)| then.cpu + then.waited).sum();
+        within += running.min(cores) * lag;
+        Seconds { used: (clocks + waited.saturating_sub(ended)).as_secs_f64(), within: within.as_secs_f64() }
+    }
+
+    /// How many threads of a process with this CPU time probably run at any moment: the state of a process is
+    /// that of its first thread only.
+    fn threads_kept_busy(&self, clock: Duration) -> u32 {
+        const IDLE: f64 = 0.05;
+        let cores = clock.as_secs_f64() / self.window.as_secs_f64();
+        if cores < IDLE { 0 } else { cores.ceil() as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::processes::tests::{MadeUp, ms};
+    use super::*;
+
+    const OWN: Own = Own { root: 10, host: 5 };
+
+    /// Two cores; a run below process 10, which bench, process 5, watches; a stranger, process 7.
+    fn machine() -> MadeUp {
+        let made = MadeUp::new();
+        made.machine(2, 50_000, 0);
+        made.process(5, 1, 'S', 20, 0);
+        made.process(10, 5, 'S', 1, 0);
+        made.process(11, 10, 'S', 300, 0);
+        made.process(7, 1, 'S', 9_000, 500);
+        made
+    }
+
+    fn after(made: &MadeUp, first: &Reading) -> Disturbance {
+        Disturbance::between(first, &made.read(), OWN)
+    }
+
+    fn close(figure: Option<f64>, to: f64) -> bool {
+        figure.is_some_and(|figure| (figure - to).abs() < 1e-9)
+    }
+
+    #[test]
+    fn a_window_of_a_few_milliseconds_on_an_idle_machine_has_no_others() {
+        let made = machine();
+        let first = made.read();
+        made.later(ms(30));
+        // The run used one core; all jiffies of the machine are too coarse to show anything of it.
+        made.process(11, 10, 'R', 330, 0);
+        made.process(5, 1, 'R', 22, 0);
+        let found = after(&made, &first);
+        assert_eq!((found.others, found.resolution.others), (Some(0.0), Some(0.0)));
+        assert!(close(found.own, 32.0 / 60.0) && close(found.window_seconds, 0.030), "{found:?}");
+        assert_eq!(found.steal, None);
+        assert!(found.unknown["steal"].contains("a window of 0.030 s is too short"), "{found:?}");
+    }
+
+    #[test]
+    fn a_busy_loop_is_seen_in_the_same_window() {
+        let made = machine();
+        let first = made.read();
+        made.later(ms(60));
+        made.process(7, 1, 'R', 9_050, 500);
+        made.machine(2, 50_070, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 50.0 / 120.0), "{found:?}");
+        // It runs: its clock may be a tick behind, at either end.
+        assert!(close(found.resolution.others, 8.0 / 120.0), "{found:?}");
+    }
+
+    #[test]
+    fn threads_behind_the_first_are_noticed_by_what_they_use() {
+        let made = MadeUp::new();
+        made.machine(8, 50_000, 0);
+        made.process(7, 1, 'S', 0, 0);
+        let first = made.read();
+        made.later(ms(100));
+        made.machine(8, 50_000 + 800 - 250, 0);
+        made.process(7, 1, 'S', 250, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 250.0 / 800.0), "{found:?}");
+        assert!(close(found.resolution.others, 3.0 * 8.0 / 800.0), "{found:?}");
+    }
+
+    #[test]
+    fn what_the_run_used_after_its_last_sample_is_its_own() {
+        let made = machine();
+        made.process(12, 11, 'S', 5_000, 0);
+        let first = made.read();
+        made.later(ms(1_000));
+        made.machine(2, 50_000 + 1_000, 0);
+        // A worker used 900 ms more and ended; its parent has waited for it.
+        made.ends(12);
+        made.process(11, 10, 'S', 400, 5_900);
+        let found = after(&made, &first);
+        assert!(close(found.own, 0.5) && close(found.others, 0.0), "{found:?}");
+    }
+
+    #[test]
+    fn an_orphan_of_the_run_stays_its_own() {
+        let made = machine();
+        made.process(12, 11, 'S', 0, 0);
+        let first = made.read();
+        made.later(ms(1_000));
+        // Its parent has gone, and the root of the run, which adopts, has waited for that one.
+        made.ends(11);
+        made.process(10, 5, 'S', 1, 300);
+        made.process(12, 10, 'R', 800, 0);
+        made.machine(2, 50_000 + 1_200, 0);
+        let found = after(&made, &first);
+        assert!(close(found.own, 0.4) && close(found.others, 0.0), "{found:?}");
+    }
+
+    #[test]
+    fn a_number_that_came_round_is_another_process() {
+        let made = machine();
+        made.process(1_100, 1, 'S', 60_000, 0);
+        let first = made.read();
+        made.later(ms(1_000));
+        made.machine(2, 50_000 + 1_800, 0);
+        made.ends(1_100);
+        made.process(1_100, 1, 'S', 200, 0);
+        let mut last = made.read();
+        last.processes.get_mut(&1_100).unwrap().started += 5;
+        let found = Disturbance::between(&first, &last, OWN);
+        assert!(close(found.others, 0.1), "{found:?}");
+    }
+
+    #[test]
+    fn processes_that_came_and_went_are_known_from_who_waited_for_them() {
+        let made = machine();
+        let first = made.read();
+        made.later(ms(200));
+        made.process(7, 1, 'S', 9_005, 500 + 100);
+        made.machine(2, 50_000 + 295, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 105.0 / 400.0), "{found:?}");
+        assert!(close(found.resolution.others, 20.0 / 400.0), "{found:?}");
+        // In a tenth of that window the same would be within the jiffies.
+        let first = made.read();
+        made.later(ms(20));
+        made.process(7, 1, 'S', 9_007, 600 + 10);
+        let found = after(&made, &first);
+        assert_eq!(found.others, None);
+        assert!(found.unknown["others"].contains("15 % matter"), "{found:?}");
+    }
+
+    #[test]
+    fn an_ended_process_that_nobody_waited_for_hides_no_other() {
+        let made = machine();
+        made.process(8, 1, 'S', 40_000, 0);
+        let first = made.read();
+        made.later(ms(200));
+        made.ends(8);
+        made.process(7, 1, 'S', 9_100, 500);
+        made.machine(2, 50_000 + 300, 0);
+        assert!(close(after(&made, &first).others, 100.0 / 400.0));
+    }
+
+    #[test]
+    fn what_no_process_explains_is_in_the_machines_account() {
+        let made = machine();
+        let first = made.read();
+        made.later(ms(2_000));
+        // 4 s of two cores: 1.6 idle, 0.4 stolen, 1 the run's: 1 is left, and process 7 used nothing.
+        made.machine(2, 50_000 + 1_600, 400);
+        made.process(11, 10, 'S', 1_300, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 0.25) && close(found.own, 0.25) && close(found.steal, 0.1), "{found:?}");
+        // Three counters of jiffies, and a tick at either end for the run's own thread.
+        assert!(close(found.resolution.others, (0.03 + 0.008) / 4.0), "{found:?}");
+    }
+
+    #[test]
+    fn in_a_container_the_machine_tells_when_the_window_is_long_enough() {
+        let made = machine();
+        made.namespace("pid:[4026532200]");
+        let first = made.read();
+        made.later(ms(30));
+        made.machine(2, 50_000 + 20, 0);
+        let found = after(&made, &first);
+        assert_eq!(found.others, None);
+        assert!(found.unknown["others"].contains("not every process is to be seen"), "{found:?}");
+        made.later(ms(2_970));
+        made.machine(2, 50_000 + 3_000, 0);
+        let found = after(&made, &first);
+        assert!(close(found.others, 0.5), "{found:?}");
+    }
+
+    #[test]
+    fn without_a_window_there_are_reasons_and_no_figures() {
+        let made = machine();
+        let first = made.read();
+        let found = after(&made, &first);
+        assert_eq!((found.others, found.steal, found.own), (None, None, None));
+        assert!(found.unknown["others"].contains("same moment"), "{found:?}");
+        let found = Disturbance::between(&first, &Reading { machine: None, ..first.clone() }, OWN);
+        assert_eq!(found.unknown["steal"], "/proc/stat cannot be read");
+    }
+}
