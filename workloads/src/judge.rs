@@ -115,10 +115,12 @@ impl Judge {
         let asked = self.outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Open)).count();
         let judged = scores.retrieval.judged_queries;
         if judged == 0 {
-            let all = self.corpus.facts().judged_queries;
-            return Some(format!(
-                "none of the {asked} queries that ran is judged; {all} are: --corpus-queries judged runs those alone"
-            ));
+            return Some(match self.corpus.facts().judged_queries {
+                0 => "no query of the corpus is judged: are the judgements of another one?".to_owned(),
+                all => format!(
+                    "none of the {asked} queries that ran is judged; {all} are: --corpus-queries judged runs those alone"
+                ),
+            });
         }
         if scores.failed_queries == judged {
             return Some(format!("all {judged} judged queries that ran failed"));
@@ -264,6 +266,9 @@ mod tests {
         let (_folder, mut failed) = judge();
         failed.fail(query_key("1"));
         assert_eq!(nothing(&failed), "all 1 judged queries that ran failed");
+        let (_folder, mut stranger) = judge_by("99\twing\t1");
+        stranger.score("1", &ids(&["wing"]), &[]);
+        assert!(nothing(&stranger).starts_with("no query of the corpus is judged"));
         let (_folder, mut strange) = judge_by("1\tno-such\t1");
         strange.score("1", &ids(&["wing"]), &[]);
         assert!(nothing(&strange).starts_with("no judged document is in the corpus"));

@@ -261,7 +261,7 @@ impl Workload {
     /// A judge of rankings, when the corpus came with judgements and its texts were read.
     #[must_use]
     pub fn judge(&self) -> Option<Judge> {
-        let corpus = self.corpus.as_ref().filter(|corpus| corpus.qrels.iter().any(|q| !q.is_empty()))?;
+        let corpus = self.corpus.as_ref().filter(|corpus| corpus.facts().split.is_some())?;
         Some(Judge::new(Arc::clone(corpus)))
     }
 

@@ -96,12 +96,15 @@ impl Endpoint {
         }
     }
 
-    /// Whether the service refuses the limit's name and tells the other one.
+    /// Whether the service refuses the limit's name, and may know the other one.
     fn wants_the_other_name(&self, fault: &Fault) -> bool {
         let (name, other) = (self.limit_name(false), self.limit_name(true));
         match fault {
             Fault::Refused { status: 400 | 422, said, .. } => {
-                name != other && !self.fields.leave_out.contains(OPTIONAL[0]) && names(said, other)
+                let unknown = names(said, name) && is_unknown(said);
+                name != other
+                    && !self.fields.leave_out.contains(OPTIONAL[0])
+                    && (names(said, other) || unknown)
             }
             _ => false,
         }
@@ -177,6 +180,13 @@ fn text(choice: &Value) -> String {
     let places =
         [message.and_then(|m| m.get("content")), message.and_then(|m| m.get("refusal")), choice.get("text")];
     places.into_iter().flatten().map(of).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// Whether a text says that something is not known, as against wrong in its value.
+fn is_unknown(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let words = ["unsupported", "not supported", "unknown", "not known", "unrecogni", "unexpected", "extra"];
+    words.iter().chain(&["not permitted", "not allowed", "not a valid"]).any(|word| text.contains(word))
 }
 
 /// Whether a text holds this name as a word.
@@ -270,15 +280,20 @@ mod tests {
 
     #[test]
     fn a_limit_that_has_another_name_here_is_renamed_once_for_all() {
-        let no = r#"{"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "param": "max_tokens"}}"#;
-        let (base, requests) = server(vec![Answer(400, no), Answer(200, SO), Answer(200, SO)]);
-        let endpoint = endpoint(&base);
-        assert_eq!(endpoint.chat(&question()).unwrap().text, "so");
-        assert_eq!(endpoint.chat(&question()).unwrap().text, "so");
-        drop(endpoint);
-        let limits = |request: Request| MAX_TOKENS.map(|name| request.body[name].as_u64());
-        let sent: Vec<_> = requests.iter().map(limits).collect();
-        assert_eq!(sent, [[Some(120), None], [None, Some(120)], [None, Some(120)]]);
+        for no in [
+            r#"{"error": {"message": "'max_tokens' is too much: use 'max_completion_tokens'", "param": "max_tokens"}}"#,
+            r#"{"error": {"message": "Unsupported parameter", "param": "max_tokens"}}"#,
+            r#"{"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]}"#,
+        ] {
+            let (base, requests) = server(vec![Answer(400, no), Answer(200, SO), Answer(200, SO)]);
+            let endpoint = endpoint(&base);
+            assert_eq!(endpoint.chat(&question()).unwrap().text, "so");
+            assert_eq!(endpoint.chat(&question()).unwrap().text, "so");
+            drop(endpoint);
+            let limits = |request: Request| MAX_TOKENS.map(|name| request.body[name].as_u64());
+            let sent: Vec<_> = requests.iter().map(limits).collect();
+            assert_eq!(sent, [[Some(120), None], [None, Some(120)], [None, Some(120)]]);
+        }
     }
 
     #[test]
@@ -303,7 +318,10 @@ mod tests {
                 r#"{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}"#,
                 "--set llm_leave_out=seed",
             ),
-            (r#"{"error": "max_tokens is not known here"}"#, "--set llm_leave_out=max_tokens, or change"),
+            (
+                r#"{"error": "max_tokens is too large for this model"}"#,
+                "--set llm_leave_out=max_tokens, or change it with --set llm_max_tokens=…",
+            ),
         ] {
             let error = ask(vec![Answer(422, no)]).unwrap_err().to_string();
             assert!(error.contains(remedy), "{no}: {error}");

@@ -36,7 +36,7 @@ pub enum Fault {
     #[error("the service is busy (status {status}{}){}. Lower the rate or the parallelism", quoted(.said), asked(*.wait))]
     Busy { status: u16, said: String, wait: Option<Duration> },
     #[error("the service failed with status {status}{}. See the log of the service", quoted(.said))]
-    Server { status: u16, said: String },
+    Server { status: u16, said: String, wait: Option<Duration> },
     #[error("the request was refused with status {status}{}. {remedy}", quoted(.said))]
     Refused { status: u16, said: String, remedy: String },
     #[error("the answer is not what the protocol says ({why}){}. Is this an OpenAI-compatible address?", quoted(.said))]
@@ -58,10 +58,10 @@ impl Fault {
             401 | 403 => Fault::Access { status, said },
             402 => Fault::Quota { status, said },
             429 if used_up => Fault::Quota { status, said },
-            408 => Fault::Server { status, said },
+            408 => Fault::Server { status, said, wait },
             429 => Fault::Busy { status, said, wait },
             501 => Fault::refused(status, said),
-            500.. => Fault::Server { status, said },
+            500.. => Fault::Server { status, said, wait },
             _ if used_up => Fault::Quota { status, said },
             _ => Fault::refused(status, said),
         }
@@ -99,7 +99,7 @@ impl Fault {
     /// How long the service asked to wait.
     pub(super) fn wait(&self) -> Option<Duration> {
         match self {
-            Fault::Busy { wait, .. } => *wait,
+            Fault::Busy { wait, .. } | Fault::Server { wait, .. } => *wait,
             _ => None,
         }
     }

@@ -107,10 +107,18 @@ impl Endpoint {
 
     /// An error of this service's `path`.
     pub(crate) fn error(&self, path: &str, fault: Fault, attempts: u32) -> EndpointError {
-        let url = shown(&format!("{}/{path}", self.base));
+        let url = shown(&self.url(path));
         // A proxy at fault is named there.
         let via = self.transport.via().filter(|_| !matches!(fault, Fault::Proxy { .. }));
         EndpointError { url, via, fault: fault.into(), attempts }
+    }
+
+    /// Where `path` is asked for: before what the address asks of every call.
+    fn url(&self, path: &str) -> String {
+        match self.base.split_once('?') {
+            Some((base, query)) => format!("{}/{path}?{query}", base.trim_end_matches('/')),
+            None => format!("{}/{path}", self.base),
+        }
     }
 
     /// Posts until there is an answer, patience ends, or trying again is no use.
@@ -122,7 +130,7 @@ impl Endpoint {
     ) -> Result<T, EndpointError> {
         let body = serde_json::to_vec(request)
             .map_err(|e| self.error(path, Fault::protocol(format!("the request is not JSON: {e}")), 1))?;
-        let url = format!("{}/{path}", self.base);
+        let url = self.url(path);
         let mut attempt = 1;
         loop {
             let fault = match self.transport.post(&url, &body).and_then(|answer| read(&answer)) {
@@ -148,8 +156,9 @@ impl Endpoint {
     }
 }
 
-/// An address without the user and password that it may hold.
+/// An address without the user and password that it may hold, and without a query, which may hold a key.
 fn shown(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

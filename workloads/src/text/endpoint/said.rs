@@ -16,25 +16,28 @@ pub struct Said {
     pub status: Option<u16>,
     /// What the service calls the error: its types and codes.
     pub kinds: Vec<String>,
-    /// The parameter that the service names.
-    pub parameter: Option<String>,
 }
 
 impl Said {
     /// Reads JSON in the shapes that services use, a web page, or plain text.
     pub fn of(body: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT)]);
-        if let Ok(value) = serde_json::from_slice::<Value>(body) {
-            let text = message(&value).unwrap_or_else(|| value.to_string());
-            let mut said = Self { text: one_line(&text), ..Self::default() };
-            said.note(&value);
-            return said;
-        }
-        let text = match text.trim_start().starts_with('<') {
-            true => format!("a web page: {}", without_tags(&text)),
-            false => text.into_owned(),
+        let mut said = Self::default();
+        let text = match serde_json::from_slice::<Value>(body) {
+            Ok(value) => {
+                said.note(&value);
+                let text = message(&value).unwrap_or_else(|| value.to_string());
+                match parameter(&value).filter(|name| !text.contains(name)) {
+                    Some(name) => format!("{text} ({name})"),
+                    None => text,
+                }
+            }
+            Err(_) => String::from_utf8_lossy(&body[..body.len().min(LOOKED_AT)]).into_owned(),
         };
-        Self { text: one_line(&text), ..Self::default() }
+        said.text = match text.trim_start().starts_with('<') {
+            true => one_line(&format!("a web page: {}", without_tags(&text))),
+            false => one_line(&text),
+        };
+        said
     }
 
     /// Whether an object that came with status 200 is an error.
@@ -44,13 +47,14 @@ impl Said {
 
     /// Whether there is nothing left to use, as against too much at a time.
     pub fn is_about_quota(&self) -> bool {
-        let kinds = self.kinds.join(" ").to_lowercase();
         let text = self.text.to_lowercase();
+        let is_used_up = |text: &str| {
+            let words = ["quota", "quotas", "credit", "credits", "billing", "balance", "payment"];
+            text.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word))
+        };
         let per_time = ["per second", "per minute", "a minute", "per hour", "per day", "rpm", "tpm"];
-        let used_up = ["quota", "credit", "billing", "balance", "payment"];
-        used_up.iter().any(|word| kinds.contains(word))
-            || (used_up.iter().any(|word| text.contains(word))
-                && !per_time.iter().any(|word| text.contains(word)))
+        self.kinds.iter().any(|kind| is_used_up(&kind.to_lowercase()))
+            || (is_used_up(&text) && !per_time.iter().any(|rate| text.contains(rate)))
     }
 
     /// Codes, types and names in an error object, at its top or one level below.
@@ -69,10 +73,13 @@ impl Said {
                     _ => {}
                 }
             }
-            let parameter = object.get("param").and_then(Value::as_str);
-            self.parameter = parameter.map(str::to_owned).or(self.parameter.take());
         }
     }
+}
+
+/// The parameter that an error names beside its sentence.
+fn parameter(value: &Value) -> Option<&str> {
+    value.get("error").unwrap_or(value).get("param")?.as_str()
 }
 
 /// The sentence in an error, wherever it stands.
@@ -154,10 +161,11 @@ mod tests {
             r#"{"detail": "no such model"}"#,
             r#"{"object": "error", "message": "no such model", "code": 404}"#,
             r#"[{"error": {"code": 400, "message": "no such model", "status": "INVALID_ARGUMENT"}}]"#,
+            r#""<p>no such</p> model""#,
             r#""no such model""#,
             "  no such\n model ",
         ] {
-            assert_eq!(text(body), "no such model", "{body}");
+            assert_eq!(text(body).trim_start_matches("a web page: "), "no such model", "{body}");
         }
     }
 
@@ -166,6 +174,12 @@ mod tests {
         let body = r#"{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"},
             {"loc": ["body", "input", 3], "msg": "too long"}]}"#;
         assert_eq!(text(body), "body.seed: Extra inputs are not permitted; body.input.3: too long");
+    }
+
+    #[test]
+    fn a_parameter_that_only_a_field_names_is_told() {
+        let body = r#"{"error": {"message": "Unsupported value", "param": "temperature"}}"#;
+        assert_eq!(text(body), "Unsupported value (temperature)");
     }
 
     #[test]
@@ -211,6 +225,7 @@ mod tests {
             r#"{"error": {"message": "Rate limit reached: 3 requests per minute", "type": "requests"}}"#,
             r#"{"error": {"message": "Quota exceeded for requests per minute"}}"#,
             "slow down",
+            "the load balancer is full",
         ] {
             assert!(!quota(body), "{body}");
         }

@@ -41,6 +41,16 @@ fn no_message_repeats_the_key_or_a_password() {
 }
 
 #[test]
+fn what_an_address_asks_of_every_call_is_asked_and_not_shown() {
+    let (base, requests) = server(vec![Answer(200, GOOD), Answer(404, "")]);
+    let endpoint = endpoint(&format!("{base}/?api-version=3&code=hidden"));
+    endpoint.embeddings(&["a"]).unwrap();
+    let error = endpoint.embeddings(&["a"]).unwrap_err().to_string();
+    assert!(requests.recv().unwrap().head.starts_with("POST /v1/embeddings?api-version=3&code=hidden "));
+    assert!(error.starts_with(&format!("{base}/embeddings: ")) && !error.contains("hidden"), "{error}");
+}
+
+#[test]
 fn what_may_pass_is_tried_again() {
     for first in [
         Answer(500, "oops"),
@@ -61,7 +71,7 @@ fn what_may_pass_is_tried_again() {
 fn patience_ends() {
     let error = embed(vec![Answer(500, "oops"), Answer(500, "oops"), Answer(500, "oops")]).unwrap_err();
     assert_eq!(error.attempts, 3);
-    assert_eq!(*error.fault, Fault::Server { status: 500, said: "oops".into() });
+    assert_eq!(*error.fault, Fault::Server { status: 500, said: "oops".into(), wait: None });
     assert!(error.to_string().ends_with("(3 attempts)"), "{error}");
     let last = fault(vec![Truncate(GOOD), Truncate(GOOD), Truncate(GOOD)]);
     assert!(matches!(last, Fault::Connection(_)), "{last:?}");
@@ -74,21 +84,22 @@ fn the_pause_is_what_the_service_asks_for() {
         AnswerWith(429, "Retry-After: 3600\r\n", ""),
         AnswerWith(429, "retry-after-ms: 1500\r\nRetry-After: 2\r\n", ""),
         AnswerWith(429, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", ""),
+        AnswerWith(503, "Retry-After: 7\r\n", ""),
         Answer(500, ""),
         Answer(200, GOOD),
     ];
     let (base, _requests) = server(script);
-    let limits = Patience { attempts: 5, ..patient(Duration::from_secs(30)) };
+    let limits = Patience { attempts: 6, ..patient(Duration::from_secs(30)) };
     let endpoint = within(&base, limits, &[]);
     let endpoint = Endpoint { pause: |wait| PAUSES.lock().unwrap().push(wait), ..endpoint };
     assert_eq!(endpoint.embeddings(&["a"]).unwrap().vectors, good());
     let seconds: Vec<f64> = PAUSES.lock().unwrap().iter().map(Duration::as_secs_f64).collect();
-    assert_eq!(seconds, [30.0, 1.5, 0.0, 8.0]);
+    assert_eq!(seconds, [30.0, 1.5, 0.0, 7.0, 16.0]);
 }
 
 #[test]
 fn silence_is_tried_again_and_then_reported() {
-    let (base, _requests) = server(vec![Hang, Answer(200, GOOD)]);
+    let (base, _requests) = server(vec![Hang, Answer(200, GOOD), Answer(200, GOOD)]);
     let patient_client = within(&base, patient(Duration::from_secs(4)), &[]);
     assert_eq!(patient_client.embeddings(&["a"]).unwrap().vectors, good());
     let limits = patient(Duration::from_millis(100));
@@ -153,16 +164,19 @@ fn an_address_without_scheme_or_host_is_refused() {
     }
 }
 
+/// Answers whatever comes first, and reads on: closing before everything is read would reset the connection.
+fn answer_anything(listener: &TcpListener, answer: &str) {
+    let (mut stream, _) = listener.accept().unwrap();
+    std::io::Read::read(&mut stream, &mut [0]).unwrap();
+    std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
+}
+
 #[test]
 fn a_service_that_does_not_speak_tls_is_told_apart_from_one_that_is_not_there() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("https://{}/v1", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        // Read first: closing with unread input would reset the connection.
-        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-        std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
-    });
+    std::thread::spawn(move || answer_anything(&listener, "HTTP/1.1 400 Bad Request\r\n\r\n"));
     let error = endpoint(&base).embeddings(&["a"]).unwrap_err();
     assert!(matches!(*error.fault, Fault::Tls { .. }) && error.attempts == 1, "{error:?}");
     assert!(error.to_string().contains("http instead of https"), "{error}");
@@ -252,11 +266,7 @@ mod proxies {
         // A tunnel is asked for without a body.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = format!("http://{}", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-            std::io::Write::write_all(&mut stream, b"HTTP/1.1 403 Forbidden\r\n\r\n").unwrap();
-        });
+        std::thread::spawn(move || answer_anything(&listener, "HTTP/1.1 403 Forbidden\r\n\r\n"));
         let error = by(&proxy, "https://service.invalid/v1").embeddings(&["a"]).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("(from https_proxy) refused the way to the service"), "{text}");
