@@ -16,6 +16,7 @@ pub mod machine;
 pub mod monitor;
 pub mod operation;
 pub mod plan;
+pub mod runtime_logs;
 pub mod series;
 pub mod sink;
 pub mod supervise;

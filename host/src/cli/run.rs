@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         let mut progress = RunProgress::new(&label, plan.num_tasks.into(), args.verbose).with_top(args.top);
         let result = job.run(&mut progress, &STOP);
         drop(progress);
-        finished.push(result.map_err(|error| stopped(error, &job.folder()))?);
+        finished.push(result.map_err(|error| stopped(error, &job))?);
         let unanswered = finished.last().is_some_and(|run| run.measured.unanswered().is_some());
         if unanswered || STOP.level() > StopLevel::Go {
             break;
@@ -151,8 +151,9 @@ fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
 }
 
 /// The exit code and words for a run that failed.
-pub fn stopped(error: RunError, folder: &Path) -> Stopped {
-    let log = format!("see {}", folder.join("run.log").display());
+pub fn stopped(error: RunError, job: &Job) -> Stopped {
+    let log = format!("see {}", shell_word(&job.folder().join("run.log")));
+    let completed = |remedy: String| job.plugin.address.completed(&remedy);
     match error {
         RunError::Child(failure) => {
             let exit = match &failure.cause {
@@ -168,11 +169,16 @@ pub fn stopped(error: RunError, folder: &Path) -> Stopped {
                 _ => Exit::RunFailed,
             };
             let message = format!("{} {}", failure.subject, failure.reason());
-            let remedy = failure.remedy();
-            Stopped::new(exit, message, if remedy.is_empty() { log } else { format!("{remedy} ({log})") })
+            let remedy = match completed(failure.remedy()) {
+                // The words of a refusal are all there is to say: the log has no more.
+                remedy if exit == Exit::Usage => remedy,
+                remedy if remedy.is_empty() => log,
+                remedy => format!("{remedy} ({log})"),
+            };
+            Stopped::new(exit, message, remedy)
         }
         RunError::Dishonest { ref backend, .. } => {
-            let remedy = format!("bench backends check {backend} ({log})");
+            let remedy = completed(format!("bench backends check {backend} ({log})"));
             Stopped::new(Exit::Dishonest, &error, remedy)
         }
         RunError::Results(error) => error.into(),

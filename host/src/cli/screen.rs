@@ -158,7 +158,8 @@ impl Watcher for RunProgress {
                     None => lines.iter().for_each(|line| note(line)),
                 }
             }
-            RunEvent::Phase { name, detail, .. } => self.phase(&format!("{name} {detail}")),
+            RunEvent::Phase { name, .. } => self.phase(name),
+            RunEvent::LogFiles(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
                     self.line(&format!("{target}: {message}"));

@@ -278,7 +278,7 @@ fn one(
     let mut progress = RunProgress::new(&label, own.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    let run = result.map_err(|error| stopped(error, &folder))?;
+    let run = result.map_err(|error| stopped(error, &job))?;
     if run.measured.partial { Ok(()) } else { answered(&run) }
 }
 
