@@ -1,6 +1,7 @@
 //! What the whole-binary tests share: the staged binary, folders of plugins, and a look at what is
 //! left running. `cargo xtask test` builds and stages everything that is used here.
 
+pub mod environments;
 pub mod following;
 pub mod pairs;
 pub mod rows;
@@ -138,6 +139,16 @@ pub fn candidates(folder: &Path) -> Vec<Candidate> {
 pub fn mark() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Processes that `process` started.
+#[must_use]
+pub fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
 }
 
 /// Command lines of the living processes that carry `mark`.

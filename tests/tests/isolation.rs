@@ -137,7 +137,7 @@ fn no_host() -> bench_plugin_api::v1::HostBox {
     Host_TO::from_value(Nothing, TD_Opaque)
 }
 
-fn act(what: &str, watch: &mut dyn FnMut(Notice<u32>) -> Wish) -> Result<String, Cause> {
+fn act(what: &str, watch: &mut dyn FnMut(Notice<'_, u32>) -> Wish) -> Result<String, Cause> {
     act_within(PATIENCE, what, watch)
 }
 
@@ -145,7 +145,7 @@ fn act(what: &str, watch: &mut dyn FnMut(Notice<u32>) -> Wish) -> Result<String,
 fn act_within(
     grace: Duration,
     what: &str,
-    watch: &mut dyn FnMut(Notice<u32>) -> Wish,
+    watch: &mut dyn FnMut(Notice<'_, u32>) -> Wish,
 ) -> Result<String, Cause> {
     let limits = Limits { cancel_grace: grace, ..Limits::default() };
     let answer = Runner::with(limits).call::<Act>(what.into(), watch, &Stop::new());
@@ -167,7 +167,7 @@ fn events_arrive_whole_and_in_order() {
         match notice {
             Notice::Event(event) => seen.push(event),
             Notice::Phase(name) => phases.push(name),
-            Notice::Started(_) => {}
+            Notice::Started(_) | Notice::Failed(_) => {}
         }
         Wish::Continue
     });
@@ -176,12 +176,16 @@ fn events_arrive_whole_and_in_order() {
 }
 
 fn a_drain_is_told_and_the_answer_still_comes() {
-    let drain = &mut |notice| if matches!(notice, Notice::Phase(_)) { Wish::Drain } else { Wish::Continue };
+    let drain = &mut |notice: Notice<'_, u32>| {
+        if matches!(notice, Notice::Phase(_)) { Wish::Drain } else { Wish::Continue }
+    };
     assert_eq!(act("wait for drain", drain).unwrap(), "wait for drain");
 }
 
 fn a_kill_is_first_a_request_and_then_a_fact() {
-    let kill = &mut |notice| if matches!(notice, Notice::Phase(_)) { Wish::Kill } else { Wish::Continue };
+    let kill = &mut |notice: Notice<'_, u32>| {
+        if matches!(notice, Notice::Phase(_)) { Wish::Kill } else { Wish::Continue }
+    };
     // One that listens is not killed, however long it takes: the error is its own.
     assert_eq!(act("wait for cancel", kill), Err(Cause::Stopped));
     // Nothing but the kill ends one that does not.

@@ -122,7 +122,7 @@ pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
 
 /// Builds the plugins of `tests/plugins/` into the staged folder.
 fn fixtures(staged: &Path) -> Done {
-    let crates = ["backend-healthy", "backend-hostile", "backend-example-rust"];
+    let crates = ["backend-driven", "backend-healthy", "backend-hostile", "backend-example-rust"];
     run(&mut cargo(["build"].into_iter().chain(crates.iter().flat_map(|name| ["--package", name]))))?;
     // Not members of the workspace: they claim the name of one that is.
     let own = target().join("stranger");
@@ -130,7 +130,8 @@ fn fixtures(staged: &Path) -> Done {
         let manifest = root().join("tests/plugins").join(name).join("Cargo.toml");
         run(cargo(["build", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&own))?;
     }
-    let rust = [("healthy", target()), ("hostile", target()), ("example_rust", target())];
+    let rust =
+        [("driven", target()), ("healthy", target()), ("hostile", target()), ("example_rust", target())];
     let apart = ["stranger", "old_api"].map(|name| (name, own.clone()));
     for (name, built) in rust.into_iter().chain(apart) {
         let file = format!("libbackend_{name}.so");

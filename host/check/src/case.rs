@@ -6,11 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Run, Tried, Verdict};
-use bench_isolate::isolate::{Channel, Operation};
+use bench_isolate::isolate::{Channel, News, Operation};
 use bench_isolate::load::{LoadedBackend, load};
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::guest::{RunEvent, WorkloadLibrary};
+
+/// The phase in which a plugin is closed.
+pub const DROP: &str = "drop";
+/// How the account of a test begins that needs what is not installed here.
+pub const NOT_AVAILABLE: &str = "not available: ";
 
 /// What the process needs to know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,13 +57,14 @@ impl Case {
         self.channel.phase("is_available");
         let answer = backend.availability();
         if !answer.available {
-            let reason = format!("not available: {}; {}", answer.detail, answer.remedy);
-            return Ok(Verdict::Skipped(reason));
+            let remedy =
+                if answer.remedy.is_empty() { String::new() } else { format!("; {}", answer.remedy) };
+            return Ok(Verdict::Skipped(format!("{NOT_AVAILABLE}{}{remedy}", answer.detail)));
         }
         self.channel.phase("run");
         let verdict = test(&*backend);
         if verdict.is_ok() {
-            self.channel.phase("drop");
+            self.channel.phase(DROP);
         }
         self.channel.drop_after_answer(backend);
         verdict
@@ -70,12 +76,17 @@ pub struct Conform;
 
 impl Operation for Conform {
     const NAME: &'static str = "conform";
+    const DRAINS: bool = false;
     type Request = CaseRequest;
     type Reply = Verdict;
     type Event = RunEvent;
 
     fn subject(request: &CaseRequest) -> String {
         format!("backend `{}`", request.plugin.name)
+    }
+
+    fn news(event: &RunEvent) -> Option<News> {
+        event.news()
     }
 
     fn execute(request: CaseRequest, channel: &Channel<RunEvent>) -> Result<Verdict, Error> {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use case::Conform;
-pub use suite::{Outcome, Report, Suite};
+pub use suite::{NOT_RUN, Obstacle, Outcome, Report, Suite};
 
 use bench_isolate::Error;
 use bench_isolate::discover::Candidate;

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::case::{CaseRequest, Conform};
-use super::tests::PRINTS_NOTHING;
+use super::case::{CaseRequest, Conform, DROP, NOT_AVAILABLE};
+use super::tests::{LOADS, PRINTS_NOTHING};
 use super::{Area, Run, Status, Surroundings, Test, Verdict};
-use bench_isolate::discover::Candidate;
+use bench_isolate::discover::{Address, Candidate};
 use bench_isolate::isolate::{
-    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, Wish, scratch_path,
+    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, Wish, short_scratch_path,
 };
-use bench_isolate::vet::{Vetted, vet};
+use bench_isolate::vet::{Refusal, Vetted, vet};
 use bench_measure::guest::WorkloadLibrary;
 
 /// The part of a test's time that destructors may take: five seconds, unless the user gives more.
@@ -53,7 +53,30 @@ pub struct Report {
     pub path: PathBuf,
     pub sha256: Option<String>,
     pub seed: u64,
+    /// What kept every further test from being tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<Obstacle>,
     pub tests: Vec<Outcome>,
+}
+
+/// How the account of a test begins that was not tried because of an [`Obstacle`].
+pub const NOT_RUN: &str = "not run: ";
+
+/// One cause for which no test that loads the plugin can be tried.
+#[derive(Debug, Clone, Serialize)]
+pub struct Obstacle {
+    pub cause: String,
+    pub remedy: String,
+    /// Whether the plugin itself is what is wrong; otherwise the file is not to be loaded here, whatever is in it.
+    pub of_plugin: bool,
+}
+
+impl Obstacle {
+    fn of(refusal: &Refusal, address: &Address) -> Self {
+        let of_plugin =
+            matches!(refusal, Refusal::Image { .. } | Refusal::Size { .. } | Refusal::NotAFile { .. });
+        Self { cause: refusal.cause(), remedy: address.completed(&refusal.remedy()), of_plugin }
+    }
 }
 
 impl Report {
@@ -63,17 +86,18 @@ impl Report {
         self.tests.iter().filter(|test| test.status == status).count()
     }
 
-    /// Whether nothing went wrong.
+    /// Whether nothing was found to be wrong with the plugin.
     #[must_use]
     pub fn conforms(&self) -> bool {
-        !self.tests.iter().any(|test| test.status.is_bad())
+        let broken = self.obstacle.as_ref().is_some_and(|obstacle| obstacle.of_plugin);
+        !broken && !self.tests.iter().any(|test| test.status.is_bad())
     }
 
-    /// Why tests were not tried, when that is because the backend is not available here.
+    /// Whether tests were not tried because the backend is not available here.
     #[must_use]
-    pub fn unavailable(&self) -> Option<&str> {
+    pub fn is_unavailable(&self) -> bool {
         let mut skipped = self.tests.iter().filter(|test| test.status == Status::Skipped);
-        skipped.find_map(|test| test.message.strip_prefix("not available: "))
+        skipped.any(|test| test.message.starts_with(NOT_AVAILABLE))
     }
 }
 
@@ -85,25 +109,41 @@ impl Suite<'_> {
         watch: &mut dyn FnMut(&Outcome),
         stop: &Stop,
     ) -> Report {
-        let vetted = vet(self.candidate);
+        let (vetted, address) = (vet(self.candidate), self.candidate.address());
+        let obstacle = vetted.as_ref().err().map(|refusal| Obstacle::of(refusal, &address));
         let sha256 = vetted.as_ref().ok().map(|vetted| vetted.sha256.clone());
         let mut report = Report {
             backend: self.candidate.name.to_string(),
             path: self.candidate.path.clone(),
             sha256,
             seed: self.seed,
+            obstacle,
             tests: Vec::new(),
         };
+        // Every test in a process begins with what this one does.
+        let mut loads = match &vetted {
+            Ok(vetted) if !self.in_process => Some(self.child(loading(), vetted, stop)),
+            _ => None,
+        };
+        if let Some(failed) = loads.as_ref().filter(|ended| ended.failed_to_load()) {
+            let (cause, remedy) = (failed.message.clone(), address.completed(&failed.remedy));
+            report.obstacle = Some(Obstacle { cause, remedy, of_plugin: true });
+        }
         for test in tests {
             if stop.level() > StopLevel::Go {
                 break;
             }
             let started = Instant::now();
-            let (status, message, phase) = match (&test.run, &vetted) {
+            let ended = match (&test.run, &vetted) {
                 (Run::Host(look), _) => plain(look(self.candidate)),
-                (Run::Child(_), Err(_)) => plain(Verdict::Skipped("the file was refused".into())),
-                (Run::Child(_), Ok(vetted)) => self.child(test, vetted, stop),
+                (Run::Child(_), Ok(vetted)) => match loads.take_if(|_| test.name == LOADS) {
+                    Some(ended) => ended,
+                    None if report.obstacle.is_some() => report.not_run(),
+                    None => self.child(test, vetted, stop),
+                },
+                (Run::Child(_), Err(_)) => report.not_run(),
             };
+            let Ended { status, message, phase, .. } = ended.completed(&address);
             if stop.level() > StopLevel::Go {
                 // What was cut short by the user says nothing about the plugin.
                 break;
@@ -118,7 +158,7 @@ impl Suite<'_> {
     }
 
     fn child(&self, test: &Test, vetted: &Vetted, stop: &Stop) -> Ended {
-        let scratch = scratch_path();
+        let scratch = short_scratch_path();
         let time = self.timeout * test.weight;
         let request = CaseRequest {
             test: test.name.to_owned(),
@@ -135,13 +175,15 @@ impl Suite<'_> {
             let _ = std::fs::remove_dir_all(&scratch);
             return match answer {
                 Ok(verdict) => plain(verdict),
-                Err(error) => (Status::Failed, error.to_string(), None),
+                Err(error) => {
+                    Ended { remedy: error.remedy.clone(), ..Ended::with(Status::Failed, error.to_string()) }
+                }
             };
         }
         let limits =
             Limits { memory: self.memory, close_grace: self.timeout / CLOSING, ..Limits::within(time) };
         let mut runner = Runner::with(limits);
-        runner.scratch = Some(scratch.clone());
+        runner.scratch.push(scratch.clone());
         if test.surroundings == Surroundings::Private {
             runner.variables.extend(private(&scratch));
         }
@@ -152,15 +194,48 @@ impl Suite<'_> {
     }
 }
 
-/// Status, message, phase.
-type Ended = (Status, String, Option<String>);
+/// What became of a test.
+struct Ended {
+    status: Status,
+    message: String,
+    phase: Option<String>,
+    remedy: String,
+}
+
+impl Ended {
+    fn with(status: Status, message: String) -> Self {
+        Self { status, message, phase: None, remedy: String::new() }
+    }
+
+    /// Whether it did not come as far as closing the plugin again.
+    fn failed_to_load(&self) -> bool {
+        self.status.is_bad() && self.phase.as_deref() != Some(DROP)
+    }
+
+    /// With the flags that commands in it need.
+    fn completed(self, address: &Address) -> Self {
+        Self { message: address.completed(&self.message), ..self }
+    }
+}
+
+impl Report {
+    fn not_run(&self) -> Ended {
+        let cause = self.obstacle.as_ref().map_or("", |obstacle| obstacle.cause.as_str());
+        Ended::with(Status::Skipped, format!("{NOT_RUN}{cause}"))
+    }
+}
+
+/// The test that only loads the plugin.
+fn loading() -> &'static Test {
+    super::all().find(|test| test.name == LOADS).expect("it is in the table")
+}
 
 fn plain(verdict: Verdict) -> Ended {
     match verdict {
-        Verdict::Success => (Status::Success, String::new(), None),
-        Verdict::Warning(message) => (Status::Warning, message, None),
-        Verdict::Failed(message) => (Status::Failed, message, None),
-        Verdict::Skipped(message) => (Status::Skipped, message, None),
+        Verdict::Success => Ended::with(Status::Success, String::new()),
+        Verdict::Warning(message) => Ended::with(Status::Warning, message),
+        Verdict::Failed(message) => Ended::with(Status::Failed, message),
+        Verdict::Skipped(message) => Ended::with(Status::Skipped, message),
     }
 }
 
@@ -177,24 +252,23 @@ fn private(scratch: &std::path::Path) -> Vec<(std::ffi::OsString, std::ffi::OsSt
 
 /// The process answered: what it left behind and printed counts too.
 fn lived(test: &Test, answer: Answer<Verdict>) -> Ended {
-    let (status, message, phase) = plain(answer.reply);
-    if status.is_bad() {
-        return (status, message, phase);
+    let ended = plain(answer.reply);
+    if ended.status.is_bad() {
+        return ended;
     }
     if let Some(remark) = answer.remarks.first() {
-        let at_the_end = Some("drop".to_owned());
         let status = match remark {
             Remark::LeftBehind(_) => Status::Failed,
             Remark::EndedBadly(_) => Status::Crashed,
             Remark::SlowToClose => Status::TimedOut,
         };
-        return (status, remark.to_string(), at_the_end);
+        return Ended { phase: Some(DROP.to_owned()), ..Ended::with(status, remark.to_string()) };
     }
-    if test.name == PRINTS_NOTHING && status == Status::Success && !answer.tail.trim().is_empty() {
+    if test.name == PRINTS_NOTHING && ended.status == Status::Success && !answer.tail.trim().is_empty() {
         let first: String = answer.tail.trim().chars().take(80).collect();
-        return (Status::Warning, format!("it printed {} bytes: {first}", answer.tail.len()), None);
+        return Ended::with(Status::Warning, format!("it printed {} bytes: {first}", answer.tail.len()));
     }
-    (status, message, phase)
+    ended
 }
 
 fn died(failure: &Failure) -> Ended {
@@ -206,5 +280,6 @@ fn died(failure: &Failure) -> Ended {
         }
         Cause::Stopped | Cause::Host(_) => Status::Skipped,
     };
-    (status, failure.reason(), Some(failure.phase.clone()))
+    let (message, phase, remedy) = (failure.reason(), Some(failure.phase.clone()), failure.remedy());
+    Ended { status, message, phase, remedy }
 }

@@ -166,6 +166,7 @@ impl Trial {
             run_id: "check".into(),
             library: case.request.library.clone(),
             scratch: scratch.clone(),
+            temp_dir: scratch.clone(),
             extra: self.extra.clone(),
             trace: None,
         };

@@ -55,6 +55,7 @@ pub struct Describe;
 
 impl Operation for Describe {
     const NAME: &'static str = "describe";
+    const DRAINS: bool = false;
     type Request = Vetted;
     type Reply = Description;
     type Event = ();

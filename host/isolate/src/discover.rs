@@ -4,6 +4,7 @@
 //! build their own. The first file of a name wins whatever is wrong with it: falling through to
 //! another file of the same name would run code that the user did not expect.
 
+mod address;
 mod name;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use address::Address;
 pub use name::{BackendName, UnknownBackend};
 
 use super::demand::Demand;
@@ -73,6 +75,12 @@ impl Candidate {
             origin: Origin::Flag,
             demand: None,
         })
+    }
+
+    /// How a command line reaches it.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::of(self)
     }
 }
 

@@ -4,15 +4,21 @@
 //! of its own and then put in place by renaming a link, so an interrupted installation leaves the
 //! old one, or none, and never a half.
 
-use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod build;
 
-use serde::Deserialize;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use build::{Install, InstallRequest};
+
+use super::isolate::{Cause, Limits, Notice, Runner, Stop, Wish, scratch_path};
+use super::vet::noexec;
 
 /// What a plugin answers to `bench.requirements/1`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirements {
     /// Bounds of the Python version, for example `>=3.10`.
     pub python: String,
@@ -20,15 +26,45 @@ pub struct Requirements {
     pub requirements: Vec<String>,
 }
 
-/// An installation failed.
+/// An installation failed. The environment that was there before still is.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    #[error("there is no Python interpreter '{0}'")]
-    NoPython(String),
-    #[error("{command} failed ({status}): {tail}")]
-    Command { command: String, status: String, tail: String },
+    /// Python, venv or pip failed.
+    #[error("{cause}")]
+    Failed { cause: String, remedy: String },
+    /// The user stopped it.
+    #[error("the installation for '{0}' was stopped; nothing was changed")]
+    Stopped(String),
+    /// Someone else is at it.
+    #[error("another installation for '{0}' is under way")]
+    Busy(String),
+    /// What is installed there could not be loaded.
+    #[error("{} lies on {}, which is mounted noexec: no library in it could be loaded", folder.display(), mount.display())]
+    NoExec { folder: PathBuf, mount: PathBuf },
+    /// Files could not be read or written.
     #[error("{}: {cause}", path.display())]
     Io { path: PathBuf, cause: io::Error },
+}
+
+impl InstallError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Failed { remedy, .. } => remedy.clone(),
+            Self::Stopped(backend) => format!("bench backends install {backend}"),
+            Self::Busy(_) => "wait until it is done".to_owned(),
+            Self::NoExec { .. } => {
+                "set BENCH_DATA_DIR to a folder on a file system without noexec".to_owned()
+            }
+            Self::Io { .. } => "set BENCH_DATA_DIR to a folder that you may write".to_owned(),
+        }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io { path, cause }
+    }
 }
 
 /// Where bench keeps what it installs and whom the user trusts: `BENCH_DATA_DIR`, or the user's data
@@ -48,43 +84,104 @@ pub fn venvs_dir() -> Option<PathBuf> {
     data_dir().map(|data| data.join("venvs"))
 }
 
-/// Installs `requirements` for `backend` with the interpreter `python`; `progress` hears what pip says.
+/// Installs `requirements` for `backend` with the interpreter `python`; `progress` hears what pip says. The first
+/// Ctrl-C ends it.
 ///
 /// # Errors
-/// When there is no such interpreter, or venv or pip fail.
+/// When there is no such interpreter, venv or pip fail, or the user stops it.
 pub fn install(
     venvs: &Path,
     backend: &str,
     python: &str,
     requirements: &Requirements,
     progress: &mut dyn FnMut(&str),
+    stop: &Stop,
 ) -> Result<PathBuf, InstallError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |cause| InstallError::Io { path, cause }
-    };
+    let io = InstallError::io;
     fs::create_dir_all(venvs).map_err(io(venvs))?;
+    if let Some(mount) = noexec(venvs) {
+        return Err(InstallError::NoExec { folder: venvs.to_owned(), mount });
+    }
+    let _lock = lock(venvs, backend)?;
+    let link = venvs.join(backend);
+    remove_leftovers(venvs, backend).map_err(io(venvs))?;
     let built =
         tempfile::Builder::new().prefix(&format!("{backend}-")).tempdir_in(venvs).map_err(io(venvs))?;
-    progress("creating a virtual environment");
-    call(Command::new(python).args(["-m", "venv"]).arg(built.path()), progress)?;
-    let pip = built.path().join("bin/python");
-    let install =
-        ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"];
-    call(Command::new(pip).args(install).args(&requirements.requirements), progress)?;
-    let link = venvs.join(backend);
-    let old = fs::read_link(&link).ok();
+    build(backend, python, requirements, built.path(), progress, stop)?;
     let next = venvs.join(format!(".{backend}.new"));
     // A leftover of an installation that was interrupted between these two lines.
     let _ = fs::remove_file(&next);
     let folder = built.keep();
     let target = folder.file_name().map(PathBuf::from).unwrap_or_default();
     std::os::unix::fs::symlink(&target, &next).map_err(io(&next))?;
-    fs::rename(&next, &link).map_err(io(&link))?;
-    if let Some(old) = old.filter(|old| *old != target) {
-        fs::remove_dir_all(venvs.join(&old)).map_err(io(&venvs.join(old)))?;
+    if link.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        // Not of our making, and no link can take its place.
+        fs::remove_dir_all(&link).map_err(io(&link))?;
     }
+    fs::rename(&next, &link).map_err(io(&link))?;
+    remove_leftovers(venvs, backend).map_err(io(venvs))?;
     Ok(link)
+}
+
+fn build(
+    backend: &str,
+    python: &str,
+    requirements: &Requirements,
+    folder: &Path,
+    progress: &mut dyn FnMut(&str),
+    stop: &Stop,
+) -> Result<(), InstallError> {
+    let scratch = scratch_path();
+    let request = InstallRequest {
+        backend: backend.to_owned(),
+        python: python.to_owned(),
+        requirements: requirements.clone(),
+        folder: folder.to_owned(),
+        temporary: scratch.clone(),
+    };
+    let limits = Limits { cancel_grace: std::time::Duration::ZERO, ..Limits::default() };
+    let runner = Runner { scratch: vec![scratch], ..Runner::with(limits) };
+    let watch = &mut |notice: Notice<'_, String>| {
+        if let Notice::Event(line) = notice {
+            progress(&line);
+        }
+        Wish::Continue
+    };
+    runner.call::<Install>(request, watch, stop).map(drop).map_err(|failure| match &failure.cause {
+        Cause::Stopped => InstallError::Stopped(backend.to_owned()),
+        Cause::Plugin(error) => {
+            InstallError::Failed { cause: error.to_string(), remedy: error.remedy.clone() }
+        }
+        _ => InstallError::Failed {
+            cause: format!("{} {}", failure.subject, failure.reason()),
+            remedy: "see what it said above, then run the same command again".to_owned(),
+        },
+    })
+}
+
+/// Keeps other installations for `backend` out until it is dropped.
+fn lock(venvs: &Path, backend: &str) -> Result<File, InstallError> {
+    let path = venvs.join(format!(".{backend}.lock"));
+    let file = File::create(&path).map_err(InstallError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(InstallError::Busy(backend.to_owned())),
+        Err(TryLockError::Error(cause)) => Err(InstallError::Io { path, cause }),
+    }
+}
+
+/// Removes environments of `backend` that no link leads to: older ones, and what a killed installation left.
+fn remove_leftovers(venvs: &Path, backend: &str) -> io::Result<()> {
+    let used = fs::read_link(venvs.join(backend)).ok();
+    for entry in fs::read_dir(venvs)?.flatten() {
+        let name = entry.file_name();
+        // No name of a backend holds a dash.
+        let of_backend = name.to_str().is_some_and(|name| name.starts_with(&format!("{backend}-")));
+        if of_backend && used.as_deref() != Some(Path::new(&name)) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the environment of `backend`. False when there was none.
@@ -93,44 +190,16 @@ pub fn install(
 /// When something cannot be removed.
 pub fn uninstall(venvs: &Path, backend: &str) -> Result<bool, InstallError> {
     let link = venvs.join(backend);
-    let Ok(target) = fs::read_link(&link) else { return Ok(false) };
+    if fs::read_link(&link).is_err() {
+        return Ok(false);
+    }
+    let _lock = lock(venvs, backend)?;
     let remove = || -> io::Result<()> {
         fs::remove_file(&link)?;
-        fs::remove_dir_all(venvs.join(target))
+        remove_leftovers(venvs, backend)
     };
-    remove().map_err(|cause| InstallError::Io { path: link.clone(), cause })?;
+    remove().map_err(InstallError::io(&link))?;
     Ok(true)
-}
-
-fn call(command: &mut Command, progress: &mut dyn FnMut(&str)) -> Result<(), InstallError> {
-    let shown = format!("{command:?}").replace('"', "");
-    let program = command.get_program().to_string_lossy().into_owned();
-    let (reader, writer) =
-        io::pipe().map_err(|cause| InstallError::Io { path: PathBuf::from("pipe"), cause })?;
-    let second =
-        writer.try_clone().map_err(|cause| InstallError::Io { path: PathBuf::from("pipe"), cause })?;
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .stderr(second)
-        .spawn()
-        .map_err(|_| InstallError::NoPython(program))?;
-    // The command keeps the writing ends; without this the pipe would never end.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut tail = std::collections::VecDeque::new();
-    for line in BufReader::new(reader).lines().map_while(Result::ok) {
-        progress(&line);
-        tail.push_back(line);
-        if tail.len() > 8 {
-            tail.pop_front();
-        }
-    }
-    let status = child.wait().map_err(|cause| InstallError::Io { path: PathBuf::from("wait"), cause })?;
-    if status.success() {
-        return Ok(());
-    }
-    let tail = tail.into_iter().collect::<Vec<_>>().join(" / ");
-    Err(InstallError::Command { command: shown, status: status.to_string(), tail })
 }
 
 #[cfg(test)]
@@ -138,27 +207,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_interpreter_is_named_and_nothing_is_left() {
-        let venvs = tempfile::tempdir().unwrap();
-        let requirements = Requirements { python: ">=3.10".into(), requirements: vec![] };
-        let error = install(venvs.path(), "x", "no-such-python", &requirements, &mut |_| {}).unwrap_err();
-        assert_eq!(error.to_string(), "there is no Python interpreter 'no-such-python'");
-        assert_eq!(fs::read_dir(venvs.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_failing_command_shows_what_it_said_last() {
-        let mut seen = Vec::new();
-        let error = call(Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]), &mut |line| {
-            seen.push(line.to_owned());
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("exit status: 3): one / two"), "{error}");
-        assert_eq!(seen, ["one", "two"]);
-    }
-
-    #[test]
     fn uninstalling_what_is_not_there_says_so() {
         assert!(!uninstall(tempfile::tempdir().unwrap().path(), "x").unwrap());
+    }
+
+    #[test]
+    fn environments_that_no_link_leads_to_are_removed_and_others_stay() {
+        let venvs = tempfile::tempdir().unwrap();
+        for folder in ["ray-old111", "ray-new222", "ray_two-aaa333", "dask-bbb444"] {
+            fs::create_dir_all(venvs.path().join(folder).join("bin")).unwrap();
+        }
+        std::os::unix::fs::symlink("ray-new222", venvs.path().join("ray")).unwrap();
+        remove_leftovers(venvs.path(), "ray").unwrap();
+        let left = |name: &str| venvs.path().join(name).exists();
+        assert!(!left("ray-old111") && left("ray-new222") && left("ray_two-aaa333") && left("dask-bbb444"));
+        assert!(uninstall(venvs.path(), "ray").unwrap());
+        assert!(!left("ray-new222") && left("ray_two-aaa333"));
+    }
+
+    #[test]
+    fn two_installations_for_one_backend_do_not_meet() {
+        let venvs = tempfile::tempdir().unwrap();
+        let first = lock(venvs.path(), "ray").unwrap();
+        assert!(matches!(lock(venvs.path(), "ray"), Err(InstallError::Busy(_))));
+        lock(venvs.path(), "dask").unwrap();
+        drop(first);
+        lock(venvs.path(), "ray").unwrap();
     }
 }

@@ -1,10 +1,10 @@
 //! Opening a vetted library, in the child process.
 //!
 //! Everything behind [`LoadedBackend`] may come from another language: the rest of the host knows
-//! this trait and nothing of the ABI. A library is never closed: its threads and its thread-local
-//! destructors may outlive any object of ours, and the process is about to end anyway.
+//! this trait and nothing of the ABI.
 
 mod c_v1;
+mod library;
 mod rust_v1;
 mod version;
 
@@ -56,16 +56,6 @@ pub fn load(vetted: &Vetted, phase: &dyn Fn(&str)) -> Result<Box<dyn LoadedBacke
         return Err(Error::new(ErrorKind::Invalid, message, remedy));
     }
     Ok(backend)
-}
-
-/// The system's loader refused; its innermost words are the useful ones.
-fn cannot_open(error: &dyn std::error::Error) -> Error {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let message = format!("the system cannot open it: {cause}");
-    Error::new(ErrorKind::Incompatible, message, "install what it links to, or rebuild it here")
 }
 
 /// What the host makes of text that a C plugin writes in pieces; for fuzzing.

@@ -4,15 +4,23 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+/// Characters that are shown of a text.
 const LONGEST: usize = 300;
+/// As many of them are its beginning; the others are its end, because that is where the cause of a report stands.
+const BEGINNING: usize = 100;
 
-/// `text` on one line, control characters escaped, cut after 300 characters.
+/// `text` on one line, control characters escaped. Of one that is longer than 300 characters the middle is left out.
 pub(super) fn one_line(text: &str) -> String {
+    let text = text.trim();
+    let length = text.chars().count();
+    let left_out = if length > LONGEST { BEGINNING..length - (LONGEST - BEGINNING) } else { 0..0 };
     let mut line = String::new();
-    for (at, c) in text.trim().chars().enumerate() {
-        if at == LONGEST {
-            line.push('…');
-            break;
+    for (at, c) in text.chars().enumerate() {
+        if left_out.contains(&at) {
+            if at == left_out.start {
+                line.push('…');
+            }
+            continue;
         }
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
@@ -27,9 +35,22 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
-/// The last line of `text` that says anything.
-pub(super) fn last_line(text: &str) -> Option<String> {
-    text.lines().rev().map(one_line).find(|line| !line.is_empty())
+/// Lines from the end among which an exception is looked for.
+const NEAR_THE_END: usize = 30;
+
+/// The line of a program's output that most likely says why it ended: the last exception near its end, or else its
+/// last line that says anything.
+pub(super) fn telling_line(text: &str) -> Option<String> {
+    let lines = || text.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    lines().take(NEAR_THE_END).find(|line| is_exception(line)).or_else(|| lines().next()).map(one_line)
+}
+
+/// How Python and the Java world write what was raised: `ValueError: …`, `Caused by: java.io.IOException: …`.
+fn is_exception(line: &str) -> bool {
+    let line = line.strip_prefix("Caused by: ").unwrap_or(line);
+    let name = line.split(':').next().unwrap_or_default();
+    let plain = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "._".contains(c));
+    plain && ["Error", "Exception", "Interrupt", "Exit"].iter().any(|end| name.ends_with(end))
 }
 
 /// `path` as a word that a shell reads back as that path.
@@ -52,8 +73,27 @@ mod tests {
     #[test]
     fn outside_text_cannot_move_the_cursor_or_span_lines() {
         assert_eq!(one_line("a\x1b[2Jb\nc\u{202e}d"), "a\\u{1b}[2Jb c\\u{202e}d");
-        assert_eq!(one_line(&"x".repeat(400)).chars().count(), LONGEST + 1);
-        assert_eq!(last_line("first\n  last \n\n").as_deref(), Some("last"));
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_more_of_its_end() {
+        let trace = format!("ray::Stage.run()\n{}\nValueError: the cause", "  File x, line 1\n".repeat(50));
+        let line = one_line(&trace);
+        assert!(line.starts_with("ray::Stage.run() ") && line.ends_with("ValueError: the cause"), "{line}");
+        assert_eq!(line.chars().count(), LONGEST + 1);
+        assert_eq!(one_line(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
+    }
+
+    #[test]
+    fn of_what_a_program_printed_the_exception_tells_most_or_else_the_last_line() {
+        assert_eq!(telling_line("first\n  last \n\n").as_deref(), Some("last"));
+        let python =
+            "Traceback (most recent call last):\n  File \"x.py\", line 1\nray.exceptions.RayError: no\nbye\n";
+        assert_eq!(telling_line(python).as_deref(), Some("ray.exceptions.RayError: no"));
+        let java = "Exception in thread \"main\"\nCaused by: java.io.IOException: full\n\tat a.b(C.java:1)\n";
+        assert_eq!(telling_line(java).as_deref(), Some("Caused by: java.io.IOException: full"));
+        assert_eq!(telling_line("KeyboardInterrupt\n").as_deref(), Some("KeyboardInterrupt"));
+        assert_eq!(telling_line(" \n"), None);
     }
 
     #[test]

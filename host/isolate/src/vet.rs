@@ -12,6 +12,7 @@
 
 mod group;
 mod image;
+mod mount;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -27,10 +28,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use image::{Entry, Flaw, inspect};
+pub use mount::noexec;
 pub use refusal::{Exposed, Refusal};
 
 use super::demand::Demand;
-use super::discover::{BackendName, Candidate};
+use super::discover::{Address, BackendName, Candidate};
 
 /// Larger files are refused unread. Debug builds of real plugins stay below 100 MiB.
 pub const LARGEST: u64 = 512 << 20;
@@ -48,6 +50,8 @@ pub struct Vetted {
     pub sha256: String,
     /// How the library is entered.
     pub entry: Entry,
+    /// How a command line reaches it.
+    pub address: Address,
     identity: Identity,
 }
 
@@ -112,6 +116,9 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
     if !exposed.is_empty() {
         return Err(Refusal::WritableByOthers { places: exposed });
     }
+    if let Some(mount) = noexec(&path) {
+        return Err(Refusal::NoExec { path, mount });
+    }
     let bytes = read(&path, file, metadata.size())?;
     let entry = inspect(&bytes).map_err(|flaw| Refusal::Image { path: path.clone(), flaw })?;
     let sha256 = hex(&Sha256::digest(&bytes));
@@ -119,7 +126,8 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
         let (name, pinned) = (candidate.name.clone(), matches!(demand, Demand::Pinned(_)));
         return Err(Refusal::Untrusted { path, name, sha256, pinned });
     }
-    Ok(Vetted { name: candidate.name.clone(), path, sha256, entry, identity: Identity::of(&metadata) })
+    let (name, address) = (candidate.name.clone(), candidate.address());
+    Ok(Vetted { name, path, sha256, entry, address, identity: Identity::of(&metadata) })
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use super::emitter::Emitter;
 use super::ledger::Ledger;
+use super::runtime_logs;
 use super::sink::{Sink, StageUse};
-use bench_isolate::isolate::Channel;
+use bench_isolate::isolate::{Channel, News};
 
 /// What the runner tells the host while a run goes on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,8 +30,49 @@ pub enum RunEvent {
     Phase { name: String, detail: String, at_ns: u64 },
     /// A log line of the plugin.
     Log { level: u8, target: String, message: String },
+    /// Where the runtime writes logs of its own, as patterns.
+    LogFiles(Vec<String>),
     /// Queries begin or cease to be timed.
     Timed(Edge),
+}
+
+impl RunEvent {
+    /// How far the run is by this event.
+    #[must_use]
+    pub fn news(&self) -> Option<News> {
+        match self {
+            Self::Phase { name, detail, .. } => {
+                Some(News::Step { name: name.clone(), waits: detail.clone() })
+            }
+            Self::Progress { emitted, finished, .. } => {
+                Some(News::Count { begun: *emitted, ended: *finished })
+            }
+            Self::Stages(_) | Self::Log { .. } | Self::LogFiles(_) | Self::Timed(_) => None,
+        }
+    }
+
+    /// What belongs into the log of the run.
+    #[must_use]
+    pub fn log_line(&self) -> Option<String> {
+        match self {
+            Self::Phase { name, detail, .. } if detail.is_empty() => Some(format!("PHASE {name}")),
+            Self::Phase { name, detail, .. } => Some(format!("PHASE {name}: {detail}")),
+            Self::Log { level, target, message } => {
+                Some(format!("{} {target}: {message}", level_name(*level)))
+            }
+            Self::Progress { .. } | Self::Stages(_) | Self::LogFiles(_) | Self::Timed(_) => None,
+        }
+    }
+}
+
+fn level_name(level: u8) -> &'static str {
+    match level {
+        1 => "ERROR",
+        2 => "WARN",
+        3 => "INFO",
+        4 => "DEBUG",
+        _ => "TRACE",
+    }
 }
 
 /// One of the two ends of the time in which queries are timed.
@@ -170,7 +212,8 @@ impl v1::Host for HostObject {
 
     /// `bench.workloads/1`: where the workload library is and how workers open it.
     /// `bench.draining/1`: `true` once the first Ctrl-C came.
-    fn extension(&self, id: RStr<'_>, _: RStr<'_>) -> ROption<RString> {
+    /// `bench.logs/1`: takes note of where the runtime writes logs of its own.
+    fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> ROption<RString> {
         let answer = match id.as_str() {
             "bench.workloads/1" => self.0.library.as_ref().map(|library| {
                 json!({
@@ -182,6 +225,13 @@ impl v1::Host for HostObject {
                 .to_string()
             }),
             "bench.draining/1" => Some(self.0.channel.is_draining().to_string()),
+            runtime_logs::EXTENSION => {
+                let request = serde_json::from_str::<runtime_logs::Request>(request.as_str()).ok();
+                request.map(|request| {
+                    self.0.channel.event(RunEvent::LogFiles(request.files));
+                    "{}".to_owned()
+                })
+            }
             _ => None,
         };
         answer.map(RString::from).into()

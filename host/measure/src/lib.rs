@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod operation;
 pub mod plan;
 pub mod processes;
+pub mod runtime_logs;
 pub mod series;
 pub mod sink;
 pub mod supervise;

@@ -27,7 +27,7 @@ use super::monitor;
 use super::plan::Plan;
 use super::sink::{OperatorUse, Sink, Sunk, read_items};
 use super::trace::{self, Trace};
-use bench_isolate::isolate::{Channel, Operation};
+use bench_isolate::isolate::{self, Channel, News, Operation};
 use bench_isolate::load::load;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
@@ -48,8 +48,10 @@ pub struct RunRequest {
     pub plan: Plan,
     pub run_id: String,
     pub library: Option<WorkloadLibrary>,
-    /// The run's own directory: results of the runner, temporary files of the plugin.
+    /// A directory of this run for the results of the runner.
     pub scratch: PathBuf,
+    /// A directory of this run for temporary files of the plugin.
+    pub temp_dir: PathBuf,
     /// Further `extra` entries of the spec.
     pub extra: Vec<(String, String)>,
     /// Whether to keep every operator call, and how.
@@ -174,6 +176,14 @@ impl Operation for Run {
         format!("backend `{}`", request.plugin.name)
     }
 
+    fn news(event: &RunEvent) -> Option<News> {
+        event.news()
+    }
+
+    fn log_line(event: &RunEvent) -> Option<String> {
+        event.log_line()
+    }
+
     fn execute(request: RunRequest, channel: &Channel<RunEvent>) -> Result<RunReply, Error> {
         let backend = load(&request.plugin, &|phase| channel.phase(phase))?;
         channel.phase("is_available");
@@ -184,7 +194,7 @@ impl Operation for Run {
         channel.phase("open workload");
         let guest = Arc::new(guest(&request, channel).map_err(host_error)?);
         let reporting = Reporting::start(Arc::clone(&guest));
-        channel.phase("run");
+        channel.phase(isolate::RUN);
         let started_ns = monotonic_ns();
         let result = backend.run(spec(&request), guest.host_box());
         let wall_seconds = (monotonic_ns() - started_ns) as f64 / 1e9;
@@ -230,7 +240,7 @@ pub fn spec(request: &RunRequest) -> v1::WorkloadSpec {
         pair("max_in_flight", plan.max_in_flight.to_string()),
         pair("seed", plan.seed.to_string()),
         pair("run_id", request.run_id.clone()),
-        pair("temp_dir", request.scratch.display().to_string()),
+        pair("temp_dir", request.temp_dir.display().to_string()),
         pair("operator_attempts", plan.params.operator_attempts.to_string()),
     ]);
     extra.extend(request.extra.iter().map(|(key, value)| pair(key, value.clone())));

@@ -15,13 +15,15 @@ use super::operation::{
     Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
 };
 use super::plan::Plan;
+use super::runtime_logs;
 use super::sink::read_items;
 use super::trace::Format;
 use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, CpuTime, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path, temp_dir,
+    Answer, Cause, CpuTime, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path,
+    short_scratch_path, temp_dir,
 };
 use bench_isolate::vet::Vetted;
 use bench_record::time::UtcTime;
@@ -221,35 +223,35 @@ impl Job<'_> {
             ..Limits::default()
         };
         let log_path = folder.join("run.log");
-        let (log, scratch_dir) = (Some(log_path.clone()), Some(scratch.to_owned()));
-        let runner = Runner { limits, log, scratch: scratch_dir, ..Runner::default() };
+        let (log, temp_dir) = (Some(log_path.clone()), short_scratch_path());
+        let scratch_dirs = vec![scratch.to_owned(), temp_dir.clone()];
+        let runner = Runner { limits, log, scratch: scratch_dirs, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),
             run_id: self.run_id.to_owned(),
             library: self.library.clone(),
             scratch: scratch.to_owned(),
+            temp_dir,
             extra: self.options.clone(),
             trace: self.trace.map(|(_, format)| format),
         };
-        let mut log = File::options().append(true).create(true).open(&log_path).ok();
-        let mut monitor = None;
+        let (mut monitor, mut log_files) = (None, Vec::new());
         let answer = runner.call::<Run>(
             request,
             &mut |notice| {
                 match notice {
                     Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
                     Notice::Phase(phase) => watcher.phase(&phase),
+                    Notice::Event(RunEvent::LogFiles(files)) => log_files = files,
                     Notice::Event(event) => {
                         if let (RunEvent::Timed(edge), Some(monitor)) = (&event, &mut monitor) {
                             monitor.edge(*edge);
                         }
-                        if let (RunEvent::Log { level, target, message }, Some(log)) = (&event, &mut log) {
-                            // The log is a convenience: a full disk must not end the run.
-                            let _ = writeln!(log, "{} {target}: {message}", level_name(*level));
-                        }
                         watcher.event(&event);
                     }
+                    // The log is a convenience: a full disk must not hide why the run failed.
+                    Notice::Failed(failure) => drop(complete(&log_path, failure, &log_files)),
                 }
                 Wish::Continue
             },
@@ -523,12 +525,11 @@ fn stage_digest(stages: &[u64], node: usize) -> String {
     }
 }
 
-fn level_name(level: u8) -> &'static str {
-    match level {
-        1 => "ERROR",
-        2 => "WARN",
-        3 => "INFO",
-        4 => "DEBUG",
-        _ => "TRACE",
+/// Adds to the log what the runtime wrote elsewhere and how the run ended.
+fn complete(log: &Path, failure: &Failure, files: &[String]) -> io::Result<()> {
+    let mut log = File::options().append(true).create(true).open(log)?;
+    if failure.cause != Cause::Stopped {
+        runtime_logs::keep(files, &mut log)?;
     }
+    writeln!(log, "[bench: {} {}]", failure.subject, failure.reason())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::find::{go_on, survey};
+use super::find::{go_on, survey, unknown_backend};
 use super::output::{json, say};
 use super::plan::mebibytes;
 use super::screen::{self, Spinner};
@@ -148,9 +148,7 @@ fn list_all(plugins: &PluginArgs, runner: &Runner, as_json: bool) -> Result<Exit
 
 fn find(plugins: &PluginArgs, runner: &Runner, name: &str) -> Result<Listing, Stopped> {
     let survey = survey(plugins)?;
-    let candidate = survey
-        .find(name)
-        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    let candidate = survey.find(name).map_err(|unknown| unknown_backend(plugins, unknown))?;
     let listing = Listing::of(candidate, runner, &STOP);
     go_on().map(|()| listing)
 }
@@ -178,21 +176,20 @@ fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Res
     }
     if let Some((cause, remedy)) = listing.trouble() {
         say!("trouble    {cause}");
-        say!("try        {remedy}");
+        if !remedy.is_empty() {
+            say!("try        {remedy}");
+        }
     }
     Ok(Exit::Ok)
 }
 
 fn failed(error: InstallError) -> Stopped {
-    let remedy = match &error {
-        InstallError::NoPython(_) => "install Python 3.10 or newer, or name one with --python",
-        InstallError::Command { .. } => {
-            "check the network and the interpreter, then run the same command again"
-        }
-        InstallError::Io { .. } => "set BENCH_DATA_DIR to a folder that you may write",
+    let exit = match error {
+        InstallError::Stopped(_) => Exit::Interrupted,
+        InstallError::Io { .. } => Exit::Output,
+        _ => Exit::RunFailed,
     };
-    let exit = if matches!(error, InstallError::Io { .. }) { Exit::Output } else { Exit::RunFailed };
-    Stopped::new(exit, error, remedy)
+    Stopped::new(exit, &error, error.remedy())
 }
 
 fn no_data_dir() -> Stopped {
@@ -218,8 +215,12 @@ fn install_for(plugins: &PluginArgs, name: &str, python: &str) -> Result<Exit, S
     places::environments(&venvs)?;
     let spinner =
         Spinner::start(&format!("installing {} for '{name}'", requirements.requirements.join(", ")));
-    let link = install(&venvs, name, python, &requirements, &mut |line| spinner.say(line)).map_err(failed)?;
+    let link = install(&venvs, name, python, &requirements, &mut |line| spinner.say(line), &STOP);
     drop(spinner);
+    let link = link.map_err(|error| {
+        let stopped = failed(error);
+        Stopped { remedy: listing.address.completed(&stopped.remedy), ..stopped }
+    })?;
     let listing = find(plugins, &runner, name)?;
     match listing.trouble() {
         None => {

@@ -247,7 +247,7 @@ impl Trials<'_> {
         let mut watcher = Recorder::new(RunProgress::new(&label, plan.num_tasks.into(), self.verbose));
         let finished = job.run(&mut watcher, &STOP);
         let (samples, started) = watcher.into_samples();
-        let finished = finished.map_err(|error| stopped(error, &self.output_dir, &folder))?;
+        let finished = finished.map_err(|error| stopped(error, &job))?;
         let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
         let memory = finished.memory.iter();
         let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));

@@ -1,5 +1,6 @@
 //! `bench backends check`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
-use super::find::{survey, workload_library};
+use super::find::{survey, unknown_backend, workload_library};
 use super::output::{self, say};
 use super::plan::mebibytes;
 use super::run::prepare_in;
 use super::{Exit, PluginArgs, STOP, Stopped};
-use bench_check::{DEFAULT_TIMEOUT, Outcome, Report, Status, Suite, Test, all, reference_plan};
+use bench_check::{DEFAULT_TIMEOUT, NOT_RUN, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use bench_isolate::discover::Candidate;
 use bench_isolate::isolate::StopLevel;
 use bench_isolate::text::shell_word;
@@ -85,22 +86,26 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     if !args.json {
         say!("checking {} with seed {}", candidate.path.display(), suite.seed);
     }
+    let mut lines = Lines::default();
     let mut show = |outcome: &Outcome| {
         if !args.json {
-            line(outcome);
+            lines.show(outcome);
         }
     };
     let report = suite.run(tests.into_iter(), &mut show, &STOP);
     if args.json {
         output::json(&json!({"report": report, "conforms": report.conforms()}))?;
     } else {
+        lines.show_skipped();
         summary(&report);
     }
     Ok(if STOP.level() > StopLevel::Go {
         Exit::Interrupted
     } else if !report.conforms() {
         Exit::NotConformant
-    } else if report.unavailable().is_some() {
+    } else if report.obstacle.is_some() {
+        Exit::BadPlugin
+    } else if report.is_unavailable() {
         Exit::Unavailable
     } else {
         Exit::Ok
@@ -119,8 +124,9 @@ fn candidate(args: &CheckArgs) -> Result<Candidate, Stopped> {
     let name = path.to_string_lossy();
     let survey = survey(&args.plugins)?;
     survey.find(&name).cloned().map_err(|unknown| {
-        let message = format!("there is no file {}, and {unknown}", shell_word(path));
-        Stopped::new(Exit::UnknownBackend, message, "bench backends list")
+        let stopped = unknown_backend(&args.plugins, unknown);
+        let message = format!("there is no file {}, and {}", shell_word(path), stopped.message);
+        Stopped { message, ..stopped }
     })
 }
 
@@ -155,14 +161,49 @@ fn style(status: Status) -> (Style, &'static str) {
     }
 }
 
-fn line(outcome: &Outcome) {
-    let (style, word) = style(outcome.status);
-    say!("{style}{word:>9}{style:#}  {} ({:.1} s)", outcome.name, outcome.seconds);
-    if !outcome.message.is_empty() {
-        say!("           {}", outcome.message);
+/// What was shown so far: one cause is said once.
+#[derive(Default)]
+struct Lines {
+    /// Each message of a test that did not succeed, with the first test that had it.
+    said: HashMap<String, &'static str>,
+    /// Why tests were skipped, and which.
+    skipped: Vec<(String, Vec<&'static str>)>,
+}
+
+impl Lines {
+    fn show(&mut self, outcome: &Outcome) {
+        if outcome.status == Status::Skipped {
+            match self.skipped.iter_mut().find(|(reason, _)| *reason == outcome.message) {
+                Some((_, names)) => names.push(outcome.name),
+                None => self.skipped.push((outcome.message.clone(), vec![outcome.name])),
+            }
+            return;
+        }
+        let (style, word) = style(outcome.status);
+        say!("{style}{word:>9}{style:#}  {} ({:.1} s)", outcome.name, outcome.seconds);
+        if !outcome.message.is_empty() {
+            match self.said.get(&outcome.message) {
+                Some(first) => say!("           as in {first}"),
+                None => say!("           {}", outcome.message),
+            }
+            self.said.entry(outcome.message.clone()).or_insert(outcome.name);
+        }
+        if outcome.status.is_bad() {
+            say!("           why it matters: {}", outcome.why);
+        }
     }
-    if outcome.status.is_bad() {
-        say!("           why it matters: {}", outcome.why);
+
+    fn show_skipped(&self) {
+        let (style, word) = style(Status::Skipped);
+        for (reason, names) in &self.skipped {
+            let which = match names.as_slice() {
+                [one] => (*one).to_owned(),
+                many => format!("{} tests", many.len()),
+            };
+            let known = reason.strip_prefix(NOT_RUN).and_then(|cause| self.said.get(cause));
+            let reason = known.map_or_else(|| reason.clone(), |first| format!("{NOT_RUN}see {first}"));
+            say!("{style}{word:>9}{style:#}  {which}\n           {reason}");
+        }
     }
 }
 
@@ -180,11 +221,14 @@ fn summary(report: &Report) {
     .filter(|(count, _)| *count > 0)
     .map(|(count, word)| format!("{count} {word}"))
     .collect();
-    let verdict = if report.conforms() { "conforms" } else { "does not conform" };
-    let verdict = if report.unavailable().is_some() && report.conforms() {
-        "could not be checked whole: it is not available here"
-    } else {
-        verdict
+    let verdict = match &report.obstacle {
+        _ if !report.conforms() => "does not conform",
+        Some(_) => "could not be checked: its file must not be loaded",
+        None if report.is_unavailable() => "could not be checked whole: it is not available here",
+        None => "conforms",
     };
     say!("backend '{}' {verdict}: {}", report.backend, parts.join(", "));
+    if let Some(obstacle) = report.obstacle.as_ref().filter(|obstacle| !obstacle.remedy.is_empty()) {
+        say!("  try: {}", obstacle.remedy);
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, PluginArgs, STOP, Stopped, screen};
 use bench_isolate::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
-use bench_isolate::discover::{SearchPath, Survey};
+use bench_isolate::discover::{SearchPath, Survey, UnknownBackend};
 use bench_isolate::install::data_dir;
 use bench_isolate::isolate::{Cause, Limits, Runner, StopLevel};
 use bench_isolate::text::shell_word;
@@ -16,9 +16,7 @@ use bench_record::canonical_json::sha256_hex;
 /// Finds, vets and asks a backend; the error of an unavailable one is its own words.
 pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Description), Stopped> {
     let survey = survey(plugins)?;
-    let candidate = survey
-        .find(name)
-        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    let candidate = survey.find(name).map_err(|unknown| unknown_backend(plugins, unknown))?;
     let runner = Runner::with(Limits::within(DEFAULT_TIMEOUT));
     let listing = Listing::of(candidate, &runner, &STOP);
     go_on()?;
@@ -31,19 +29,28 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str) -> Result<(Vetted, Descri
                 // The time-out of a run is not that of a description.
                 let slow = matches!(&listing.status, Status::Failed { failure }
                     if matches!(failure.cause, Cause::TimedOut(_)));
-                let look = || format!("see how long it needs: bench backends info {name} --timeout 120");
+                let look = || {
+                    let info = format!("bench backends info {name} --timeout 120");
+                    format!("see how long it needs: {}", listing.address.completed(&info))
+                };
                 let remedy = if slow { look() } else { remedy };
                 Stopped::new(Exit::BadPlugin, format!("backend '{name}': {cause}"), remedy)
             }
         });
     }
     let vetted = vet(candidate).map_err(|refusal| {
-        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
+        let remedy = listing.address.completed(&refusal.remedy());
+        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), remedy)
     })?;
     match listing.description() {
         Some(description) => Ok((vetted, description.clone())),
         None => Err(Stopped::new(Exit::BadPlugin, format!("backend '{name}' could not be described"), "")),
     }
+}
+
+/// No plugin has the name; where it was looked for is where the list looks too.
+pub fn unknown_backend(plugins: &PluginArgs, unknown: UnknownBackend) -> Stopped {
+    Stopped::new(Exit::UnknownBackend, unknown, format!("bench backends list{}", plugins.flags()))
 }
 
 /// Everything on the search path, with what the user demands of each file.

@@ -34,6 +34,7 @@ pub use plan::RunArgs;
 use config::{ConfigFile, Unreadable};
 
 use bench_isolate::isolate::Stop;
+use bench_isolate::text::shell_word;
 
 /// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
 pub static STOP: Stop = Stop::new();
@@ -136,6 +137,22 @@ pub struct PluginArgs {
     #[arg(long, env = bench_isolate::trust::ONLY_TRUSTED, help_heading = "Plugins",
           value_parser = clap::builder::FalseyValueParser::new())]
     pub only_trusted: bool,
+}
+
+impl PluginArgs {
+    /// As they stand on a command line, with a space before each.
+    #[must_use]
+    pub fn flags(&self) -> String {
+        let folders = self.plugins_dir.iter();
+        let mut flags: String =
+            folders.map(|folder| format!(" --plugins-dir {}", shell_word(folder))).collect();
+        for (given, flag) in
+            [(self.no_user_plugins, " --no-user-plugins"), (self.only_trusted, " --only-trusted")]
+        {
+            flags.push_str(if given { flag } else { "" });
+        }
+        flags
+    }
 }
 
 /// The command line, without the flags of `run` that `pair` and `sweep` have others for.

@@ -236,7 +236,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
     let mut progress = RunProgress::new(&label, plan.plan.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    let result = result.map_err(|error| stopped(error, &output_dir, &folder));
+    let result = result.map_err(|error| stopped(error, &job));
     let result = result.and_then(|run| answered(&run).map(|()| run));
     let (code, stderr) = result.as_ref().map_or_else(
         |error| (error.exit as u8, format!("{}\n{}\n", error.message, error.remedy)),

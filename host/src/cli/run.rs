@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
                 failure = Some(if args.json { Stopped { rescued: None, ..rescued } } else { rescued });
                 finished.push(unwritten.finished);
             }
-            Err(error) => failure = Some(stopped(error, &output_dir, &folder)),
+            Err(error) => failure = Some(stopped(error, &job)),
         }
         if failure.is_some() || STOP.level() > StopLevel::Go {
             break;
@@ -209,8 +209,9 @@ fn kept_elsewhere(unwritten: &Unwritten, output_dir: &Path) -> Stopped {
 }
 
 /// The exit code and words for a run that failed.
-pub fn stopped(error: RunError, output_dir: &Path, folder: &Path) -> Stopped {
-    let log = format!("see {}", folder.join("run.log").display());
+pub fn stopped(error: RunError, job: &Job) -> Stopped {
+    let log = format!("see {}", shell_word(&job.folder.join("run.log")));
+    let completed = |remedy: String| job.plugin.address.completed(&remedy);
     match error {
         RunError::Child(failure) => {
             let exit = match &failure.cause {
@@ -226,14 +227,19 @@ pub fn stopped(error: RunError, output_dir: &Path, folder: &Path) -> Stopped {
                 _ => Exit::RunFailed,
             };
             let message = format!("{} {}", failure.subject, failure.reason());
-            let remedy = failure.remedy();
-            Stopped::new(exit, message, if remedy.is_empty() { log } else { format!("{remedy} ({log})") })
+            let remedy = match completed(failure.remedy()) {
+                // The words of a refusal are all there is to say: the log has no more.
+                remedy if exit == Exit::Usage => remedy,
+                remedy if remedy.is_empty() => log,
+                remedy => format!("{remedy} ({log})"),
+            };
+            Stopped::new(exit, message, remedy)
         }
         RunError::Dishonest { ref backend, .. } => {
-            let remedy = format!("bench backends check {backend} ({log})");
+            let remedy = completed(format!("bench backends check {backend} ({log})"));
             Stopped::new(Exit::Dishonest, &error, remedy)
         }
-        RunError::Unwritten(unwritten) => kept_elsewhere(&unwritten, output_dir),
+        RunError::Unwritten(unwritten) => kept_elsewhere(&unwritten, job.output_dir),
         RunError::Results(error) => error.into(),
         error @ RunError::Io { .. } => Stopped::new(Exit::Output, error, ""),
     }

@@ -159,8 +159,8 @@ impl Watcher for RunProgress {
                     None => lines.iter().for_each(|line| note(line)),
                 }
             }
-            RunEvent::Phase { name, detail, .. } => self.phase(&format!("{name} {detail}")),
-            RunEvent::Timed(_) => {}
+            RunEvent::Phase { name, detail, .. } => self.phase(format!("{name} {detail}").trim_end()),
+            RunEvent::Timed(_) | RunEvent::LogFiles(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
                     self.line(&format!("{target}: {message}"));

@@ -291,7 +291,7 @@ fn one(
     let mut progress = RunProgress::new(&label, own.num_tasks.into(), verbose);
     let result = while_not_killed(|stop| job.run(&mut progress, stop));
     drop(progress);
-    answered(&result.map_err(|error| stopped(error, &output_dir, &folder))?)
+    answered(&result.map_err(|error| stopped(error, &job))?)
 }
 
 fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {

@@ -1,6 +1,6 @@
 //! `bench backends trust`, `pin` and `untrust`.
 
-use super::find::{survey_unfiltered, trust_list, untrusted};
+use super::find::{survey_unfiltered, trust_list, unknown_backend, untrusted};
 use super::output::say;
 use super::{Exit, PluginArgs, Stopped};
 use bench_isolate::discover::BackendName;
@@ -17,11 +17,10 @@ pub enum Vow {
 
 pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> {
     let survey = survey_unfiltered(plugins)?;
-    let candidate = survey
-        .find(name)
-        .map_err(|unknown| Stopped::new(Exit::UnknownBackend, unknown, "bench backends list"))?;
+    let candidate = survey.find(name).map_err(|unknown| unknown_backend(plugins, unknown))?;
     let vetted = vet(candidate).map_err(|refusal| {
-        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), refusal.remedy())
+        let remedy = candidate.address().completed(&refusal.remedy());
+        Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), remedy)
     })?;
     let mut trust = list()?;
     match vow {

@@ -357,6 +357,9 @@ class HostGone(Exception):
 class Channel:
     """Both directions. Reading belongs to one thread; any thread may write."""
 
+    # A runtime that ships this module may import it anew, in place: what was raised before is of these classes.
+    _refusal, _host_gone = Refusal, HostGone
+
     def __init__(self, events_fd: int = EVENTS_FD, messages_fd: int = MESSAGES_FD) -> None:
         for descriptor in (events_fd, messages_fd):
             os.set_inheritable(descriptor, False)  # or a child would keep the channel open
@@ -378,7 +381,11 @@ class Channel:
             self._write(b"R", batch)
 
     def phase(self, name: str, detail: str = "") -> None:
-        """Says that a phase begins: ``deploy``, ``warm-up``, ``teardown``; the others report themselves."""
+        """Says that a phase begins: ``deploy``, ``warm-up``, ``teardown``; the others report themselves.
+
+        ``detail`` is what is being waited for, as a clause that "for 25 s" may follow: "Ray has not answered". A
+        run that is timed out says so. Call it again in the same phase when it waits for something else.
+        """
         self._write_json(b"P", {"phase": name, "detail": detail})
 
     def log(self, message: str, level: str = "info") -> None:
@@ -401,9 +408,9 @@ class Channel:
         """Reports an exception from any thread and ends the process: a lost thread must not look like a
         quiet, complete run."""
         try:
-            if isinstance(error, Refusal):
+            if isinstance(error, (Refusal, self._refusal)):
                 self.error(str(error), error.kind, error.remedy)
-            elif not isinstance(error, HostGone):
+            elif not isinstance(error, (HostGone, self._host_gone)):
                 traceback.print_exception(error)
                 self.error(f"{type(error).__name__}: {error}")
         finally:

@@ -1,7 +1,7 @@
 //! Starting the driver, alone in a session, and ending it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -34,8 +34,6 @@ const EVERYBODYS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What it gets after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
-/// The end of the log that goes into an error.
-const TAIL: (u64, usize) = (4_000, 20);
 
 /// Variables that the driver inherits. The last ones are read by workloads and their HTTP client.
 const INHERITED: [&str; 14] = [
@@ -58,10 +56,9 @@ const INHERITED: [&str; 14] = [
 /// A driver process and everything that comes with it; ends with this object.
 pub struct Driver {
     session: Session,
-    log: PathBuf,
     /// Ends when this process does, however it does.
     _lifeline: OwnedFd,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The channel's ends on this side.
@@ -70,14 +67,10 @@ pub struct Pipes {
     pub messages: File,
 }
 
-/// The private directory of a run, and its log beside it. Removed when dropped.
-pub fn private_dir(engine: &Engine, spec: &Spec) -> io::Result<(TempDir, PathBuf)> {
-    let given = spec.extra("temp_dir").map(PathBuf::from);
-    let own = given.iter().cloned().chain([std::env::temp_dir()]);
-    let dir = plain_dir(own.chain(EVERYBODYS.map(PathBuf::from)))?;
-    // The log stays where the host keeps what it may want to look at afterwards.
-    let log = given.unwrap_or_else(|| dir.path().to_owned()).join(format!("{}.log", engine.name));
-    Ok((dir, log))
+/// The private directory of a run. Removed when dropped.
+pub fn private_dir(spec: &Spec) -> io::Result<TempDir> {
+    let own = spec.extra("temp_dir").map(PathBuf::from).into_iter().chain([std::env::temp_dir()]);
+    plain_dir(own.chain(EVERYBODYS.map(PathBuf::from)))
 }
 
 /// A new folder in the first of `places` that takes one and that a socket's path has room for. Runtimes also
@@ -101,7 +94,7 @@ impl Driver {
     pub fn start(
         engine: &Engine,
         interpreter: &Interpreter,
-        (dir, log): (TempDir, PathBuf),
+        dir: TempDir,
         env: &[(String, String)],
         files: &[(&str, &str)],
     ) -> Result<(Self, Pipes), Error> {
@@ -111,7 +104,7 @@ impl Driver {
         for (name, source) in files {
             fs::write(dir.path().join(name), source).map_err(failed)?;
         }
-        let mut command = command(engine, interpreter, dir.path(), &log, env).map_err(failed)?;
+        let mut command = command(engine, interpreter, dir.path(), env).map_err(failed)?;
         let (events_out, events_in) = pipe().map_err(failed)?;
         let (messages_out, messages_in) = pipe().map_err(failed)?;
         let (lifeline_out, lifeline) = pipe().map_err(failed)?;
@@ -142,7 +135,7 @@ impl Driver {
         let session = Session::new(command.spawn().map_err(failed)?);
         // Dropping the command closes the child's ends here: they live in its closure.
         drop(command);
-        let driver = Self { session, log, _lifeline: lifeline, _dir: dir };
+        let driver = Self { session, _lifeline: lifeline, dir };
         Ok((driver, Pipes { events: events_in.into(), messages: messages_out.into() }))
     }
 
@@ -165,20 +158,10 @@ impl Driver {
         self.session.end(GRACE)
     }
 
-    /// The last lines of what the driver and its runtime printed.
-    pub fn log_tail(&self) -> String {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&self.log)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL.0)))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(TAIL.1)..].join("\n")
+    /// Leaves the private directory to the host, if it lies in the host's own temporary directory.
+    pub fn leave_dir(&mut self, spec: &Spec) {
+        let removed_by_host = spec.extra("temp_dir").is_some_and(|given| self.dir.path().starts_with(given));
+        self.dir.disable_cleanup(removed_by_host);
     }
 }
 
@@ -188,12 +171,12 @@ impl Drop for Driver {
     }
 }
 
-/// The driver's command line, files and environment.
+/// The driver's command line, files and environment. What it prints goes where this process prints: the host keeps
+/// that whoever is killed, so nothing may wait in a buffer.
 fn command(
     engine: &Engine,
     interpreter: &Interpreter,
     dir: &Path,
-    log: &Path,
     env: &[(String, String)],
 ) -> io::Result<Command> {
     fs::write(dir.join("bench_worker.py"), WORKER)?;
@@ -201,12 +184,12 @@ fn command(
     for folder in ["home", "tmp", "run"] {
         fs::create_dir(dir.join(folder))?;
     }
-    let output = File::options().create(true).append(true).open(log)?;
     let mut command = Command::new(&interpreter.program);
     // As -I, but the folder of the script stays importable: that is where bench_worker is.
-    command.args(["-E", "-s", "-B"]).arg(dir.join("driver.py")).current_dir(dir).env_clear();
+    command.args(["-E", "-s", "-B", "-u"]).arg(dir.join("driver.py")).current_dir(dir).env_clear();
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs([("LC_ALL", "C.UTF-8"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1")]);
+    command.env("PYTHONUNBUFFERED", "1"); // for the processes that the runtime starts
     for (name, folder) in [
         ("HOME", "home"),
         ("TMPDIR", "tmp"),
@@ -220,7 +203,7 @@ fn command(
         command.env(name, dir.join(folder));
     }
     command.envs(env.iter().map(|(name, value)| (name, value.replace("{dir}", &dir.to_string_lossy()))));
-    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.stdin(Stdio::null());
     Ok(command)
 }
 

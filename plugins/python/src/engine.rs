@@ -1,7 +1,7 @@
 use bench_plugin_api::sdk::{Availability, Error, Finished, Host, Spec};
 use serde_json::{Map, Value, json};
 
-use crate::interpreter::Interpreter;
+use crate::interpreter::{self, Interpreter};
 use crate::{requirement, run};
 
 /// Each distribution with the version that is installed.
@@ -52,6 +52,9 @@ pub struct Launch {
     pub config: Map<String, Value>,
     /// Modules that lie beside `driver.py`: name and source.
     pub files: Vec<(&'static str, &'static str)>,
+    /// Log files of the runtime whose ends the host is to keep of a run that failed: shell patterns below the private
+    /// directory. What is printed is kept in any case.
+    pub logs: Vec<&'static str>,
 }
 
 impl Engine {
@@ -61,7 +64,7 @@ impl Engine {
         match self.resolve() {
             Ok((_, versions)) => Availability::ready(versions.first().map_or("", |(_, version)| version)),
             Err(Error::Unavailable { reason, remedy }) => Availability::missing(reason, remedy),
-            Err(other) => Availability::missing(other.to_string(), self.remedy()),
+            Err(other) => Availability::missing(other.to_string(), self.install_remedy()),
         }
     }
 
@@ -92,44 +95,86 @@ impl Engine {
 
     /// The interpreter and the version of each import.
     pub(crate) fn resolve(&self) -> Result<(Interpreter, Versions), Error> {
-        let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
-        let interpreter = Interpreter::find(self.name).map_err(missing)?;
+        let Some(chosen) = interpreter::chosen(self.name) else {
+            return self.managed();
+        };
+        let found = Interpreter::chosen(self.name, &chosen).and_then(|python| self.examine(python));
+        found.map_err(|reason| Error::Unavailable { reason, remedy: self.choice_remedy() })
+    }
+
+    /// What `bench backends install` made.
+    fn managed(&self) -> Result<(Interpreter, Versions), Error> {
+        let Some(venvs) = interpreter::data_dir().map(|data| data.join("venvs")) else {
+            let reason = "there is no user data directory".to_owned();
+            return Err(Error::Unavailable { reason, remedy: "set BENCH_DATA_DIR to a folder".to_owned() });
+        };
+        let found = Interpreter::managed(self.name, &venvs);
+        let found = found.map_err(|reason| (reason, self.install_remedy())).and_then(|python| {
+            python.check_mount().map_err(|reason| (reason, self.mount_remedy()))?;
+            self.examine(python).map_err(|reason| (reason, self.install_remedy()))
+        });
+        found.map_err(|(reason, remedy)| Error::Unavailable { reason, remedy })
+    }
+
+    /// An interpreter with the version of each import; what it lacks otherwise.
+    fn examine(&self, interpreter: Interpreter) -> Result<(Interpreter, Versions), String> {
         let versions = self.versions(&interpreter)?;
         Ok((interpreter, versions))
     }
 
     /// The version of each import, if all are there and in their ranges.
-    fn versions(&self, interpreter: &Interpreter) -> Result<Versions, Error> {
-        let missing = |reason| Error::Unavailable { reason, remedy: self.remedy() };
-        interpreter.check(PYTHON).map_err(missing)?;
+    fn versions(&self, interpreter: &Interpreter) -> Result<Versions, String> {
+        interpreter.check(PYTHON)?;
+        interpreter.check_mount()?;
         let mut versions = Versions::new();
         for import in self.imports {
             let Some(version) = interpreter.distribution(import.distribution) else {
-                return Err(missing(format!(
+                return Err(format!(
                     "{} needs the Python module `{}`, which is not installed in {interpreter}",
                     self.display, import.module
-                )));
+                ));
             };
             if !requirement::accepts(import.accepts, &version) {
-                return Err(missing(format!(
+                return Err(format!(
                     "{} needs {} {}, but {interpreter} has {version}",
                     self.display, import.distribution, import.accepts
-                )));
+                ));
             }
             versions.push((import.distribution, version));
         }
         Ok(versions)
     }
 
-    fn remedy(&self) -> String {
+    /// For what is not installed, or not whole.
+    fn install_remedy(&self) -> String {
         let install = format!("bench backends install {}", self.name);
         match self.plain_pip {
             Some(plain) => format!(
                 "{install}    (or, in an environment of your own: {plain}, and set {} to its python)",
-                crate::interpreter::variable(self.name)
+                interpreter::variable(self.name)
             ),
             None => install,
         }
+    }
+
+    /// For a variable that names the wrong Python: whatever is installed, it is the variable that counts.
+    fn choice_remedy(&self) -> String {
+        let variable = interpreter::variable(self.name);
+        let install = match self.managed() {
+            Ok(_) => String::new(),
+            Err(_) => format!("; bench backends install {}", self.name),
+        };
+        let needs: Vec<String> =
+            self.imports.iter().map(|import| format!("{}{}", import.distribution, import.accepts)).collect();
+        format!(
+            "unset {variable}{install}    (or set it to the python of an environment that has {})",
+            needs.join(", ")
+        )
+    }
+
+    fn mount_remedy(&self) -> String {
+        let install = format!("bench backends install {}", self.name);
+        format!("set BENCH_DATA_DIR to a folder on a file system without noexec, then {install}")
     }
 }
 
@@ -175,9 +220,7 @@ mod tests {
         };
         for version in ["2.8.1", "2.9.0rc1", "3.0.0.dev0"] {
             let (_venv, interpreter) = installed(version);
-            let Err(Error::Unavailable { reason, .. }) = engine.versions(&interpreter) else {
-                panic!("{version}")
-            };
+            let Err(reason) = engine.versions(&interpreter) else { panic!("{version}") };
             assert!(reason.contains(">=2.9,<3.0") && reason.ends_with(&format!("has {version}")), "{reason}");
         }
         let (_venv, interpreter) = installed("2.9.0");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::requirement;
@@ -9,6 +10,8 @@ use crate::requirement;
 /// A Python interpreter and where its packages are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
+    /// The variable by which the user chose it.
+    chosen_by: Option<String>,
     /// The program, links not followed: a virtual environment is known by its own path.
     pub program: PathBuf,
     /// Such as `3.11`, as far as it can be told.
@@ -18,7 +21,8 @@ pub struct Interpreter {
 
 impl fmt::Display for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.program.display())
+        write!(f, "{}", self.program.display())?;
+        self.chosen_by.as_ref().map_or(Ok(()), |variable| write!(f, " (named by {variable})"))
     }
 }
 
@@ -38,21 +42,48 @@ pub(crate) fn variable(name: &str) -> String {
     format!("BENCH_PYTHON_{}", name.to_uppercase())
 }
 
+/// What that variable says, if it says anything.
+pub(crate) fn chosen(name: &str) -> Option<PathBuf> {
+    std::env::var_os(variable(name)).filter(|chosen| !chosen.is_empty()).map(PathBuf::from)
+}
+
 impl Interpreter {
-    /// The interpreter of the backend `name`; why there is none otherwise.
-    pub(crate) fn find(name: &str) -> Result<Self, String> {
-        if let Some(chosen) = std::env::var_os(variable(name)).filter(|chosen| !chosen.is_empty()) {
-            let chosen = PathBuf::from(chosen);
-            let program = on_path(&chosen)
-                .ok_or_else(|| format!("{} says {}, which is not there", variable(name), chosen.display()))?;
-            return Ok(Self::at(program));
+    /// The interpreter that the user chose for the backend `name` by its variable; why it is none otherwise.
+    pub(crate) fn chosen(name: &str, program: &Path) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{} names {}, {why}", variable(name), program.display());
+        let found = on_path(program).map_err(wrong)?;
+        Ok(Self { chosen_by: Some(variable(name)), ..Self::at(found) })
+    }
+
+    /// The interpreter that `bench backends install` made for the backend `name`; why there is none otherwise.
+    pub(crate) fn managed(name: &str, venvs: &Path) -> Result<Self, String> {
+        let place = venvs.join(name);
+        let program = place.join("bin/python");
+        if place.symlink_metadata().is_err() {
+            return Err(format!(
+                "there is no managed Python environment for `{name}` at {}",
+                program.display()
+            ));
         }
-        let data_dir = data_dir().ok_or("there is no user data directory: set BENCH_DATA_DIR")?;
-        let program = data_dir.join("venvs").join(name).join("bin/python");
-        if program.exists() {
-            return Ok(Self::at(program));
+        let broken =
+            |why: String| Err(format!("the managed Python environment of `{name}` is broken: {why}"));
+        if let Some(missing) = dangling(&program) {
+            return broken(format!(
+                "{} leads to {}, which is not there",
+                program.display(),
+                missing.display()
+            ));
         }
-        Err(format!("there is no managed Python environment for `{name}` at {}", program.display()))
+        if let Err(why) = on_path(&program) {
+            return broken(format!("there should be a Python at {}, {why}", program.display()));
+        }
+        let python = Self::at(program);
+        match (&python.version, version_of(&python.program)) {
+            (Some(made_for), Some(is)) if *made_for != is => {
+                broken(format!("it was made for Python {made_for}, and its bin/python is now {is}"))
+            }
+            _ => Ok(python),
+        }
     }
 
     pub(crate) fn at(program: PathBuf) -> Self {
@@ -65,10 +96,8 @@ impl Interpreter {
             Some(home) => Path::new(home).parent().map(Path::to_owned),
             None => prefix(&real),
         };
-        let version = setting("version").or(setting("version_info")).and_then(minor).or_else(|| {
-            let name = real.file_name()?.to_str()?;
-            minor(name.strip_prefix("python")?)
-        });
+        let version =
+            setting("version").or(setting("version_info")).and_then(minor).or_else(|| version_of(&program));
         let mut prefixes: Vec<PathBuf> = venv.into_iter().collect();
         if prefixes.is_empty() || setting("include-system-site-packages") == Some("true") {
             prefixes.extend(base);
@@ -76,7 +105,22 @@ impl Interpreter {
         }
         let site_packages =
             prefixes.iter().flat_map(|prefix| site_packages(prefix, version.as_deref())).collect();
-        Self { program, version, site_packages }
+        Self { chosen_by: None, program, version, site_packages }
+    }
+
+    /// Refuses packages that could be read but not loaded.
+    pub(crate) fn check_mount(&self) -> Result<(), String> {
+        let noexec = |dir: &&PathBuf| {
+            rustix::fs::statvfs(dir.as_path())
+                .is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+        };
+        let found = self.site_packages.iter().find(noexec);
+        found.map_or(Ok(()), |dir| {
+            Err(format!(
+                "{} lies on a file system that is mounted noexec: no library in it can be loaded",
+                dir.display()
+            ))
+        })
     }
 
     /// Refuses a Python that is known to be outside `bounds`.
@@ -104,13 +148,38 @@ impl Interpreter {
     }
 }
 
-/// A program by path, or searched for in `PATH` when it is a bare name.
-fn on_path(program: &Path) -> Option<PathBuf> {
+/// A program by path, or searched for in `PATH` when it is a bare name; why it is none otherwise.
+fn on_path(program: &Path) -> Result<PathBuf, &'static str> {
     if program.components().count() > 1 {
-        return program.is_file().then(|| std::path::absolute(program).ok()).flatten();
+        return match fs::metadata(program) {
+            Err(_) => Err("which is not there"),
+            Ok(found) if found.is_dir() => Err("which is a directory"),
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => Err("which is not executable"),
+            Ok(_) => std::path::absolute(program).map_err(|_| "which is not there"),
+        };
     }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|candidate| candidate.is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join(program));
+    found.find(|candidate| candidate.is_file()).ok_or("which is not on the PATH")
+}
+
+/// Where a chain of links ends in nothing; `None` when it ends in something.
+fn dangling(path: &Path) -> Option<PathBuf> {
+    let mut at = path.to_owned();
+    // As many links as the kernel follows.
+    for _ in 0..40 {
+        match fs::read_link(&at) {
+            Ok(target) => at = at.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => return (at != path && at.symlink_metadata().is_err()).then_some(at),
+        }
+    }
+    Some(at)
+}
+
+/// `3.11`, from the name of the real file behind an interpreter.
+fn version_of(program: &Path) -> Option<String> {
+    let real = fs::canonicalize(program).ok()?;
+    minor(real.file_name()?.to_str()?.strip_prefix("python")?)
 }
 
 /// A value of `pyvenv.cfg`.
@@ -165,7 +234,7 @@ mod tests {
         fs::create_dir_all(packages.join("Some_Package-2.60.0.dist-info")).unwrap();
         fs::create_dir_all(dir.path().join("lib/python3.12/site-packages/other-1.0.dist-info")).unwrap();
         fs::create_dir_all(dir.path().join("bin")).unwrap();
-        fs::write(dir.path().join("bin/python"), "").unwrap();
+        fs::copy("/bin/sh", dir.path().join("bin/python")).unwrap();
         fs::write(dir.path().join("pyvenv.cfg"), format!("home = /nowhere/bin\nversion = {version}\n"))
             .unwrap();
         dir
@@ -184,8 +253,43 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_searched_for_and_nonsense_is_not_found() {
-        assert!(on_path(Path::new("sh")).is_some_and(|found| found.is_absolute()));
-        assert_eq!(on_path(Path::new("no-such-python")), None);
-        assert_eq!(on_path(Path::new("/no/such/python")), None);
+        assert!(on_path(Path::new("sh")).is_ok_and(|found| found.is_absolute()));
+        assert_eq!(on_path(Path::new("no-such-python")), Err("which is not on the PATH"));
+        assert_eq!(on_path(Path::new("/no/such/python")), Err("which is not there"));
+    }
+
+    #[test]
+    fn what_the_variable_names_is_named_with_what_is_wrong_with_it() {
+        let dir = venv("3.11.7");
+        let wrong = |program: &Path| Interpreter::chosen("some", program).unwrap_err();
+        let (nothing, packages, file) =
+            (dir.path().join("bin/nothing"), dir.path().join("lib"), dir.path().join("pyvenv.cfg"));
+        assert_eq!(
+            wrong(&nothing),
+            format!("BENCH_PYTHON_SOME names {}, which is not there", nothing.display())
+        );
+        assert!(wrong(&packages).ends_with("which is a directory"));
+        assert!(wrong(&file).ends_with("which is not executable"));
+    }
+
+    #[test]
+    fn a_managed_environment_is_missing_or_broken_or_there() {
+        let (venvs, real) = (tempfile::tempdir().unwrap(), venv("3.11.7"));
+        let managed = || Interpreter::managed("some", venvs.path());
+        assert!(managed().unwrap_err().contains("no managed Python environment for `some` at"));
+        std::os::unix::fs::symlink(real.path(), venvs.path().join("some")).unwrap();
+        assert_eq!(managed().unwrap().version.as_deref(), Some("3.11"));
+        let python = real.path().join("bin/python");
+        let replace = |target: &str| {
+            fs::remove_file(&python).unwrap();
+            std::os::unix::fs::symlink(target, &python).unwrap();
+            managed().unwrap_err()
+        };
+        assert!(replace("python3").contains("bin/python3, which is not there"));
+        assert!(replace("/gone/python3").contains("leads to /gone/python3, which is not there"));
+        fs::copy("/bin/sh", real.path().join("bin/python3.12")).unwrap();
+        assert!(replace("python3.12").contains("was made for Python 3.11, and its bin/python is now 3.12"));
+        fs::remove_dir_all(real.path().join("bin")).unwrap();
+        assert!(managed().unwrap_err().contains("broken: there should be a Python at"));
     }
 }

@@ -1,6 +1,7 @@
 //! One run: events down in a thread of their own, messages up in this one.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -19,11 +20,13 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// See [`Engine::run`].
 pub fn run(engine: &Engine, spec: &Spec, host: &Host, launch: Launch) -> Result<Finished, Error> {
-    host.progress("start-up", engine.display);
+    host.progress("start-up", &format!("the {} driver has not answered", engine.display));
     let (interpreter, versions) = engine.resolve()?;
-    let place = private_dir(engine, spec).map_err(Error::runtime)?;
-    let config = config(spec, host, place.0.path(), launch.config)?;
-    let (mut driver, pipes) = Driver::start(engine, &interpreter, place, &launch.env, &launch.files)?;
+    let dir = private_dir(spec).map_err(Error::runtime)?;
+    let config = config(spec, host, dir.path(), launch.config)?;
+    let logs: Vec<PathBuf> = launch.logs.iter().map(|pattern| dir.path().join(pattern)).collect();
+    let host_reads_logs = host.extension("bench.logs/1", &json!({"files": logs}).to_string()).is_some();
+    let (mut driver, pipes) = Driver::start(engine, &interpreter, dir, &launch.env, &launch.files)?;
     let (go, may_go) = mpsc::channel();
     let pumped = start_pump(host.clone(), config, spec.batch_size(), pipes.events, may_go)?;
     let mut talk = Talk { host, go: Some(go), phase: "start-up".to_owned(), metrics: Map::new() };
@@ -33,18 +36,18 @@ pub fn run(engine: &Engine, spec: &Spec, host: &Host, launch: Launch) -> Result<
                 tracing::warn!(target: "driver", %status, "was done, then failed to end cleanly");
             }
         }
-        Ok(Ended::Silence) => {
-            let status = driver.autopsy();
-            // A pump that failed took the driver with it: its reason is the one that counts.
-            pumped.try_recv().unwrap_or(Ok(()))?;
-            return Err(Error::Runtime(with_tail(talk.death(engine, status), &driver)));
-        }
-        Err(error) => {
+        failed => {
+            if host_reads_logs {
+                driver.leave_dir(spec);
+            }
+            let Err(error) = failed else {
+                let status = driver.autopsy();
+                // A pump that failed took the driver with it: its reason is the one that counts.
+                pumped.try_recv().unwrap_or(Ok(()))?;
+                return Err(Error::Runtime(talk.death(engine, status)));
+            };
             driver.stop();
-            return Err(match error {
-                Error::Runtime(message) => Error::Runtime(with_tail(message, &driver)),
-                other => other,
-            });
+            return Err(error);
         }
     }
     let packages: Map<String, Value> =
@@ -206,12 +209,5 @@ fn log(line: &Line) {
         "debug" => tracing::debug!(target: "driver", "{message}"),
         "trace" => tracing::trace!(target: "driver", "{message}"),
         _ => tracing::info!(target: "driver", "{message}"),
-    }
-}
-
-fn with_tail(message: String, driver: &Driver) -> String {
-    match driver.log_tail() {
-        tail if tail.is_empty() => message,
-        tail => format!("{message}\nThe end of what it printed:\n{tail}"),
     }
 }

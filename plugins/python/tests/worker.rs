@@ -98,7 +98,7 @@ fn a_driver_gives_the_right_answers_and_leaves_nothing_behind() {
     assert!(metric("runtime").is_some());
     assert!(alive(temp.path()).is_empty(), "{:?}", alive(temp.path()));
     let left: Vec<_> = fs::read_dir(temp.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(left, ["inline.log"], "the log stays, for the host to look at");
+    assert_eq!(left, [""; 0]);
 }
 
 #[test]
@@ -108,11 +108,9 @@ fn what_goes_wrong_is_told_apart_and_explained() {
     let run =
         |behave| run(&Bench::new(open_spec("null", 50, dir.path()), 64), dir.path(), behave).unwrap_err();
     assert_eq!(run("refuse"), Error::Unsupported("no such scheduler".into()));
-    let raised = run("raise").to_string();
-    assert!(raised.starts_with("ValueError: on purpose\n") && raised.contains("Traceback"), "{raised}");
+    assert_eq!(run("raise"), Error::Runtime("ValueError: on purpose".into()));
     let died = run("die").to_string();
     assert!(died.contains("signal: 9") && died.contains("phase start-up"), "{died}");
-    assert!(died.contains("noise on standard output"), "{died}");
     let died = run("die later").to_string();
     assert!(died.contains("signal: 9") && died.contains("phase steady"), "{died}");
     assert!(alive(dir.path()).is_empty(), "{:?}", alive(dir.path()));

@@ -30,6 +30,10 @@ const FILES: [(&str, &str); 8] = [
     ("compiled.py", include_str!("driver/compiled.py")),
 ];
 
+/// Where Ray's own processes say why they did not come up or ended.
+const LOGS: [&str; 3] =
+    ["session_*/logs/*.err", "session_*/logs/*.out", "session_*/logs/python-core-driver-*.log"];
+
 /// How a user authenticates at a cluster of their own.
 const AUTHENTICATION: [&str; 3] = ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"];
 
@@ -45,7 +49,7 @@ impl Backend for Ray {
     }
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
-        let mut launch = Launch { files: FILES.to_vec(), ..Launch::default() };
+        let mut launch = Launch { files: FILES.to_vec(), logs: LOGS.to_vec(), ..Launch::default() };
         if spec.extra("ray_address").is_some() {
             launch.env = authentication();
         }

@@ -426,8 +426,9 @@ def main(channel: Channel) -> None:
     config = channel.config
     parallelism: int = config["parallelism"]
     started = time.perf_counter()
+    channel.phase("start-up", "SAGE has not been loaded")
     compat.quiet()
-    channel.phase("deploy")
+    channel.phase("deploy", "SAGE has not come up")
     workload = Workload(config["library"], config["open"])
     # A lane that waits on the network must not keep the others' operators from the cores.
     waits = any(node["blocking"] for node in workload.graph["nodes"])
@@ -441,7 +442,7 @@ def main(channel: Channel) -> None:
     operators = Operators(workload, parallelism, emit)
     engine, facts = open_engine(config, operators, lanes_wanted)
     carrier = Carrier(engine, operators, config["retries"])
-    channel.phase("warm-up")
+    channel.phase("warm-up", "SAGE has not carried its first batches")
     for lane in range(lanes_wanted):  # loads what SAGE loads late and starts its threads
         flight = Flight(turn=lane)
         carrier.carry(lane, flight, flight.add((chain[0], 0, b"") for chain in operators.chains))
@@ -457,7 +458,7 @@ def main(channel: Channel) -> None:
         if packets := operators.finish(chain, flight):
             carrier.carry(0, flight, packets)
 
-    channel.phase("teardown")
+    channel.phase("teardown", "SAGE has not shut down")
     engine.close()
     losses = carrier.losses
     facts["lanes"] = lanes_wanted

@@ -374,6 +374,60 @@ fn a_backend_that_is_not_available_is_not_called_conformant() {
     assert_eq!(skipped["message"], "not available: it is hostile; rm libbackend_hostile.so");
 }
 
+/// What `check` says to a person.
+fn said(plugin: &Path, wish: &str, more: &[&str]) -> String {
+    let mut command = bench(&["backends", "check", plugin.to_str().unwrap()]);
+    stdout(&command.args(more).env("HOSTILE", wish).output().unwrap())
+}
+
+#[test]
+fn what_keeps_every_test_from_running_is_said_once_with_its_remedy_and_their_number() {
+    let folder = folder(&[("hostile_c", "hostile_c")]);
+    let plugin = folder.path().join("libbackend_hostile_c.so");
+    let cause = "it is built against plugin API 0.0.9, this host speaks";
+    let text = said(&plugin, "table:older", &[]);
+    assert_eq!(text.matches(cause).count(), 1, "{text}");
+    assert_eq!(text.matches("  try: rebuild the plugin against bench-plugin-api ").count(), 1, "{text}");
+    let (code, report) = check(&plugin, "table:older", &[]);
+    let (skipped, others): (Vec<&Value>, Vec<&Value>) =
+        tests(&report).iter().partition(|test| test["status"] == "skipped");
+    assert_eq!(code, Some(14));
+    assert!(
+        skipped.len() > 30
+            && text.contains(&format!("{} tests\n           not run: see loads\n", skipped.len()))
+    );
+    assert!(skipped.iter().all(|test| test["message"].as_str().unwrap().contains(cause)));
+    let bad: Vec<&Value> = others.into_iter().filter(|test| test["status"] != "success").collect();
+    assert!(bad.len() == 1 && bad[0]["name"] == "loads" && bad[0]["status"] == "failed", "{bad:?}");
+    // A choice of tests does not hide it.
+    let (code, report) = check(&plugin, "table:older", &["--only", "zero-items"]);
+    assert_eq!((code, &report["conforms"]), (Some(14), &Value::Bool(false)));
+    assert!(report["report"]["obstacle"]["remedy"].as_str().unwrap().starts_with("rebuild the plugin"));
+}
+
+#[test]
+fn what_is_not_installed_is_said_once_with_what_installs_it() {
+    let folder = folder(&[("driven", "driven")]);
+    let plugin = folder.path().join("libbackend_driven.so");
+    let nothing = TempDir::new().unwrap();
+    let mut command = bench(&["backends", "check", plugin.to_str().unwrap()]);
+    let output = command.env("BENCH_DATA_DIR", nothing.path()).output().unwrap();
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(4), "{text}");
+    assert_eq!(text.matches("there is no managed Python environment for `driven`").count(), 1, "{text}");
+    let install = format!("; bench backends install driven --plugins-dir {}\n", folder.path().display());
+    assert_eq!(text.matches(&install).count(), 1, "{text}");
+}
+
+#[test]
+fn what_many_tests_fail_of_is_said_at_the_first_of_them() {
+    let folder = folder(&[("hostile", "hostile")]);
+    let plugin = folder.path().join("libbackend_hostile.so");
+    let text = said(&plugin, "is_available:exit7", &["--only", "availab"]);
+    assert_eq!(text.matches("ended its process in `is_available` (exit code 7)").count(), 1, "{text}");
+    assert!(text.matches("as in availability-is-quick").count() >= 3, "{text}");
+}
+
 #[test]
 fn what_was_compiled_against_the_first_v1_still_loads_and_finds_every_method() {
     let folder = folder(&[("old_api", "old_api")]);

@@ -20,7 +20,7 @@ struct Row {
 /// How a run ends that takes longer than it may.
 const TIMED_OUT: i32 = 5;
 const REPORT: &str = "report this to the plugin's author";
-const LOG: &str = "see its output above or in the log";
+const LOG: &str = "run.log";
 
 const fn row(
     library: &'static str,
@@ -72,7 +72,7 @@ const ROWS: &[Row] = &[
         "is_available:hang",
         8,
         "backend 'hostile': did not finish `is_available` within 10 s and was killed",
-        "see how long it needs: bench backends info hostile --timeout 120",
+        "see how long it needs: bench backends info hostile --plugins-dir ",
     ),
     row(
         "hostile_c",

@@ -1,6 +1,6 @@
 //! Names, versions, extensions.
 
-use super::super::case::Case;
+use super::super::case::{Case, DROP};
 use super::super::{Area, Test, Tried, Verdict, require};
 use super::child;
 use bench_isolate::describe::REQUIREMENTS;
@@ -9,7 +9,7 @@ use bench_isolate::load::{HostVersion, compatible};
 
 pub const TESTS: [Test; 8] = [
     test(
-        "loads",
+        LOADS,
         "The library opens, and its backend is created, in a process that did nothing else before.",
         loads,
     ),
@@ -50,13 +50,16 @@ pub const TESTS: [Test; 8] = [
     ),
 ];
 
+/// What every other test of a loaded plugin begins with.
+pub const LOADS: &str = "loads";
+
 const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> Tried) -> Test {
     child(Area::Descriptor, name, 1, why, run)
 }
 
 fn loads(case: &Case) -> Tried {
     let backend = case.load()?;
-    case.channel.phase("drop");
+    case.channel.phase(DROP);
     case.channel.drop_after_answer(backend);
     Ok(Verdict::Success)
 }

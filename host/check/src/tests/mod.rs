@@ -8,6 +8,7 @@ mod fuzz;
 mod results;
 
 pub(super) use behaviour::PRINTS_NOTHING;
+pub(super) use descriptor::LOADS;
 
 use super::case::Case;
 use super::{Area, Run, Surroundings, Test, Tried};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{Describe, Description};
-use crate::discover::{BackendName, Candidate};
+use crate::discover::{Address, BackendName, Candidate};
 use crate::isolate::{Failure, Notice, Remark, Runner, Stop, Wish};
 use crate::vet::{Refusal, Vetted, vet};
 
@@ -27,6 +27,9 @@ pub struct Listing {
     /// What became of it.
     #[serde(flatten)]
     pub status: Status,
+    /// How a command line reaches it.
+    #[serde(skip)]
+    pub address: Address,
 }
 
 /// What became of an attempt to describe a plugin.
@@ -56,11 +59,19 @@ impl Listing {
     /// Vets and describes one plugin.
     #[must_use]
     pub fn of(candidate: &Candidate, runner: &Runner, stop: &Stop) -> Self {
+        let address = candidate.address();
         let status = match vet(candidate) {
             Err(refusal) => Status::Refused { refusal },
-            Ok(vetted) => describe(vetted, runner, stop),
+            Ok(vetted) => match describe(vetted, runner, stop) {
+                Status::Described { mut description, remarks } => {
+                    let remedy = &mut description.availability.remedy;
+                    *remedy = address.completed(remedy);
+                    Status::Described { description, remarks }
+                }
+                other => other,
+            },
         };
-        Self { name: candidate.name.clone(), path: candidate.path.clone(), status }
+        Self { name: candidate.name.clone(), path: candidate.path.clone(), status, address }
     }
 
     /// The description, when there is one.
@@ -81,9 +92,10 @@ impl Listing {
     /// Why it cannot be run, and what mends that; `None` when it can.
     #[must_use]
     pub fn trouble(&self) -> Option<(String, String)> {
+        let completed = |remedy: String| self.address.completed(&remedy);
         match &self.status {
-            Status::Refused { refusal } => Some((refusal.cause(), refusal.remedy())),
-            Status::Failed { failure } => Some((failure.reason(), failure.remedy())),
+            Status::Refused { refusal } => Some((refusal.cause(), completed(refusal.remedy()))),
+            Status::Failed { failure } => Some((failure.reason(), completed(failure.remedy()))),
             Status::Described { description, .. } => {
                 let answer = &description.availability;
                 (!answer.available).then(|| (answer.detail.clone(), answer.remedy.clone()))

@@ -9,8 +9,11 @@ use serde::Serialize;
 use super::ending::Ending;
 use super::process::Process;
 use super::warden::CpuTime;
-use crate::text::{last_line, one_line, seconds};
+use crate::text::{one_line, seconds, telling_line};
 use crate::{Error, ErrorKind};
+
+/// The phase in which a plugin does what the user asked for; what comes before is about the plugin itself.
+pub const RUN: &str = "run";
 
 /// The operation was carried out. The call's scratch directory is there until this is dropped.
 #[derive(Debug)]
@@ -64,6 +67,9 @@ pub struct Failure {
     pub subject: String,
     /// The phase the runner reported last; `start` before it reported any.
     pub phase: String,
+    /// How far the operation was, by what it told on the way: "start-up: Ray has not answered for 25 s".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whereabouts: Option<String>,
     /// Why.
     #[serde(flatten)]
     pub cause: Cause,
@@ -96,11 +102,11 @@ pub enum Cause {
 }
 
 impl Failure {
-    /// What happened, one clause without the remedy.
+    /// What happened and how far it was, without the remedy.
     #[must_use]
     pub fn reason(&self) -> String {
         let phase = one_line(&self.phase);
-        match &self.cause {
+        let what = match &self.cause {
             Cause::TimedOut(after) => {
                 format!("did not finish `{phase}` within {} and was killed", seconds(*after))
             }
@@ -112,16 +118,35 @@ impl Failure {
                 format!("ended its process in `{phase}` (exit code {code}) without an answer")
             }
             Cause::Protocol(what) => format!("broke the protocol in `{phase}`: {}", one_line(what)),
-            Cause::Plugin(error) if error.kind == ErrorKind::Panic => {
-                format!("panicked in `{phase}`: {error}")
-            }
-            Cause::Plugin(error) => format!("failed in `{phase}`: {error}"),
+            Cause::Plugin(error) => return self.said(&phase, error),
             Cause::Stopped => format!("was stopped by the user in `{phase}`"),
-            Cause::Host(what) => format!("could not be run: {}", one_line(what)),
+            Cause::Host(what) => return format!("could not be run: {}", one_line(what)),
+        };
+        let place = self.whereabouts.as_ref().map(|place| format!(", in {place}")).unwrap_or_default();
+        let known = matches!(self.cause, Cause::Stopped | Cause::OutOfMemory(_));
+        let last = telling_line(&self.tail).filter(|_| !known);
+        let last = last.map(|line| format!(" (its last output: {line})")).unwrap_or_default();
+        format!("{what}{place}{last}")
+    }
+
+    /// An error in the plugin's own words.
+    fn said(&self, phase: &str, error: &Error) -> String {
+        match error.kind {
+            ErrorKind::Panic => format!("panicked in `{phase}`: {error}"),
+            ErrorKind::Unsupported => format!("cannot do what was asked: {error}"),
+            ErrorKind::Runtime => match telling_line(&self.tail) {
+                // A traceback ends with what the error says already.
+                Some(line) if !said_in(&error.message, &line) => {
+                    format!("failed in `{phase}`: {error} (its last output: {line})")
+                }
+                _ => format!("failed in `{phase}`: {error}"),
+            },
+            _ => format!("failed in `{phase}`: {error}"),
         }
     }
 
-    /// What to do about it.
+    /// What to do about it. Empty where the plugin refused what it was asked for: then its own words say what it
+    /// takes, and nobody but the user has to change anything.
     #[must_use]
     pub fn remedy(&self) -> String {
         let report = || "report this to the plugin's author".to_owned();
@@ -131,8 +156,11 @@ impl Failure {
             }
             Cause::OutOfMemory(_) => "raise --memory-limit".into(),
             Cause::Plugin(error) if !error.remedy.is_empty() => one_line(&error.remedy),
-            Cause::Plugin(error) if error.kind == ErrorKind::Runtime => {
-                "see its output above or in the log".into()
+            Cause::Plugin(error)
+                if matches!(error.kind, ErrorKind::Runtime | ErrorKind::Unsupported)
+                    || error.kind == ErrorKind::Invalid && self.phase == RUN =>
+            {
+                String::new()
             }
             Cause::Signalled(_) | Cause::Exited(_) | Cause::Protocol(_) | Cause::Plugin(_) => report(),
             Cause::Stopped => "run it again".into(),
@@ -141,13 +169,18 @@ impl Failure {
     }
 }
 
+/// Whether `text` has what `line` begins with; either may be cut.
+fn said_in(text: &str, line: &str) -> bool {
+    let beginning: String = line.chars().take(60).collect();
+    text.contains(&beginning)
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}; {}", one_line(&self.subject), self.reason(), self.remedy())?;
-        let silent = matches!(self.cause, Cause::Plugin(_) | Cause::Stopped);
-        match last_line(&self.tail) {
-            Some(line) if !silent => write!(f, " (its last output: {line})"),
-            _ => Ok(()),
+        write!(f, "{} {}", one_line(&self.subject), self.reason())?;
+        match self.remedy() {
+            remedy if remedy.is_empty() => Ok(()),
+            remedy => write!(f, "; {remedy}"),
         }
     }
 }

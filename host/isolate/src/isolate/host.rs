@@ -52,13 +52,15 @@ impl Limits {
 
 /// What happens during a call.
 #[derive(Debug)]
-pub enum Notice<E> {
+pub enum Notice<'a, E> {
     /// The child processes exist; this is the one at the root of their tree.
     Started(u32),
     /// A phase begins.
     Phase(String),
     /// The operation says something.
     Event(E),
+    /// Nothing runs any more and there is no answer. The scratch directory is still there.
+    Failed(&'a Failure),
 }
 
 /// What the one who watches wants next.
@@ -79,18 +81,18 @@ pub struct Runner {
     pub program: PathBuf,
     /// What a call may take.
     pub limits: Limits,
-    /// A file that receives, appended, what the child prints (at most 64 MiB per call).
+    /// A file that receives, appended, what the child prints and says: the first 64 MiB of a call and its end.
     pub log: Option<PathBuf>,
     /// Added to the environment of the child.
     pub variables: Vec<(OsString, OsString)>,
-    /// A temporary directory for the call: it is made, and removed when the answer is dropped.
-    pub scratch: Option<PathBuf>,
+    /// Temporary directories for the call: they are made, and removed when the answer is dropped.
+    pub scratch: Vec<PathBuf>,
 }
 
 impl Default for Runner {
     fn default() -> Self {
         let (program, limits) = (this_binary(), Limits::default());
-        Self { program, limits, log: None, variables: Vec::new(), scratch: None }
+        Self { program, limits, log: None, variables: Vec::new(), scratch: Vec::new() }
     }
 }
 
@@ -118,14 +120,14 @@ impl Runner {
     pub fn call<O: Operation>(
         &self,
         request: O::Request,
-        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
         stop: &Stop,
     ) -> Result<Answer<O::Reply>, Box<Failure>> {
         let subject = O::subject(&request);
         let failed = |what: String| {
             let (phase, cause) = ("start".to_owned(), Cause::Host(what));
-            let (tail, left_behind) = (String::new(), Vec::new());
-            Box::new(Failure { subject: subject.clone(), phase, cause, tail, left_behind })
+            let (subject, tail, left_behind) = (subject.clone(), String::new(), Vec::new());
+            Box::new(Failure { subject, phase, whereabouts: None, cause, tail, left_behind })
         };
         let nonce = nonce();
         let opening = Opening {
@@ -138,7 +140,7 @@ impl Runner {
         let opening = wire::line(&opening).map_err(|cause| failed(format!("its request: {cause}")))?;
         let log = self.log.as_ref().map(|path| File::options().append(true).create(true).open(path));
         let log = log.transpose().map_err(|cause| failed(format!("the log file: {cause}")))?;
-        let process = Process::spawn(&self.program, &self.variables, self.scratch.as_deref())
+        let process = Process::spawn(&self.program, &self.variables, &self.scratch)
             .map_err(|cause| failed(format!("starting {}: {cause}", self.program.display())))?;
         Session::<O>::new(&self.limits, subject, nonce, log).run(process, opening, watch, stop)
     }
@@ -153,10 +155,32 @@ pub fn temp_dir() -> PathBuf {
     std::path::absolute(&named).unwrap_or(named)
 }
 
-/// A path for a call's scratch directory, short because runtimes put sockets into it.
+/// A path for a call's scratch directory.
 #[must_use]
 pub fn scratch_path() -> PathBuf {
-    temp_dir().join(format!("bench-{}", &nonce()[..8]))
+    temp_dir().join(scratch_name())
+}
+
+fn scratch_name() -> String {
+    format!("bench-{}", &nonce()[..8])
+}
+
+/// A path for a scratch directory that runtimes put sockets into, whose own paths may not exceed 107 bytes. It is not
+/// for what takes room: where the user's temporary directory has a long path, or letters that runtimes stumble over,
+/// it lies elsewhere.
+#[must_use]
+pub fn short_scratch_path() -> PathBuf {
+    /// With the name of the directory, what a test of `check` adds and what engines add, their sockets still fit.
+    const LONGEST: usize = 9;
+    let own = temp_dir();
+    let places = [own.clone(), "/tmp".into(), "/var/tmp".into(), "/dev/shm".into()];
+    let plain = |place: &PathBuf| place.as_os_str().len() <= LONGEST && place.as_os_str().is_ascii();
+    places.into_iter().find(|place| plain(place) && may_write(place)).unwrap_or(own).join(scratch_name())
+}
+
+fn may_write(folder: &std::path::Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// 128 random bits, from the keys the standard library draws for each of its hash maps.

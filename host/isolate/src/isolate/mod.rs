@@ -17,8 +17,8 @@
 //!   host's own process stays as it was.
 //! * The **leash** is a socket between host and warden. When the host lets go of it, on purpose or
 //!   because it was killed, the warden kills everything below it. Nothing outlives the host.
-//! * The **scratch** directory, where a call has one, is made and removed by the warden, once the host has
-//!   closed the leash: whoever is killed, it does not stay behind.
+//! * The **scratch** directories, where a call has any, are made and removed by the warden, once the host has
+//!   closed the leash: whoever is killed, they do not stay behind.
 //!
 //! The descriptors travel as stdin and stdout of the warden and are moved away, close-on-exec,
 //! before anything else happens: no code runs between fork and exec, so none of it can be unsound.
@@ -27,21 +27,24 @@ mod ending;
 mod exit;
 mod failure;
 mod host;
+mod log;
 mod output;
 mod process;
 mod runner;
 mod stop;
 mod warden;
+mod whereabouts;
 pub mod wire;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use failure::{Answer, Cause, Failure, Remark};
-pub use host::{Limits, Notice, Runner, Wish, scratch_path, temp_dir};
+pub use failure::{Answer, Cause, Failure, RUN, Remark};
+pub use host::{Limits, Notice, Runner, Wish, scratch_path, short_scratch_path, temp_dir};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 pub use warden::CpuTime;
+pub use whereabouts::News;
 
 use super::Error;
 
@@ -52,6 +55,8 @@ pub const SUBCOMMAND: &str = "__runner";
 pub trait Operation {
     /// Unique among the operations of the host.
     const NAME: &'static str;
+    /// Whether it can finish what has begun when the user wants no more. The first Ctrl-C ends one that cannot.
+    const DRAINS: bool = true;
     /// What the child needs to know.
     type Request: Serialize + DeserializeOwned;
     /// What it answers.
@@ -61,6 +66,16 @@ pub trait Operation {
 
     /// What the request is about, for messages to people: ``backend `ray` ``.
     fn subject(request: &Self::Request) -> String;
+
+    /// What an event says about how far the operation is.
+    fn news(_: &Self::Event) -> Option<News> {
+        None
+    }
+
+    /// What of an event belongs into the log of the call, as a line.
+    fn log_line(_: &Self::Event) -> Option<String> {
+        None
+    }
 
     /// Does it, in the child process.
     ///

@@ -2,48 +2,29 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+
+use super::log::Log;
 
 /// Bytes of the end that are kept for messages.
 const TAIL: usize = 64 << 10;
-/// Bytes that go to a log file, so that a flood does not fill the disk.
-const LOG: usize = 64 << 20;
 
-#[derive(Default)]
 pub(super) struct Output {
     tail: VecDeque<u8>,
-    log: Option<File>,
-    logged: usize,
+    pub(super) log: Log,
 }
 
 impl Output {
     pub(super) fn new(log: Option<File>) -> Self {
-        Self { log, ..Self::default() }
+        Self { tail: VecDeque::new(), log: Log::new(log) }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.tail.extend(bytes);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
-        self.write(bytes);
+        self.log.push(bytes);
     }
 
-    /// A log that cannot be written is given up: it must not cost the run.
-    fn write(&mut self, bytes: &[u8]) {
-        let Some(file) = &mut self.log else { return };
-        let room = LOG - self.logged;
-        let part = &bytes[..bytes.len().min(room)];
-        self.logged += part.len();
-        let mut written = file.write_all(part);
-        if written.is_ok() && part.len() < bytes.len() {
-            written = writeln!(file, "\n[bench: the log ends here, after {} MiB]", LOG >> 20);
-            self.log = None;
-        }
-        if written.is_err() {
-            self.log = None;
-        }
-    }
-
-    /// The end of it, from the start of a line when it was cut.
+    /// The end of what was printed, from the start of a line when it was cut.
     pub(super) fn into_tail(self) -> String {
         let cut = self.tail.len() == TAIL;
         let bytes = Vec::from(self.tail);

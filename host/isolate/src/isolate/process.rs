@@ -12,9 +12,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::SUBCOMMAND;
 
-/// Variable that names the call's temporary directory. The warden makes it and removes it, because
-/// it is the one process that neither a plugin's crash nor the host's end takes along.
-pub(super) const SCRATCH: &str = "BENCH_SCRATCH";
+/// Variables that name the call's temporary directories, as many as there are. The warden makes them and removes
+/// them, because it is the one process that neither a plugin's crash nor the host's end takes along.
+pub(super) fn scratch_variables() -> impl Iterator<Item = String> {
+    (0..).map(|number: u32| format!("BENCH_SCRATCH_{number}"))
+}
 
 /// A warden with a runner below it, seen from the host. All descriptors are non-blocking.
 ///
@@ -22,7 +24,7 @@ pub(super) const SCRATCH: &str = "BENCH_SCRATCH";
 #[derive(Debug)]
 pub(super) struct Process {
     warden: Child,
-    scratch: Option<PathBuf>,
+    scratch: Vec<PathBuf>,
     pub channel: OwnedFd,
     pub leash: OwnedFd,
     pub output: OwnedFd,
@@ -32,7 +34,7 @@ impl Process {
     pub(super) fn spawn(
         program: &Path,
         variables: &[(OsString, OsString)],
-        scratch: Option<&Path>,
+        scratch: &[PathBuf],
     ) -> io::Result<Self> {
         // Everything is close-on-exec from birth: calls in other threads spawn at the same time.
         let socket = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
@@ -46,12 +48,12 @@ impl Process {
             .arg0("bench")
             .arg(SUBCOMMAND)
             .envs(variables.iter().cloned())
-            .envs(scratch.map(|scratch| (SCRATCH, scratch)))
+            .envs(scratch.iter().zip(scratch_variables()).map(|(scratch, name)| (name, scratch)))
             .stdin(Stdio::from(their_channel))
             .stdout(Stdio::from(their_leash))
             .stderr(Stdio::from(their_output))
             .spawn()?;
-        Ok(Self { warden, scratch: scratch.map(Path::to_owned), channel, leash, output })
+        Ok(Self { warden, scratch: scratch.to_owned(), channel, leash, output })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -70,9 +72,9 @@ impl Process {
         let _ = self.warden.kill();
     }
 
-    /// Whether there is a temporary directory that the warden keeps until this is dropped.
+    /// Whether there are temporary directories that the warden keeps until this is dropped.
     pub(super) fn has_scratch(&self) -> bool {
-        self.scratch.is_some()
+        !self.scratch.is_empty()
     }
 }
 
@@ -82,10 +84,8 @@ impl Drop for Process {
         let _ = shutdown(self.leash.as_fd(), Shutdown::Both);
         let status = self.warden.wait();
         // A warden that ended by itself has tidied up, or has never made anything.
-        if let Some(scratch) = &self.scratch
-            && status.is_ok_and(|status| status.code().is_none())
-        {
-            let _ = std::fs::remove_dir_all(scratch);
+        if status.is_ok_and(|status| status.code().is_none()) {
+            self.scratch.iter().for_each(|scratch| drop(std::fs::remove_dir_all(scratch)));
         }
     }
 }

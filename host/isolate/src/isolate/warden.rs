@@ -1,6 +1,7 @@
 //! The process between host and runner. It must outlive any plugin, so it does as little as it can:
 //! wait for the runner or for the host to let go, kill what is left, say what happened.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,13 +13,16 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
-use super::process::SCRATCH;
 use super::{exit, process, wire};
 
 /// How long killed processes may take to disappear before the warden gives up on them.
 const SWEEP: Duration = Duration::from_secs(10);
 /// How often orphans that ended by themselves are collected while the runner works.
 const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+fn scratch() -> impl Iterator<Item = OsString> {
+    process::scratch_variables().map_while(std::env::var_os)
+}
 
 /// What the warden says at the end, one line on the leash.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,12 +45,9 @@ pub struct CpuTime {
     pub adopted: Vec<i32>,
 }
 
-/// Makes the call's temporary directory, if it is to have one.
+/// Makes the call's temporary directories.
 pub(super) fn make_scratch() -> io::Result<()> {
-    match std::env::var_os(SCRATCH) {
-        Some(scratch) => std::fs::DirBuilder::new().mode(0o700).create(scratch),
-        None => Ok(()),
-    }
+    scratch().try_for_each(|scratch| std::fs::DirBuilder::new().mode(0o700).create(scratch))
 }
 
 /// Watches until nothing is left of the runner, then ends the process.
@@ -58,11 +59,11 @@ pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
     let report = Report { ending, left_behind, cpu };
     // Fails without a host; then there is nobody to tell.
     let _ = wire::line(&report).map(|line| process::write(leash, &line));
-    if let Some(scratch) = std::env::var_os(SCRATCH) {
+    if scratch().next().is_some() {
         wait_for_the_host(leash);
-        // What cannot be removed stays; there is nobody who could be told that.
-        let _ = std::fs::remove_dir_all(scratch);
     }
+    // What cannot be removed stays; there is nobody who could be told that.
+    scratch().for_each(|scratch| drop(std::fs::remove_dir_all(scratch)));
     exit::end(0)
 }
 
@@ -98,7 +99,7 @@ impl Adopted {
     }
 }
 
-/// The host reads results from the temporary directory until it closes the leash, or is killed. A
+/// The host reads results from the temporary directories until it closes the leash, or is killed. A
 /// leash that was only let go of does not count.
 fn wait_for_the_host(leash: &OwnedFd) {
     loop {

@@ -13,11 +13,11 @@ use std::path::Path;
 use std::ptr;
 use std::time::Instant;
 
-use abi_stable::library::RawLibrary;
 use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::v1;
 
-use super::{HostVersion, LoadedBackend, cannot_open, compatible};
+use super::library::Library;
+use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
 use host::Table;
 use text::Text;
@@ -60,14 +60,12 @@ struct Functions {
 impl CV1 {
     pub(super) fn load(path: &Path, phase: &dyn Fn(&str)) -> Result<Self, Error> {
         phase("load");
-        let library = RawLibrary::load_at(path).map_err(|error| cannot_open(&error))?;
+        let library = Library::open(path)?;
         // SAFETY: the symbol was found by its name when the file was vetted, and by that name it is
         // this function. What it returns is checked below.
-        let entry = unsafe { library.get::<c::Entry>(c::ENTRY.as_bytes()) }.map(|symbol| *symbol);
-        let entry =
-            entry.map_err(|_| incompatible(format!("it does not export {}", c::ENTRY), "build it again"))?;
-        // Never closed, see `load`.
-        std::mem::forget(library);
+        let entry: Option<c::Entry> = unsafe { library.symbol(c::ENTRY) };
+        let entry = entry
+            .ok_or_else(|| incompatible(format!("it does not export {}", c::ENTRY), "build it again"))?;
         // SAFETY: the entry takes nothing and returns a static table.
         let table = unsafe { entry() };
         // SAFETY: a table stays readable as long as its library is open, which is for ever.

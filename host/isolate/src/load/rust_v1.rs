@@ -1,16 +1,18 @@
 //! The Rust entry: `bench_plugin_api::v1` through `abi_stable`. What knows `abi_stable`'s
 //! layout checks is in this file.
 //!
-//! It uses `lib_header_from_path` and `init_root_module`, not the `load_from_*` functions: those
-//! remember the first library per type for the life of the process.
+//! It takes the header from the library by its symbol and calls `init_root_module`; it does not use the `load_from_*`
+//! functions, which remember the first library per type for the life of the process, nor any other that opens a
+//! library: those bind lazily.
 
 use std::path::Path;
 
-use abi_stable::library::{LibHeader, LibraryError, RootModuleError, lib_header_from_path};
+use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME, RootModuleError};
 use abi_stable::std_types::RString;
 use bench_plugin_api::v1;
 
-use super::{HostVersion, LoadedBackend, cannot_open, compatible};
+use super::library::Library;
+use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
 
 pub(super) struct RustV1 {
@@ -26,7 +28,7 @@ impl RustV1 {
             Error::new(ErrorKind::Host, format!("the host's own API version: {cause}"), "")
         })?;
         phase("load");
-        let header = lib_header_from_path(path).map_err(|error| explain(&error))?;
+        let header = header(&Library::open(path)?)?;
         // The version of the API crate, readable before any type is trusted.
         compatible(&version_of(header), &host)?;
         if header.layout().is_none() {
@@ -77,6 +79,18 @@ impl LoadedBackend for RustV1 {
     }
 }
 
+/// What describes the root module, if it is of an `abi_stable` that speaks as ours.
+fn header(library: &Library) -> Result<&'static LibHeader, Error> {
+    // SAFETY: under this name lies the header; its own first bytes say whether they are one, which `upgrade` checks.
+    // The library stays open for ever.
+    let found: Option<AbiHeaderRef> = unsafe { library.symbol(ROOT_MODULE_LOADER_NAME) };
+    let found = found.ok_or_else(|| {
+        let remedy = "export it with `bench_plugin_api::export_backend!`";
+        Error::new(ErrorKind::Incompatible, "it exports no root module", remedy)
+    })?;
+    found.upgrade().map_err(|error| explain(&error))
+}
+
 fn version_of(header: &LibHeader) -> String {
     header.version_strings().version.as_str().to_owned()
 }
@@ -86,11 +100,6 @@ fn explain(error: &LibraryError) -> Error {
     let same = "rebuild the plugin with the bench-plugin-api and Rust version that this host documents";
     let incompatible = |message: String, remedy: &str| Error::new(ErrorKind::Incompatible, message, remedy);
     match error {
-        LibraryError::OpenError { err, .. } => cannot_open(err),
-        LibraryError::GetSymbolError { .. } => incompatible(
-            "it exports no root module".into(),
-            "export it with `bench_plugin_api::export_backend!`",
-        ),
         LibraryError::RootModule { err: RootModuleError::Unwound, .. } => Error::new(
             ErrorKind::Panic,
             "it panicked while creating its root module",

@@ -44,6 +44,13 @@ pub enum Refusal {
         /// All that they may write.
         places: Vec<Exposed>,
     },
+    /// Nothing can be loaded from where it lies.
+    NoExec {
+        /// The file.
+        path: PathBuf,
+        /// Where its file system is mounted.
+        mount: PathBuf,
+    },
     /// Too small or too large to be a plugin.
     Size {
         /// The file.
@@ -104,6 +111,11 @@ impl Refusal {
                 };
                 places.iter().map(shown).collect::<Vec<_>>().join(", and ")
             }
+            Self::NoExec { path, mount } => format!(
+                "{} lies on {}, which is mounted noexec: nothing on it can be loaded",
+                shell_word(path),
+                shell_word(mount)
+            ),
             Self::Size { path, bytes } => format!("{} has {bytes} bytes", shell_word(path)),
             Self::Changed { path } => format!("{} changed while it was being checked", shell_word(path)),
             Self::Untrusted { path, sha256, pinned: true, .. } => {
@@ -130,6 +142,10 @@ impl Refusal {
                 let words: Vec<String> = places.iter().map(|place| shell_word(&place.path)).collect();
                 format!("run: chmod go-w {}", words.join(" "))
             }
+            Self::NoExec { mount, .. } => format!(
+                "copy it to a folder on another file system and name that with --plugins-dir, or run: sudo mount -o remount,exec {}",
+                shell_word(mount)
+            ),
             Self::Size { .. } => {
                 format!("a plugin has {SMALLEST} bytes to {} MiB: build or copy it again", LARGEST >> 20)
             }

@@ -185,6 +185,7 @@ async def drive(channel: Channel) -> None:
     configure(config)
     compat.name_semaphores()
     address = config["extra"].get("dask_address")
+    channel.phase("start-up", f"Dask at {address} has not answered" if address else "Dask's workers have not come up")
     cluster = address or await LocalCluster(
         n_workers=config["parallelism"],
         threads_per_worker=1,
@@ -199,7 +200,7 @@ async def drive(channel: Channel) -> None:
     except OSError as cause:
         raise Refusal(f"no Dask cluster with workers at {address or 'this machine'}: {cause}") from cause
     compat.forget_semaphores()
-    channel.phase("deploy")
+    channel.phase("deploy", "Dask's workers have not opened the workload")
     for module in (bench_worker, dask_worker):
         await client.upload_file(module.__file__)
     opened = dask_worker.OpenWorkload(config["library"], config["sha256"], config["open"])
@@ -208,7 +209,7 @@ async def drive(channel: Channel) -> None:
     engine = Engine(client, channel, workload, config["parallelism"])
     await engine.deploy()
     await engine.run()
-    channel.phase("teardown")
+    channel.phase("teardown", "Dask has not shut down")
     calls = {stage.name: stage.calls for stage in engine.stages.values()}
     channel.metrics({**engine.tally.metrics(), "dask": {"workers": len(engine.workers), "calls": calls}})
     await client.unregister_worker_plugin(dask_worker.PLUGIN)

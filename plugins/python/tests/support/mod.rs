@@ -225,7 +225,9 @@ impl v1::Host for HostObject {
     }
 
     fn progress(&self, phase: RStr<'_>, _: RStr<'_>) {
-        self.0.state().seen.phases.push(phase.into());
+        let phases = &mut self.0.state().seen.phases;
+        phases.push(phase.into());
+        phases.dedup(); // Within a phase it may wait for one thing after another.
     }
 
     fn log(&self, _: u8, _: RStr<'_>, message: RStr<'_>) {

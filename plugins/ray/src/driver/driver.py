@@ -33,6 +33,8 @@ def main(channel: Channel) -> None:
         raise Refusal(f"ray_mode is one of {', '.join(MODES)}, not {mode!r}", "invalid")
     environment.prepare(config["dir"])
     clock = Clock(channel)
+    address = config["extra"].get("ray_address")
+    channel.phase("start-up", f"Ray at {address} has not answered" if address else "Ray has not answered")
     import cluster
     import compat
 
@@ -40,7 +42,7 @@ def main(channel: Channel) -> None:
         facts["mode"] = mode
         RUNS[mode](channel, config, clock, facts)
         facts["nodes_alive"] = len(compat.alive())
-        clock.phase("teardown")
+        clock.phase("teardown", "Ray has not shut down")
     facts["phase_seconds"] = clock.seconds()
     channel.metrics({"ray": facts})
 
@@ -52,9 +54,9 @@ class Clock:
         self._channel = channel
         self._marks = [("start-up", time.monotonic())]
 
-    def phase(self, name: str) -> None:
-        """A phase begins, and the host is told."""
-        self._channel.phase(name)
+    def phase(self, name: str, waits: str = "") -> None:
+        """A phase begins, and the host is told; for `waits` see `Channel.phase`."""
+        self._channel.phase(name, waits)
         self.mark(name)
 
     def mark(self, name: str) -> None:
@@ -95,7 +97,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     import engine
     from plan import FUSIONS, Plan
 
-    clock.phase("deploy")
+    clock.phase("deploy", "Ray's actors are not ready")
     facts["fusion"] = config["extra"].get("ray_fusion", FUSIONS[0])
     plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
     workload = bench_worker.Workload(config["library"], config["open"])
@@ -109,7 +111,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     everyone = [instance for some in flow.instances.values() for instance in some]
     for instance, (pid, node) in zip(everyone, ray.get([i.actor.ready.remote() for i in everyone])):
         instance.pid, instance.node = pid, node
-    clock.phase("warm-up")
+    clock.phase("warm-up", "Ray's actors have not answered their first calls")
     ray.get([i.actor.run.remote(engine.Head(()), *()) for i in everyone for _ in range(3)])
     nodes = flow.placed()
     given = Input(channel, events, clock)

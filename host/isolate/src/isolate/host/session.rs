@@ -11,6 +11,7 @@ use crate::Error;
 use crate::isolate::failure::{Answer, Cause, Failure};
 use crate::isolate::output::Output;
 use crate::isolate::process::{self, Process};
+use crate::isolate::whereabouts::Whereabouts;
 use crate::isolate::wire::{self, Body, Control, Lines, Order};
 use crate::isolate::{Operation, Stop, StopLevel};
 
@@ -33,6 +34,9 @@ pub(super) struct Session<'a, O: Operation> {
     lines: Lines,
     outbox: Vec<u8>,
     output: Output,
+    whereabouts: Whereabouts,
+    /// Where it was when we ended it.
+    ended_in: Option<String>,
     report: Vec<u8>,
     answer: Option<Result<O::Reply, Error>>,
     /// Why we ended it, when it was us.
@@ -56,6 +60,8 @@ impl<'a, O: Operation> Session<'a, O> {
             lines: Lines::new(limits.message),
             outbox: Vec::new(),
             output: Output::new(log),
+            whereabouts: Whereabouts::default(),
+            ended_in: None,
             report: Vec::new(),
             answer: None,
             verdict: None,
@@ -73,7 +79,7 @@ impl<'a, O: Operation> Session<'a, O> {
         mut self,
         mut process: Process,
         opening: Vec<u8>,
-        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
         stop: &Stop,
     ) -> Result<Answer<O::Reply>, Box<Failure>> {
         self.outbox = opening;
@@ -101,15 +107,22 @@ impl<'a, O: Operation> Session<'a, O> {
         if !reported {
             process.force();
         }
-        let keeper = process.has_scratch().then_some(process);
-        self.conclude(keeper)
+        self.output.log.close();
+        let mut concluded = self.conclude();
+        match &mut concluded {
+            Ok(answer) => answer._keeper = process.has_scratch().then_some(process),
+            // What it wants is of no interest any more.
+            Err(failure) => drop(watch(Notice::Failed(failure))),
+        }
+        concluded
     }
 
     /// Passes the user's wish on, each level once.
     fn heed(&mut self, stop: &Stop) {
         self.obey(match stop.level() {
             StopLevel::Go => Wish::Continue,
-            StopLevel::Drain => Wish::Drain,
+            StopLevel::Drain if O::DRAINS => Wish::Drain,
+            StopLevel::Drain => Wish::Kill,
             StopLevel::Kill => Wish::Kill,
         });
     }
@@ -158,6 +171,7 @@ impl<'a, O: Operation> Session<'a, O> {
             return;
         };
         self.verdict = self.verdict.take().or(verdict);
+        self.ended_in = self.whereabouts.told(Instant::now());
         self.let_go = Some(Instant::now());
         process.let_go();
     }
@@ -166,7 +180,7 @@ impl<'a, O: Operation> Session<'a, O> {
     fn exchange(
         &mut self,
         process: &Process,
-        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
     ) -> io::Result<bool> {
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, !self.outbox.is_empty());
@@ -205,7 +219,7 @@ impl<'a, O: Operation> Session<'a, O> {
     fn drain_channel(
         &mut self,
         process: &Process,
-        watch: &mut dyn FnMut(Notice<O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
     ) -> io::Result<()> {
         let mut buffer = [0; 64 << 10];
         while self.is_listening() {
@@ -224,7 +238,7 @@ impl<'a, O: Operation> Session<'a, O> {
         Ok(())
     }
 
-    fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<O::Event>) -> Wish) -> Result<(), String> {
+    fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish) -> Result<(), String> {
         while let Some(line) = self.lines.next_line()? {
             if self.answer.is_some() {
                 return Err("it went on after its answer".into());
@@ -234,7 +248,15 @@ impl<'a, O: Operation> Session<'a, O> {
                     self.phase.clone_from(&name);
                     Notice::Phase(name)
                 }
-                Body::Event(event) => Notice::Event(event),
+                Body::Event(event) => {
+                    if let Some(line) = O::log_line(&event) {
+                        self.output.log.line(&line);
+                    }
+                    if let Some(news) = O::news(&event) {
+                        self.whereabouts.take(news, Instant::now());
+                    }
+                    Notice::Event(event)
+                }
                 Body::Reply(reply) => {
                     self.settle(Ok(reply));
                     continue;

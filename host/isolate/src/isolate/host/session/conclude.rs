@@ -1,5 +1,7 @@
 //! From everything that was seen of a call to the one thing that is said about it.
 
+use std::time::Instant;
+
 use rustix::process::Signal;
 
 use super::{Session, WENT_ON};
@@ -7,23 +9,23 @@ use crate::ErrorKind;
 use crate::isolate::ending::{Ending, signal_name};
 use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
 use crate::isolate::failure::{Answer, Cause, Failure, Remark};
-use crate::isolate::process::Process;
 use crate::isolate::warden::Report;
 use crate::isolate::{Operation, StopLevel};
 
 impl<O: Operation> Session<'_, O> {
-    pub(super) fn conclude(self, keeper: Option<Process>) -> Result<Answer<O::Reply>, Box<Failure>> {
+    pub(super) fn conclude(self) -> Result<Answer<O::Reply>, Box<Failure>> {
         let report = serde_json::from_slice::<Report>(&self.report).ok();
         let ending = report.as_ref().map(|report| report.ending);
         let cpu = report.as_ref().and_then(|report| report.cpu.clone());
         let left_behind = report.map(|report| report.left_behind).unwrap_or_default();
         let stopped = self.stop == StopLevel::Kill;
+        let whereabouts = self.ended_in.or_else(|| self.whereabouts.told(Instant::now()));
         let tail = self.output.into_tail();
         let cause = match (verdict(self.verdict, ending), self.answer, ending) {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
-                return Ok(Answer { reply, remarks, tail, cpu, _keeper: keeper });
+                return Ok(Answer { reply, remarks, tail, cpu, _keeper: None });
             }
             (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
             (None, Some(Err(error)), _) => Cause::Plugin(error),
@@ -39,7 +41,8 @@ impl<O: Operation> Session<'_, O> {
             },
             (None, None, None) => Cause::Protocol("the process that watched over it is gone".into()),
         };
-        Err(Box::new(Failure { subject: self.subject, phase: self.phase, cause, tail, left_behind }))
+        let (subject, phase) = (self.subject, self.phase);
+        Err(Box::new(Failure { subject, phase, whereabouts, cause, tail, left_behind }))
     }
 }
 
