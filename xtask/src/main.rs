@@ -125,3 +125,13 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_of_every_task_can_be_built() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, default_value_t = 2)]
     parallelism: u32,
     #[command(flatten)]
-    quiet: quiet::Args,
+    quiet: quiet::Quiet,
 }
 
 /// What can be measured alone.

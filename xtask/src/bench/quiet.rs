@@ -20,7 +20,7 @@ const MOST_OFF: f64 = 0.02;
 
 /// Flags.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct Quiet {
     /// Backends whose account of the machine is looked at; installed below target/.
     #[arg(long, value_delimiter = ',', default_value = "local,sage,ray,dask")]
     quiet_backends: Vec<String>,
@@ -45,7 +45,7 @@ struct Outcome {
 ///
 /// # Errors
 /// When a runtime cannot be installed or a run fails.
-pub fn measure(bench: &Path, args: &Args) -> Result<Value, String> {
+pub fn measure(bench: &Path, args: &Quiet) -> Result<Value, String> {
     for backend in args.quiet_backends.iter().filter(|backend| *backend != "local") {
         crate::ci::provide(bench, &data_dir(), backend)?;
     }
