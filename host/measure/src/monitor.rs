@@ -37,7 +37,7 @@ pub struct Seen {
     pub peak_bytes: Option<u64>,
     /// Most processes at once.
     pub processes: Option<u64>,
-    /// CPU time that the kernel hands to nobody: see [`unwaited`].
+    /// CPU time that the kernel hands to nobody: see `unwaited`.
     pub unwaited: Duration,
     pub memory: Course,
     pub disturbance: Disturbance,
