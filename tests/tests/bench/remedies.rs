@@ -288,7 +288,11 @@ fn settings_that_an_error_names_do_away_with_it() {
     let rows = [
         // The command, what its error says, and the command as it says.
         (format!("{run} --timeout 0.001"), "--timeout", format!("{run} --timeout 60")),
-        (run.replace("-o results", "-o file/below"), "choose another --output-dir", run.clone()),
+        (
+            run.replace("-o results", "-o file/below"),
+            "name a folder that you may write with --output-dir",
+            run.clone(),
+        ),
         (
             format!("{run} --plugins-dir nowhere"),
             "create it or correct --plugins-dir",
@@ -306,7 +310,7 @@ fn settings_that_an_error_names_do_away_with_it() {
         ),
         (
             "bench compare file".into(),
-            "Name the --output-dir of a run",
+            "Run the workload again",
             format!("{run}; bench compare results -o compared"),
         ),
     ];
@@ -339,7 +343,7 @@ fn a_link_to_nothing_among_plugins_is_put_right() {
 }
 
 /// Commands of ours that bench can print, and who does them as they are printed.
-const COMMANDS: [(&str, &str); 13] = [
+const COMMANDS: [(&str, &str); 14] = [
     ("bench backends check", "here"),
     ("bench backends info", NOT_DONE_HERE[0].0),
     ("bench backends install", "here"),
@@ -348,10 +352,11 @@ const COMMANDS: [(&str, &str); 13] = [
     ("bench backends pin", "here"),
     ("bench backends trust", "here"),
     ("bench backends check --list", "here"),
-    ("bench compare", "report.rs: a pair's report is made again by its own command"),
-    ("bench pair", "resume.rs: the printed command completes the pair"),
+    ("bench compare", "no remedy: the command line in the log of a pair's comparison"),
+    ("bench pair", "no remedy: the title of a schema"),
     ("bench pair --resume", "resume.rs: the printed command completes the pair"),
-    ("bench sweep --resume", "resume.rs: the same lines of code print it"),
+    ("bench run", "no remedy: whose flags a configuration file may hold"),
+    ("bench sweep --resume", "load.rs: a sweep prints it and is resumed by it"),
     ("bench workloads list", "here"),
 ];
 
