@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::Measured;
 use super::plan::Plan;
-use super::window::Disturbance;
+use super::window::{Disturbance, MOST_OTHERS, MOST_STEAL};
 
 /// Fewest timed items that say anything about throughput.
 const FEWEST_ITEMS: u64 = 20;
@@ -12,10 +12,6 @@ const FEWEST_ITEMS: u64 = 20;
 const MOST_FAILED: f64 = 0.01;
 /// Largest share of late arrivals.
 const MOST_LATE: f64 = 0.01;
-/// Largest share of CPU time stolen by the hypervisor.
-pub const MOST_STEAL: f64 = 0.02;
-/// Largest share of CPU time used by other processes.
-pub const MOST_OTHERS: f64 = 0.15;
 
 /// One reason to doubt a run. Every variant says cause and mend.
 #[derive(Debug, Clone, PartialEq)]

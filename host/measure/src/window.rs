@@ -18,7 +18,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::processes::{Reading, Table, jiffies, tree};
-use super::validity::{MOST_OTHERS, MOST_STEAL};
+
+/// Largest share of CPU time stolen by the hypervisor that a valid run may have.
+pub const MOST_STEAL: f64 = 0.02;
+/// Largest share of CPU time used by other processes that one may have.
+pub const MOST_OTHERS: f64 = 0.15;
 
 /// What else the machine did while queries were timed, as shares of all its CPU time (0 to 1).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use bench_workloads::judge::Scores;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use super::output::error;
@@ -201,6 +201,13 @@ pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(width()).set_header(head.iter().copied());
+    // A head may wrap between its words, and not within one where there is room.
+    let words = head.iter().map(|head| head.split(' ').map(str::len).max().unwrap_or_default() as u16 + 2);
+    let words: Vec<u16> = words.collect();
+    if words.iter().sum::<u16>() <= width() {
+        let least = words.into_iter().map(|word| ColumnConstraint::LowerBoundary(Width::Fixed(word)));
+        table.set_constraints(least);
+    }
     table
 }
 
