@@ -8,6 +8,10 @@
 //!
 //! Where consecutive queries lie further apart than a batch may stay open, heartbeats take places in
 //! the query sequence, so that operators' timers fire on time.
+//!
+//! Under an open load queries arrive at times of their own ([`Schedule::arriving`]). What a query is answered with
+//! goes by event time all the same, so that answers do not depend on the rate. How long a batch stays open does not
+//! touch any answer, and goes by arrival: where arrivals fall behind event time, heartbeats carry the time of arrival.
 
 use std::sync::Arc;
 
@@ -35,6 +39,8 @@ pub struct Event {
     pub body: Vec<u8>,
     /// Position among the queries; `None` for documents and heartbeats.
     pub position: Option<u64>,
+    /// When it is to be emitted under an open load, in nanoseconds after the first query.
+    pub due_ns: Option<u64>,
 }
 
 /// What to schedule.
@@ -49,6 +55,12 @@ pub struct ScheduleConfig {
     pub corpus: Option<Arc<Corpus>>,
 }
 
+/// Arrivals that lie less behind event time are on time: no timer is that fine.
+const ON_TIME_NS: i64 = 1_000_000;
+
+/// When each query arrives, in nanoseconds after the first.
+type Arrivals = std::iter::Peekable<Box<dyn Iterator<Item = u64> + Send>>;
+
 /// Iterates over the events. An error is a document that could not be read.
 pub struct Schedule {
     texts: Texts,
@@ -61,8 +73,10 @@ pub struct Schedule {
     next_position: u64,
     next_seq: u64,
     next_doc: u64,
-    /// Event time of the last query or heartbeat.
+    /// Time of the last query or heartbeat.
     last_ns: Option<i64>,
+    /// Of an open load.
+    arrivals: Option<Arrivals>,
 }
 
 /// Documents in the window when the first query comes: `window * doc_qps`.
@@ -100,8 +114,16 @@ impl Schedule {
             next_seq: 0,
             next_doc: prefill,
             last_ns: None,
+            arrivals: None,
             texts: Texts::new(seed, &params, corpus),
         }
+    }
+
+    /// The schedule of an open load, with the arrival of each query in nanoseconds after the first.
+    #[must_use]
+    pub fn arriving(self, arrivals: impl Iterator<Item = u64> + Send + 'static) -> Self {
+        let arrivals: Box<dyn Iterator<Item = u64> + Send> = Box::new(arrivals);
+        Self { arrivals: Some(arrivals.peekable()), ..self }
     }
 
     fn query_time_ns(&self, position: u64) -> i64 {
@@ -121,7 +143,7 @@ impl Schedule {
         doc
     }
 
-    fn doc_event(&mut self) -> Result<Event, CorpusError> {
+    fn doc_event(&mut self, due_ns: Option<u64>) -> Result<Event, CorpusError> {
         let seq = self.next_doc;
         self.next_doc += 1;
         let header = Header {
@@ -134,23 +156,34 @@ impl Schedule {
         };
         let doc = self.texts.doc(seq)?;
         let body = postcard::to_stdvec(&doc).expect("a document is plain data");
-        Ok(Event { header, body, position: None })
+        Ok(Event { header, body, position: None, due_ns })
     }
 
-    fn query_event(&mut self, event_time_ns: i64) -> Event {
+    /// The next query. `now_ns` is its event time, or when it arrives if that is later.
+    fn query_event(&mut self, event_time_ns: i64, now_ns: i64) -> Event {
+        let due_ns = self.arrivals.as_mut().and_then(Iterator::next);
         let position = self.next_position;
         self.next_position += 1;
         let mut query = self.texts.query(self.order[position as usize]);
         query.docs_before = if self.documents { self.docs_before(event_time_ns) } else { 0 };
         let header = self.in_query_sequence(Kind::Data, query_key(&query.id), event_time_ns);
+        self.last_ns = Some(now_ns);
         let body = postcard::to_stdvec(&query).expect("a query is plain data");
-        Event { header, body, position: Some(position) }
+        Event { header, body, position: Some(position), due_ns }
+    }
+
+    /// A heartbeat at `now_ns`, which may be later than the event time of the next query.
+    fn heartbeat(&mut self, now_ns: i64, query_ns: i64, due_ns: Option<u64>) -> Event {
+        let header = self.in_query_sequence(Kind::Heartbeat, self.next_seq, now_ns);
+        // No watermark may pass a query that is still to come.
+        let header = Header { watermark_ns: now_ns.min(query_ns), ..header };
+        self.last_ns = Some(now_ns);
+        Event { header, body: Vec::new(), position: None, due_ns }
     }
 
     fn in_query_sequence(&mut self, kind: Kind, key: u64, event_time_ns: i64) -> Header {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.last_ns = Some(event_time_ns);
         Header { port: QUERY_SOURCE, kind, seq, key, event_time_ns, watermark_ns: i64::MIN }
     }
 }
@@ -163,17 +196,23 @@ impl Iterator for Schedule {
             return None;
         }
         let query_ns = self.query_time_ns(self.next_position);
-        let beat_ns = self.last_ns.map(|last| last + self.heartbeat_ns).filter(|beat| *beat < query_ns);
-        let due_ns = beat_ns.unwrap_or(query_ns);
-        if self.documents && doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= due_ns {
-            return Some(self.doc_event());
+        let arrival = self.arrivals.as_mut().and_then(|arrivals| arrivals.peek().copied());
+        let behind =
+            arrival.and_then(|arrival| i64::try_from(arrival).ok()).filter(|at| *at > query_ns + ON_TIME_NS);
+        let now_ns = behind.unwrap_or(query_ns);
+        let beat_ns = self.last_ns.and_then(|last| {
+            let step = Some(last + self.heartbeat_ns).filter(|beat| *beat < now_ns);
+            // The last one says when the query arrives, which its own event time does not.
+            step.or(behind.filter(|at| *at > last))
+        });
+        let next_ns = beat_ns.unwrap_or(query_ns);
+        let due_ns = arrival.map(|arrival| beat_ns.map_or(arrival, |beat| arrival.min(beat.max(0) as u64)));
+        if self.documents && doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= next_ns.min(query_ns) {
+            return Some(self.doc_event(due_ns));
         }
         Some(Ok(match beat_ns {
-            Some(beat) => {
-                let header = self.in_query_sequence(Kind::Heartbeat, self.next_seq, beat);
-                Event { header, body: Vec::new(), position: None }
-            }
-            None => self.query_event(query_ns),
+            Some(beat) => self.heartbeat(beat, query_ns, due_ns),
+            None => self.query_event(query_ns, now_ns),
         }))
     }
 }
@@ -279,6 +318,78 @@ mod tests {
         sorted.sort();
         assert_eq!(sorted, (0..50).map(|i| format!("q_{i:06}")).collect::<Vec<_>>());
         assert_eq!(ids(42), ids(42));
+    }
+
+    /// As `schedule`, with a query each `gap_ms`.
+    fn arriving(queries: u32, gap_ms: u64) -> Vec<Event> {
+        let params = Params::default();
+        let config = ScheduleConfig { seed: 42, queries, documents: true, params, corpus: None };
+        let arrivals = (0..).map(move |position| position * gap_ms * 1_000_000);
+        Schedule::new(config).arriving(arrivals).collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn arrivals_change_no_query_and_no_document() {
+        let work = |events: Vec<Event>| -> Vec<_> {
+            let data = events.into_iter().filter(|event| event.header.kind == Kind::Data);
+            data.map(|event| (event.header.port, event.header.key, event.header.event_time_ns, event.body))
+                .collect()
+        };
+        let closed = work(schedule(50, 42, Params::default()));
+        for gap_ms in [500, 60, 25, 1] {
+            assert_eq!(work(arriving(50, gap_ms)), closed, "a query each {gap_ms} ms");
+        }
+    }
+
+    #[test]
+    fn heartbeats_tell_the_time_of_arrival_where_it_is_behind_event_time() {
+        let events = arriving(20, 500);
+        let ms = |ns: i64| ns / 1_000_000;
+        let mut now = 0;
+        for (event, next) in events.iter().zip(&events[1..]) {
+            assert!(event.due_ns <= next.due_ns, "events are due in order");
+            match event.header.kind {
+                Kind::Heartbeat => {
+                    assert!(
+                        ms(event.header.event_time_ns) - now <= 100,
+                        "at most a third of the time-out apart"
+                    );
+                    now = ms(event.header.event_time_ns);
+                    assert_eq!(event.due_ns, Some(event.header.event_time_ns as u64));
+                }
+                _ if event.position.is_some() => {
+                    assert_eq!(
+                        ms(event.due_ns.unwrap() as i64),
+                        now,
+                        "the last heartbeat told when it arrives"
+                    );
+                }
+                _ => {}
+            }
+        }
+        let seqs: Vec<u64> =
+            events.iter().filter(|e| e.header.port == QUERY_SOURCE).map(|e| e.header.seq).collect();
+        assert_eq!(seqs, (0..seqs.len() as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_heartbeat_promises_more_than_the_next_query_keeps() {
+        let events = arriving(20, 500);
+        let mut watermark = i64::MIN;
+        for event in &events {
+            match event.header.kind {
+                Kind::Heartbeat => watermark = watermark.max(event.header.watermark_ns),
+                _ => assert!(event.header.event_time_ns >= watermark || event.header.port == DOC_SOURCE),
+            }
+        }
+        assert!(watermark > i64::MIN);
+    }
+
+    #[test]
+    fn arrivals_on_time_or_before_need_no_heartbeats() {
+        for gap_ms in [25, 5] {
+            assert!(arriving(40, gap_ms).iter().all(|event| event.header.kind == Kind::Data), "{gap_ms} ms");
+        }
     }
 
     #[test]

@@ -144,11 +144,12 @@ fn fixtures(staged: &Path) -> Done {
 }
 
 /// Plugins in C and C++, and the file each becomes.
-const COMPILED: [(&str, &str); 4] = [
+const COMPILED: [(&str, &str); 5] = [
     ("plugins/examples/c/backend_example_c.c", "example_c"),
     ("plugins/examples/cpp/backend_example_cpp.cpp", "example_cpp"),
     ("tests/plugins/hostile_c/hostile.c", "hostile_c"),
     ("tests/plugins/hostile_cpp/hostile.cpp", "hostile_cpp"),
+    ("tests/plugins/workers_c/workers.c", "workers_c"),
 ];
 
 /// Builds one of them as an author would, with every warning an error.

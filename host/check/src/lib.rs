@@ -8,16 +8,19 @@
 //! * `suite` picks tests, runs them and turns every way a process can end into a [`Status`].
 //! * `case` is one test inside its process; `trial` a run of a workload in it, with a `probe`
 //!   between plugin and host that sees every call and can disturb it.
+//! * `growth` tells a leak from a runtime that is set up once; `workers` finds and ends a runtime's processes.
 //! * `tests/` are the tests, by what they are about.
 
 #![forbid(unsafe_code)]
 
 mod case;
+mod growth;
 mod probe;
 pub mod scaffold;
 mod suite;
 mod tests;
 mod trial;
+mod workers;
 
 use std::time::Duration;
 

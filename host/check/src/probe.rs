@@ -11,6 +11,7 @@ use bench_measure::dataflow::frame::{Frame, frames, push_to_port};
 use bench_measure::workloads::random::{self, Stream};
 use bench_measure::workloads::schedule::DOC_SOURCE;
 
+use super::workers::{Ended, kill_worker};
 use bench_measure::guest::Guest;
 
 /// What a probe does to a run.
@@ -34,10 +35,15 @@ pub enum Twist {
     Cancel(u64),
     /// No more events after the nth batch, as after a first Ctrl-C.
     Drain(u64),
+    /// At some of the first results a process is killed that worked on them.
+    LoseWorkers,
 }
 
 /// The message of every error that a probe makes up.
 pub const MADE_UP: &str = "an error that the check made up";
+
+/// At which calls of `emit` with answers a worker is killed, and how far along the path of its records that worker is.
+const LOSSES: [(u64, f64); 3] = [(2, 0.0), (8, 1.0), (16, 0.5)];
 
 /// What a plugin did.
 #[derive(Debug, Default, Clone)]
@@ -52,6 +58,8 @@ pub struct Seen {
     pub cancelled: Option<Instant>,
     /// Whether the twist came to bear.
     pub disturbed: bool,
+    /// Workers that were killed, or why they were not.
+    pub lost: Vec<Ended>,
 }
 
 /// The plugin's side is a [`v1::HostBox`]; this is ours.
@@ -63,6 +71,8 @@ pub struct Probe {
     cancelled: AtomicBool,
     ended: AtomicBool,
     calls: AtomicU64,
+    /// Calls of `emit` with answers.
+    answered: AtomicU64,
     late: Mutex<Vec<u8>>,
     random: Mutex<Stream>,
 }
@@ -78,6 +88,7 @@ impl Probe {
             cancelled: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             late: Mutex::default(),
             random: Mutex::new(random::stream(seed, "probe", 0)),
         })
@@ -108,6 +119,19 @@ impl Probe {
         // Whoever waits for room would wait for ever: what failed is not answered any more.
         self.guest.ledger.drain();
         error(v1::ERROR_RUNTIME, MADE_UP)
+    }
+
+    /// Kills a process that worked on `batch`, if it is one of those at which one is to be lost.
+    fn lose_worker(&self, batch: &[u8]) {
+        let spans = frames(batch).filter_map(Result::ok).flat_map(|frame| frame.spans().collect::<Vec<_>>());
+        let threads: Vec<u32> = spans.map(|span| span.worker).collect();
+        if threads.is_empty() {
+            return;
+        }
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some((_, place)) = LOSSES.iter().find(|(at, _)| *at == answered) else { return };
+        let at = ((threads.len() - 1) as f64 * place) as usize;
+        self.see().lost.push(kill_worker(threads[at]));
     }
 
     fn arrange(&self, batch: &[u8]) -> Vec<u8> {
@@ -197,6 +221,10 @@ impl v1::Host for HostObject {
         };
         match self.0.twist {
             Twist::NoEmit(n) if emits >= n => self.0.disturb(),
+            Twist::LoseWorkers => {
+                self.0.lose_worker(&batch);
+                self.0.inner.emit(batch)
+            }
             _ => self.0.inner.emit(batch),
         }
     }

@@ -115,6 +115,7 @@ impl<'a> Collector<'a> {
         let empty = || Totals { backend: key::text(backend), ..Totals::default() };
         let totals = self.totals.entry(name).or_insert_with(empty);
         totals.records += 1;
+        self.collected.closed += u64::from(facts.closed);
         let said =
             |metric: &Metric| facts.answered() || matches!(metric, Metric::SuccessRate | Metric::Duration);
         for metric in Metric::ALL.into_iter().filter(said) {

@@ -54,6 +54,8 @@ pub struct Extra {
     pub arm: Option<String>,
     /// Whether the run did not finish.
     pub partial: bool,
+    /// How events arrived: "closed" or "open".
+    pub load: Option<String>,
     /// Items in the timed phase.
     pub timed: Option<u64>,
     /// Items that failed.
@@ -105,6 +107,7 @@ impl Extra {
             pair_index: count(&["pair_index"]),
             arm: get(&["arm"]).and_then(text),
             partial: get(&["partial"]).and_then(Value::as_bool).unwrap_or(false),
+            load: get(&["load", "model"]).and_then(text),
             timed: count(&["items", "timed"]).or_else(|| count(&["items", "completed"])),
             failed: count(&["items", "failed"]),
             output_digest: get(&["output_digest"]).and_then(text),

@@ -78,6 +78,7 @@ const NO_PAIR: u64 = u64::MAX;
 const INVALID: u64 = 1;
 const PARTIAL: u64 = 2;
 const HAS_DIGEST: u64 = 4;
+const CLOSED: u64 = 8;
 
 /// The numbers of a record and the hashes of its texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,6 +111,8 @@ pub struct Facts {
     pub invalid: bool,
     /// Whether the run did not finish.
     pub partial: bool,
+    /// Whether events came as fast as they were finished, so that its latency follows from its throughput.
+    pub closed: bool,
 }
 
 impl Facts {
@@ -121,6 +124,7 @@ impl Facts {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let flags = (u64::from(self.invalid) * INVALID)
             | (u64::from(self.partial) * PARTIAL)
+            | (u64::from(self.closed) * CLOSED)
             | (u64::from(self.digest.is_some()) * HAS_DIGEST);
         let digest = self.digest.unwrap_or(0);
         let sizes = u64::from(self.nodes) << 32 | u64::from(self.parallelism);
@@ -171,6 +175,7 @@ impl Facts {
             embedding: w[18],
             invalid: w[17] & INVALID != 0,
             partial: w[17] & PARTIAL != 0,
+            closed: w[17] & CLOSED != 0,
         }
     }
 }
@@ -206,12 +211,14 @@ mod tests {
             embedding: 4,
             invalid: true,
             partial: false,
+            closed: true,
         };
         for _ in 0..2 {
             let mut bytes = Vec::new();
             facts.encode(&mut bytes);
             assert_eq!((bytes.len(), Facts::decode(&bytes)), (BYTES, facts));
             (facts.pair, facts.digest, facts.invalid, facts.partial) = (None, None, false, true);
+            facts.closed = false;
         }
     }
 

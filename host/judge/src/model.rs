@@ -169,6 +169,8 @@ pub struct Collected {
     pub records: u64,
     /// Copies left out.
     pub duplicates: u64,
+    /// Runs under a closed load, whose latency follows from their throughput.
+    pub closed: u64,
     /// Sorted by backend.
     pub totals: Vec<Totals>,
     /// Names of the workloads, sorted.

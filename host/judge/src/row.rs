@@ -74,6 +74,8 @@ struct Inside<'a> {
     embedding_endpoint: Option<&'a RawValue>,
     #[serde(borrow, default)]
     validity: Option<Validity<'a>>,
+    #[serde(borrow, default)]
+    load: Option<Load<'a>>,
     #[serde(default)]
     backend_hash: Option<serde::de::IgnoredAny>,
 }
@@ -96,6 +98,12 @@ struct Plugin<'a> {
 struct Validity<'a> {
     #[serde(borrow, default)]
     verdict: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Load<'a> {
+    #[serde(borrow, default)]
+    model: Option<Cow<'a, str>>,
 }
 
 /// Where a line was found.
@@ -190,6 +198,7 @@ impl Parsed {
             embedding: hash_text(inside.embedding_endpoint.map(RawValue::get)),
             invalid: inside.validity.and_then(|validity| validity.verdict).as_deref() == Some("INVALID"),
             partial: inside.partial.unwrap_or(false),
+            closed: inside.load.and_then(|load| load.model).as_deref() == Some("closed"),
         })
     }
 }
@@ -235,6 +244,7 @@ fn understood(extra: &str) -> Option<Inside<'_>> {
             host: None,
             embedding_endpoint: None,
             validity: Some(Validity { verdict: read.verdict.map(Cow::Owned) }),
+            load: Some(Load { model: read.load.map(Cow::Owned) }),
             backend_hash: map.contains_key("backend_hash").then_some(serde::de::IgnoredAny),
         })
     })

@@ -231,6 +231,7 @@ mod tests {
             embedding: 0,
             invalid: false,
             partial: false,
+            closed: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The timed source: hands out the schedule's events, in batches, at the load model's pace.
 //!
 //! Closed: as soon as the in-flight limit has room for a whole batch. Open: not before its own intended
-//! time either. What finds no room waits here, as it would in a broker's queue, so that a backend that
+//! time either, and while none is due, heartbeats at theirs, so that no batch waits for the next query. What finds no room waits here, as it would in a broker's queue, so that a backend that
 //! falls behind gets whole batches; neither that nor a late generator ever shifts the schedule, so latency
 //! from the intended time knows no coordinated omission.
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{self, Header};
+use bench_dataflow::frame::{self, Header, Kind};
 use bench_workloads::corpus::CorpusError;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::random;
@@ -88,8 +88,6 @@ struct State {
     lateness: LatencyHistogram,
     /// Monotonic time of position 0 of an open load.
     start_ns: Option<u64>,
-    /// Of an open load.
-    due: Option<Due>,
 }
 
 /// When each query of an open load is due, in nanoseconds after the first: a function of seed and load.
@@ -148,13 +146,16 @@ impl Emitter {
 
 impl<C: Clock> Emitter<C> {
     fn with_clock(plan: &Plan, schedule: Schedule, ledger: Arc<Ledger>, clock: C) -> Self {
+        let schedule = match Due::of(plan) {
+            Some(due) => schedule.arriving(due),
+            None => schedule,
+        };
         let state = State {
             schedule: schedule.peekable(),
             emitted: Emitted::default(),
             spans: None,
             lateness: LatencyHistogram::new(),
             start_ns: None,
-            due: Due::of(plan),
         };
         Self {
             clock,
@@ -202,7 +203,7 @@ impl<C: Clock> Emitter<C> {
     }
 
     /// The next batch: up to `max_queries` queries with the documents and heartbeats that precede
-    /// each. `None` at the end.
+    /// each, or heartbeats alone when no query is due. `None` at the end.
     ///
     /// # Errors
     /// When a document of the corpus cannot be read.
@@ -222,9 +223,7 @@ impl<C: Clock> Emitter<C> {
         let mut events: Vec<(Event, Option<Pending>)> = Vec::new();
         let mut taken = 0;
         while taken < wanted {
-            let is_query = |event: &Event| event.position.is_some();
-            let due = state.schedule.peek().is_some_and(|event| event.as_ref().is_ok_and(is_query));
-            if due && taken > 0 && !self.is_due(&state) {
+            if !events.is_empty() && self.due_ns(&mut state).is_some_and(|due| due > self.clock.now_ns()) {
                 break;
             }
             let Some(event) = state.schedule.next() else { break };
@@ -236,10 +235,15 @@ impl<C: Clock> Emitter<C> {
         Ok(Some(self.encode(&events)))
     }
 
-    /// Waits for the intended time of the next query of an open load. False when draining.
+    /// When the next event of an open load is due, in monotonic time.
+    fn due_ns(&self, state: &mut State) -> Option<u64> {
+        let due_ns = state.schedule.peek()?.as_ref().ok()?.due_ns?;
+        Some(*state.start_ns.get_or_insert_with(|| self.clock.now_ns()) + due_ns)
+    }
+
+    /// Waits for the intended time of the next event of an open load. False when draining.
     fn wait_until_due(&self, state: &mut State) -> bool {
-        let Some(due) = &state.due else { return true };
-        let due = *state.start_ns.get_or_insert_with(|| self.clock.now_ns()) + due.next_ns;
+        let Some(due) = self.due_ns(state) else { return true };
         loop {
             let now = self.clock.now_ns();
             if now >= due {
@@ -251,18 +255,9 @@ impl<C: Clock> Emitter<C> {
         }
     }
 
-    /// Whether another query may join a batch that has one already.
-    fn is_due(&self, state: &State) -> bool {
-        match (&state.due, state.start_ns) {
-            (Some(due), Some(start)) => start + due.next_ns <= self.clock.now_ns(),
-            _ => true,
-        }
-    }
-
     fn stamp(&self, state: &mut State, event: &Event, position: u64, asked_ns: u64) -> Pending {
         let emitted_ns = self.clock.now_ns();
-        let due = state.due.as_mut().and_then(Iterator::next);
-        let intended_ns = due.zip(state.start_ns).map_or(emitted_ns, |(due, start)| start + due);
+        let intended_ns = event.due_ns.zip(state.start_ns).map_or(emitted_ns, |(due, start)| start + due);
         // What the backend did not ask for in time is its own doing; the response time knows.
         let lateness = emitted_ns.saturating_sub(intended_ns.max(asked_ns));
         state.emitted.backpressured += u64::from(asked_ns.saturating_sub(intended_ns) > LATE_NS);
@@ -286,7 +281,10 @@ impl<C: Clock> Emitter<C> {
     fn encode(&self, events: &[(Event, Option<Pending>)]) -> Vec<u8> {
         let queries: Vec<(u64, Pending)> =
             (events.iter()).filter_map(|(event, pending)| Some((event.header.seq, (*pending)?))).collect();
-        let now_event_ns = events.first().map_or(i64::MIN, |(event, _)| event.header.event_time_ns);
+        let now_event_ns = events.first().map_or(i64::MIN, |(event, _)| match event.header.kind {
+            Kind::Heartbeat => event.header.watermark_ns,
+            _ => event.header.event_time_ns,
+        });
         let watermark_ns = self.ledger.emit(&queries, now_event_ns);
         let mut batch = Vec::new();
         for (event, _) in events {
@@ -360,7 +358,8 @@ mod tests {
 
     fn queries(batch: &[u8]) -> Vec<u64> {
         let all = frames(batch).map(|frame| frame.unwrap().header);
-        all.filter(|header| header.port == QUERY_SOURCE).map(|header| header.seq).collect()
+        let asked = all.filter(|header| header.port == QUERY_SOURCE && header.kind == Kind::Data);
+        asked.map(|header| header.seq).collect()
     }
 
     #[test]
@@ -399,6 +398,37 @@ mod tests {
         let generator = emitter.generator().unwrap();
         assert_eq!((generator.offered_rate, generator.achieved_rate), (1_000.0, 1_000.0));
         assert_eq!((generator.backpressured, generator.lateness_max_ms), (0, 0.0));
+    }
+
+    #[test]
+    fn while_no_query_is_due_heartbeats_come_at_their_time_and_nobody_waits_for_the_next_query() {
+        let load = Load::Open { rate: 2.0, arrivals: Arrivals::Fixed };
+        let (emitter, ledger) = emitter(&Plan { num_tasks: 3, load, ..plan() });
+        let mut told = Vec::new();
+        while let Some(batch) = emitter.next(16).unwrap() {
+            let now_ms = emitter.clock.now_ns() / 1_000_000;
+            told.push((now_ms, queries(&batch).len()));
+            // Nothing is under way any more, so only the heartbeats' own promise is the watermark.
+            let watermark = frames(&batch).map(|frame| frame.unwrap().header.watermark_ns).max().unwrap();
+            for (seq, _) in ledger.unanswered() {
+                ledger.settle(seq);
+            }
+            assert!(watermark <= 3 * 25_000_000, "{watermark} is later than any query");
+        }
+        let expected = [
+            (0, 1),
+            (100, 0),
+            (200, 0),
+            (300, 0),
+            (400, 0),
+            (500, 1),
+            (600, 0),
+            (700, 0),
+            (800, 0),
+            (900, 0),
+            (1_000, 1),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod input_plan;
 pub mod ledger;
 pub mod machine;
 pub mod monitor;
+pub mod nodes;
 pub mod operation;
 pub mod plan;
 pub mod processes;

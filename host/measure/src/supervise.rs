@@ -11,6 +11,7 @@ use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::machine::Profile;
 use super::monitor::{Course, Seen, TreeMonitor};
+use super::nodes;
 use super::operation::{
     Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
 };
@@ -265,7 +266,7 @@ impl Job<'_> {
         Ok((answer, seen.unwrap_or_else(Seen::nothing)))
     }
 
-    /// Items in must equal items out plus failed items, each once.
+    /// Items in must equal items out plus failed items, each once, and nodes are those asked for.
     fn check(&self, measured: &Measured, account: &Account) -> Result<(), RunError> {
         let mut wrongs = Vec::new();
         let mut count = |n: u64, what: &str| {
@@ -288,6 +289,11 @@ impl Job<'_> {
                 "it counted {} results where the sink got {answered}",
                 account.items_processed
             ));
+        }
+        // A stream that was cut short may not have reached every node.
+        if !measured.partial {
+            let workers = measured.workers.iter().map(|(process, _)| *process).collect();
+            wrongs.extend(nodes::verify(self.plan.nodes, &account.metrics, &workers).err());
         }
         if wrongs.is_empty() {
             return Ok(());

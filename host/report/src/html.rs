@@ -68,6 +68,8 @@ struct Context {
     glance: Vec<Headline>,
     charts: Vec<Figure>,
     summary: tables::Table,
+    /// What its latencies are worth.
+    closed_load: Option<String>,
     mismatches: Option<tables::Table>,
     mismatches_left_out: u64,
     equality: Vec<EqualitySection>,
@@ -126,6 +128,7 @@ impl Page<'_> {
             glance: glance(summary),
             charts: self.0.iter().map(figure).collect(),
             summary: tables::summary(summary),
+            closed_load: text::closed_load(summary),
             mismatches: (!collected.mismatches.is_empty()).then(|| tables::mismatches(summary)),
             mismatches_left_out: collected.mismatches.left_out,
             equality: summary.equality.iter().map(|e| equality(summary, e)).collect(),
@@ -253,6 +256,20 @@ mod tests {
         assert_eq!(page.matches("<script").count(), 1);
         assert!(!page.contains("<img") && !page.contains("</title><script>"));
         assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn beside_latencies_of_a_closed_load_stands_what_they_are_worth() {
+        let mut records = paired(&[("sage", &[20.0]), ("ray", &[10.0])]);
+        assert!(!page(&records).contains("Little"));
+        records.iter_mut().for_each(|record| record["extra"]["load"] = json!({"model": "closed"}));
+        let page = page(&records);
+        assert_eq!(
+            page.matches("divided by the throughput (Little").count(),
+            2,
+            "in the summary and in the metrics"
+        );
+        assert!(page.contains("closed load: in flight / throughput"), "in the chart's title");
     }
 
     #[test]

@@ -80,6 +80,14 @@ fn backends(out: &mut String, summary: &Summary) {
          over those with answers. \
          success_rate is completed items over emitted items.\n",
     );
+    closed_load(out, summary);
+}
+
+/// Beside every table of latencies.
+fn closed_load(out: &mut String, summary: &Summary) {
+    if let Some(note) = text::closed_load(summary) {
+        let _ = writeln!(out, "\n{note}");
+    }
 }
 
 fn mismatches(out: &mut String, summary: &Summary) {
@@ -191,6 +199,7 @@ fn estimates(out: &mut String, summary: &Summary) {
             ],
         );
     }
+    closed_load(out, summary);
 }
 
 fn percentiles(out: &mut String, summary: &Summary) {
@@ -212,6 +221,7 @@ fn percentiles(out: &mut String, summary: &Summary) {
         row(out, &cells);
     }
     out.push_str("\nOver the items of all repeats together.\n");
+    closed_load(out, summary);
 }
 
 fn outliers(out: &mut String, summary: &Summary) {
@@ -309,6 +319,26 @@ mod tests {
         assert_eq!(sections[4..], ["## Equality", "## Verdicts", "## Metrics", "## Outliers", "## Validity"]);
         assert!(text.contains("| ray | 1 | 10.000 | 2.250 | n/a | 1.000 |"), "{text}");
         assert!(text.contains(NO_MISMATCHES));
+    }
+
+    #[test]
+    fn beside_latencies_of_a_closed_load_stands_what_they_are_worth() {
+        let mut records = paired(&[("sage", &[20.0]), ("ray", &[10.0])]);
+        let mut said = |loads: [&str; 2]| {
+            for (record, model) in records.iter_mut().zip(loads) {
+                record["extra"]["load"] = json!({"model": model});
+            }
+            rendered(&records)
+        };
+        let closed = said(["closed", "closed"]);
+        assert_eq!(
+            closed.matches(text::CLOSED_LOAD).count(),
+            2,
+            "in the summary and in the metrics: {closed}"
+        );
+        assert!(closed.contains("--load open --rate R"));
+        assert!(said(["closed", "open"]).contains("Closed: 1 of 2 records."));
+        assert!(!said(["open", "open"]).contains("Little"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Grid;
 use super::charts::Chart;
 use super::charts::curves::{Series, scaling};
+use super::text;
 use bench_judge::scaling::{Point, Row};
 
 /// What a row is measured by, and what it is called.
@@ -69,6 +70,13 @@ fn chart(rows: &[Row], id: &'static str, measure: &Measure, axis: &str, along: A
 pub(super) fn line(name: String, mut points: Vec<(f64, f64)>) -> Series {
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     Series { name, intervals: vec![None; points.len()], points }
+}
+
+/// What the latencies are worth, where some points had a closed load. A capacity is that of an open one.
+#[must_use]
+pub fn note(rows: &[Row], searched: bool) -> Option<&'static str> {
+    let closed = !searched && rows.iter().any(|row| row.point.rate.is_none());
+    closed.then_some(text::CLOSED_LOAD)
 }
 
 /// The numbers.
@@ -152,6 +160,13 @@ mod tests {
 
     fn ids(rows: &[Row], searched: bool) -> Vec<&'static str> {
         charts(rows, searched).iter().map(|chart| chart.id).collect()
+    }
+
+    #[test]
+    fn latencies_of_closed_points_are_said_to_follow_from_the_throughput() {
+        assert_eq!(note(&[row(1, None, 100.0)], false), Some(text::CLOSED_LOAD));
+        assert_eq!(note(&[row(1, Some(10.0), 10.0)], false), None);
+        assert_eq!(note(&[row(1, None, 100.0)], true), None);
     }
 
     #[test]

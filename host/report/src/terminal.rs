@@ -18,7 +18,7 @@ pub fn render(summary: &Summary, width: Option<u16>) -> String {
     if !summary.comparisons.is_empty() {
         parts.push(verdicts(summary, width).to_string());
     }
-    let mut lines: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = text::closed_load(summary).into_iter().collect();
     for equality in summary.equality.iter().filter(|equality| equality.differs()) {
         lines.push(format!("Answers differ in {}:", summary.collected.settings[equality.setting].label()));
         lines.extend(equality.differences.iter().flat_map(text::difference).map(|line| format!("  {line}")));
@@ -110,6 +110,14 @@ mod tests {
             summarize(collected(&paired(&[("sage", &[20.0]), ("ray", &[10.0])])), &Options::default());
         let text = render(&summary, Some(120));
         assert!(text.contains("sage") && text.contains("20.000") && text.contains("inconclusive"), "{text}");
+    }
+
+    #[test]
+    fn the_latency_of_a_closed_load_is_said_to_follow_from_the_throughput() {
+        let mut records = paired(&[("sage", &[20.0]), ("ray", &[10.0])]);
+        records[0]["extra"]["load"] = serde_json::json!({"model": "closed"});
+        let shown = render(&summarize(collected(&records), &Options::default()), Some(120));
+        assert!(shown.contains(text::CLOSED_LOAD) && shown.contains("Closed: 1 of 2 records."), "{shown}");
     }
 
     #[test]

@@ -73,6 +73,19 @@ pub fn metric(metric: Metric) -> &'static str {
     }
 }
 
+/// What latency under a closed load is worth: said beside the number, wherever one is shown.
+pub const CLOSED_LOAD: &str = "Under a closed load latency is the queries in flight divided by the throughput (Little's \
+     law) and says nothing of the runtime: compare it at one rate that all sustain, with --load open --rate R.";
+
+/// [`CLOSED_LOAD`], and how many of the records it is about; nothing when all loads were open.
+pub fn closed_load(summary: &Summary) -> Option<String> {
+    match (summary.collected.closed, summary.collected.records) {
+        (0, _) => None,
+        (closed, records) if closed == records => Some(CLOSED_LOAD.into()),
+        (closed, records) => Some(format!("{CLOSED_LOAD} Closed: {closed} of {records} records.")),
+    }
+}
+
 /// A number and its noun.
 pub fn many(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })

@@ -35,9 +35,10 @@ const RUN: Defaults = Defaults { num_tasks: 100, scheduler: "default" };
 /// How events arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LoadModel {
-    /// As fast as the in-flight limit allows.
+    /// As fast as the in-flight limit allows: for throughput. Latency is then the queries in flight divided by the
+    /// throughput (Little's law), and says nothing of the runtime.
     Closed,
-    /// At --rate, whatever the backend does.
+    /// At --rate, whatever the backend does: for latency.
     Open,
     /// At the workload's own query rate.
     Nominal,
@@ -283,7 +284,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "MS", value_parser = milliseconds, allow_hyphen_values = true, help_heading = "Workload")]
     pub llm_latency_ms: Option<u32>,
 
-    /// How events arrive [default: closed]
+    /// How events arrive. Latency under a closed load follows from the throughput: to compare latencies, give all
+    /// backends one rate with open [default: closed]
     #[arg(long, value_enum, value_name = "MODEL", help_heading = "Load")]
     pub load: Option<LoadModel>,
     /// Arrivals per second of an open load

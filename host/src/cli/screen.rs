@@ -14,7 +14,7 @@ use super::output::{say, tell};
 use super::top::Top;
 use bench_measure::guest::RunEvent;
 use bench_measure::supervise::{Finished, Watcher};
-use bench_report::text::NONE;
+use bench_report::text::{CLOSED_LOAD, NONE};
 use bench_report::{Grid, terminal};
 
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -262,6 +262,9 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
         ]);
     }
     say!("{table}");
+    if finished.iter().any(|run| run.record.extra["load"]["model"] == "closed") {
+        say!("{DIM}{CLOSED_LOAD}{DIM:#}");
+    }
     for run in finished {
         if let Some(scores) = &run.measured.scores {
             say!("{}", quality(scores));

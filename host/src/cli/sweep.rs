@@ -339,7 +339,9 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
     let path = tree.folder().join(FILE_NAME);
     atomic::write_json(&path, &value)?;
     let mut beside = vec![FILE_NAME.to_owned()];
+    let worth = report::sweep::note(&rows, searched);
     let mut notes = vec![format!("Run as: {}", plan.command)];
+    notes.extend(worth.map(str::to_owned));
     if searched {
         let found = |row: &Row| Some(format!("{}: {}", row.point.slug(), row.stopped.as_deref()?));
         notes.extend(rows.iter().filter_map(found));
@@ -366,6 +368,7 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
         return output::json(&value);
     }
     screen::grid(&grid);
+    worth.into_iter().for_each(screen::note);
     screen::path(&path);
     files.iter().for_each(|file| screen::path(file));
     Ok(())

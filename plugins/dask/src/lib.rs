@@ -28,8 +28,8 @@ impl Backend for Dask {
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
         if spec.number("nodes", 1) > 1 && spec.extra("dask_address").is_none() {
             return Err(Error::Unsupported(
-                "dask starts its workers on this machine only: for --nodes above 1 start a scheduler with workers \
-                 and name it, --backend-option dask_address=tcp://HOST:PORT"
+                "dask starts its workers on this machine only: leave --nodes at 1, or start a scheduler with workers on \
+                 several machines and name it, --backend-option dask_address=tcp://HOST:PORT"
                     .to_owned(),
             ));
         }

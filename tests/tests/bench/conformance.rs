@@ -66,6 +66,10 @@ fn the_examples_conform() {
 /// What is wrong with `wish`, as one test of the suite finds it.
 struct Row(&'static str, &'static str, &'static str, &'static str, &'static str);
 
+const GROWTH: &str = "create-and-drop-do-not-grow";
+const NODES: &str = "several-nodes-or-a-clear-no";
+const LOSS: &str = "a-lost-worker-is-no-lost-item";
+
 /// Library, wish, test, status, and how the message begins or what it holds.
 const MATRIX: &[Row] = &[
     // A Rust plugin: panics are contained by the SDK, everything else by the process.
@@ -273,6 +277,48 @@ const MATRIX: &[Row] = &[
     Row("hostile_c", "table:no_name", "loads", "failed", "its table lacks `name`"),
     Row("hostile_c", "table:invalid_utf8", "loads", "failed", "`name` in its table is not UTF-8"),
     Row("hostile_c", "table:control", "loads", "failed", "it calls itself `../\\u{1b}[2Jevil`"),
+    // What is taken each time, and what only the first times.
+    Row("hostile_c", "create:descriptors", GROWTH, "failed", "open descriptors in 275 times"),
+    Row("hostile_c", "create:memory", GROWTH, "failed", "KiB of memory each time"),
+    Row("hostile_c", "create:warm", GROWTH, "success", ""),
+    // Nodes that were asked for and not there.
+    Row("hostile_c", "", NODES, "failed", "it took --nodes 3 and does not say in the metric `nodes`"),
+    Row("workers_c", "", NODES, "success", ""),
+    Row(
+        "workers_c",
+        "nodes:take",
+        NODES,
+        "failed",
+        "it took --nodes 3 and does not say in the metric `nodes`",
+    ),
+    Row("workers_c", "nodes:one", NODES, "failed", "is on two nodes, `b` and another"),
+    Row("workers_c", "nodes:invent", NODES, "failed", "operators ran on `b`, and no result came from there"),
+    Row(
+        "workers_c",
+        "nodes:idle",
+        NODES,
+        "failed",
+        "it was asked for 3 nodes, and operators ran on 2: `a`, `b`",
+    ),
+    // Workers that are killed.
+    Row("hostile_c", "", LOSS, "skipped", "its operators run in its own process"),
+    Row("workers_c", "lost:again", LOSS, "success", ""),
+    Row("workers_c", "lost:say", LOSS, "success", ""),
+    Row(
+        "workers_c",
+        "lost:mumble",
+        LOSS,
+        "warning",
+        "does not say that a process was lost: something went wrong",
+    ),
+    Row(
+        "workers_c",
+        "lost:ignore",
+        LOSS,
+        "failed",
+        "it reported success, but of 2000 queries, 16 queries were never",
+    ),
+    Row("workers_c", "lost:wait", LOSS, "timed_out", "did not finish `run` within"),
     // A C++ plugin that lets exceptions out.
     Row("hostile_cpp", "load:throw", "loads", "crashed", "crashed with SIGABRT in `load`"),
     Row(
@@ -477,13 +523,17 @@ fn sage_conforms() {
     real("sage", &[]);
 }
 
+#[test]
+fn dask_keeps_its_items_and_its_nodes() {
+    real("dask", &["--only", "every-item|nodes|worker|cancellation|draining"]);
+}
+
 /// Ray takes seconds to start: every test that does not start it, and of the others one for each thing
 /// that only a distributed runtime can get wrong. `bench backends check ray` runs them all.
 #[test]
 fn ray_conforms() {
     let without_a_run =
         "file|image|entry|stack|paths|exports|loads|name|version|twice|extension|requirements|availab";
-    let with_a_run =
-        "in-parallel|stage|backpressure|zero-items|huge|non-ascii|failed-|cancellation|draining|temp-dir";
+    let with_a_run = "in-parallel|stage|backpressure|zero-items|huge|non-ascii|failed-|cancellation|draining|temp-dir|nodes|worker";
     real("ray", &["--only", &format!("{without_a_run}|{with_a_run}")]);
 }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::MutexGuard;
 
 use bench_tests::following::Following;
@@ -68,8 +69,72 @@ fn more_nodes_than_this_machine_need_a_cluster() {
     let Some(_alone) = dask() else { return };
     let output = TempDir::new().unwrap();
     let run = small_run("dask", output.path(), &["--nodes", "2"]).output().unwrap();
-    assert!(!run.status.success());
-    assert!(stderr(&run).contains("dask_address=tcp://"), "{}", stderr(&run));
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    assert!(stderr(&run).contains("leave --nodes at 1") && stderr(&run).contains("dask_address=tcp://"));
+}
+
+/// A scheduler and two workers on this machine, as a user starts them; end with this.
+struct Cluster {
+    address: String,
+    processes: Vec<Child>,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("scheduler.json");
+        let data = std::env::var_os("BENCH_DATA_DIR").unwrap();
+        let python = Path::new(&data).join("venvs/dask/bin/python");
+        let start = |module: &str, more: &[&str]| {
+            let mut command = Command::new(&python);
+            command.args(["-m", &format!("distributed.cli.dask_{module}"), "--scheduler-file"]).arg(&file);
+            command.args(more).current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let scheduler = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"];
+        let mut processes = vec![start("scheduler", &scheduler)];
+        let told = || serde_json::from_slice::<Value>(&fs::read(&file).unwrap_or_default()).is_ok();
+        eventually("the scheduler listens", told);
+        let address = serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["address"].clone();
+        let worker = ["--nthreads", "1", "--no-nanny", "--no-dashboard"];
+        processes.extend((0..2).map(|_| start("worker", &worker)));
+        Self { address: address.as_str().unwrap().to_owned(), processes, _folder: folder }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+#[test]
+fn a_cluster_of_one_machine_is_one_node_however_many_workers_it_has() {
+    let Some(_alone) = dask() else { return };
+    let cluster = Cluster::start();
+    let option = format!("dask_address={}", cluster.address);
+    let joined = record("dask", &["--backend-option", &option]);
+    assert_eq!(joined["nodes"], 1);
+    let nodes = joined["extra"]["backend_account"]["metrics"]["nodes"].as_object().unwrap();
+    let [node] = nodes.values().collect::<Vec<_>>()[..] else { panic!("{nodes:?}") };
+    assert!(node["calls"].as_u64() > Some(0), "{node}");
+    let workers: Vec<u64> = cluster.processes[1..].iter().map(|worker| u64::from(worker.id())).collect();
+    for process in node["processes"].as_array().unwrap() {
+        assert!(workers.contains(&process.as_u64().unwrap()), "{node} where {workers:?} were started");
+    }
+    let output = TempDir::new().unwrap();
+    let run =
+        small_run("dask", output.path(), &["--nodes", "2", "--backend-option", &option]).output().unwrap();
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("2 nodes were asked for, and the workers of the cluster at"),
+        "{}",
+        stderr(&run)
+    );
 }
 
 #[test]

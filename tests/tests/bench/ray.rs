@@ -140,6 +140,28 @@ fn a_call_that_never_returns_is_ended_where_a_time_limit_is_given() {
 }
 
 #[test]
+fn operators_run_on_as_many_nodes_as_were_asked_for_or_the_run_is_refused() {
+    let Some(_alone) = ray() else { return };
+    let ray = record("ray", &["--nodes", "3"]);
+    assert_eq!(answers(&ray), answers(&record("local", &[])));
+    assert_eq!(ray["nodes"], 3);
+    let nodes = metrics(&ray)["nodes"].as_object().unwrap();
+    assert_eq!(nodes.len(), 3);
+    for node in nodes.values() {
+        assert!(node["calls"].as_u64() > Some(0) && node["alive"] == true, "{nodes:?}");
+    }
+    let output = TempDir::new().unwrap();
+    for (more, reason) in [
+        (&["--nodes", "9", "--parallelism", "1"][..], "Leave --nodes at 4 at most, or raise --parallelism"),
+        (&["--nodes", "2", "--backend-option", "ray_mode=naive"], "runs on one node: leave --nodes at 1"),
+    ] {
+        let run = quick("ray", output.path(), more).output().unwrap();
+        assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+        assert!(stderr(&run).contains(reason), "{}", stderr(&run));
+    }
+}
+
+#[test]
 fn a_node_that_dies_costs_nothing_with_retries() {
     let Some(_alone) = ray() else { return };
     let output = TempDir::new().unwrap();

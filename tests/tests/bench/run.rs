@@ -259,3 +259,29 @@ fn the_staged_folder_holds_what_a_user_needs() {
         assert!(Path::new(&staged()).join(file).is_file(), "{file}");
     }
 }
+
+#[test]
+fn nodes_that_a_backend_has_not_are_refused_as_the_users_mistake() {
+    let output = output();
+    let run = small_run("local", output.path(), &["--nodes", "3"]).output().unwrap();
+    assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
+    assert!(stderr(&run).contains("cannot use 3 nodes: leave --nodes at 1"), "{}", stderr(&run));
+    assert!(!stderr(&run).contains("plugin's author"), "{}", stderr(&run));
+}
+
+#[test]
+fn nodes_that_were_not_there_are_in_no_record() {
+    let (folder, output) = (folder(&[("workers_c", "workers_c")]), output());
+    let plugins = folder.path().to_str().unwrap();
+    for (lie, told) in [
+        ("nodes:take", "does not say in the metric `nodes`"),
+        ("nodes:one", "is on two nodes"),
+        ("nodes:idle", "operators ran on 2: `a`, `b`"),
+    ] {
+        let mut run = small_run("workers_c", output.path(), &["--nodes", "3", "--plugins-dir", plugins]);
+        let run = run.env("HOSTILE", lie).output().unwrap();
+        assert_eq!(run.status.code(), Some(6), "{lie}: {}", stderr(&run));
+        assert!(stderr(&run).contains(told), "{lie}: {}", stderr(&run));
+        assert!(!output.path().join("unified_results.jsonl").exists(), "{lie}");
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! Which queries share a batch is a function of the schedule alone. Both operators put their input
 //! in order first (by sequence number), and read the time off the records themselves: a batch whose
-//! time-out lies before the event time of the next record closes before that record is looked at.
-//! Heartbeats in the sequence move the time on when no query is due, and the end of the stream
+//! time-out lies before the time of the next record closes before that record is looked at.
+//! Heartbeats in the sequence move the time on when no query is due. Under an open load slower than event time they
+//! carry the time of arrival, so the time never goes back to the event time of what follows. The end of the stream
 //! flushes what is left.
 
 use bench_dataflow::frame::{self, Frame, Header, Kind, Span};
@@ -19,7 +20,7 @@ use crate::wl4::records::Batch;
 pub struct Trigger {
     /// At this many items.
     pub size: usize,
-    /// This long after its first item, in event time.
+    /// This long after its first item.
     pub timeout_ns: i64,
 }
 
@@ -51,6 +52,8 @@ pub struct CategoryBatch {
     trigger: Trigger,
     order: InOrder<(Kept, Category)>,
     buffers: [Buffer; Category::ALL.len()],
+    /// The latest time that a record told.
+    now_ns: i64,
     batches: u64,
     emitted: u64,
     /// Reads the category out of a record.
@@ -63,6 +66,7 @@ impl CategoryBatch {
             trigger,
             order: InOrder::default(),
             buffers: Default::default(),
+            now_ns: i64::MIN,
             batches: 0,
             emitted: 0,
             category,
@@ -75,7 +79,8 @@ impl CategoryBatch {
         category: Category,
         output: &mut Output<'_>,
     ) -> Result<(), OperatorError> {
-        let now = item.header.event_time_ns;
+        self.now_ns = self.now_ns.max(item.header.event_time_ns);
+        let now = self.now_ns;
         self.advance(now, output)?;
         if item.header.kind != Kind::Data {
             let header = self.number(item.header);
@@ -148,16 +153,19 @@ pub struct GlobalBatch {
     trigger: Trigger,
     order: InOrder<Kept>,
     buffer: Buffer,
+    /// The latest time that a record told.
+    now_ns: i64,
     batches: u64,
 }
 
 impl GlobalBatch {
     pub fn new(trigger: Trigger) -> Self {
-        Self { trigger, order: InOrder::default(), buffer: Buffer::default(), batches: 0 }
+        Self { trigger, order: InOrder::default(), buffer: Buffer::default(), now_ns: i64::MIN, batches: 0 }
     }
 
     fn handle(&mut self, input: Kept, output: &mut Output<'_>) -> Result<(), OperatorError> {
-        let now = input.header.event_time_ns;
+        self.now_ns = self.now_ns.max(input.header.event_time_ns);
+        let now = self.now_ns;
         self.advance(now, output)?;
         if input.header.kind != Kind::Data {
             output.forward(input.frame());
@@ -286,6 +294,51 @@ mod tests {
         }
         let out = operator.send_bytes(at(4, 1), &[0]);
         assert_eq!(batches(&out), [("category_batch_0_finance".to_owned(), vec![0, 1, 2, 3, 4])]);
+    }
+
+    #[test]
+    fn the_time_does_not_go_back_to_the_event_time_of_a_query_that_arrived_late() {
+        let mut operator = category();
+        let beat = |seq, ms| Header { kind: Kind::Heartbeat, ..at(seq, ms) };
+        operator.send_bytes(beat(0, 500), &[]);
+        operator.send_bytes(at(1, 25), &[0]);
+        assert!(batches(&operator.send_bytes(beat(2, 799), &[])).is_empty());
+        assert_eq!(batches(&operator.send_bytes(beat(3, 800), &[]))[0].1, [1]);
+    }
+
+    /// How long each query waits for its batches, in milliseconds of the schedule, when one arrives each `gap_ms`.
+    fn waits(gap_ms: u64) -> Vec<u64> {
+        use crate::schedule::{QUERY_SOURCE, Schedule, ScheduleConfig};
+        let params = crate::wl4::params::Params::default();
+        let config = ScheduleConfig { seed: 42, queries: 60, documents: false, params, corpus: None };
+        let schedule =
+            Schedule::new(config).arriving((0..).map(move |position| position * gap_ms * 1_000_000));
+        let (mut category, mut global) = (category(), global());
+        let mut arrived = std::collections::BTreeMap::new();
+        let mut waits = Vec::new();
+        for event in schedule.map(Result::unwrap).filter(|event| event.header.port == QUERY_SOURCE) {
+            let now = event.due_ns.unwrap() / 1_000_000;
+            if event.position.is_some() {
+                arrived.insert(event.header.seq, now);
+            }
+            let kind = [(event.header.key % 4) as u8];
+            for batch in category.send_bytes(event.header, &kind) {
+                let closed = global.send_bytes(batch.header, &batch.body);
+                let seqs = batches(&closed).into_iter().flat_map(|(_, seqs)| seqs);
+                waits.extend(seqs.map(|seq| now - arrived[&seq]));
+            }
+        }
+        waits
+    }
+
+    #[test]
+    fn however_few_queries_arrive_one_waits_for_its_batches_only() {
+        for gap_ms in [2_000, 500, 100, 50, 25] {
+            let waits = waits(gap_ms);
+            // Both time-outs, and a third of the first one between heartbeats, twice.
+            assert!(waits.iter().all(|wait| *wait <= 300 + 800 + 200), "a query each {gap_ms} ms: {waits:?}");
+            assert!(waits.len() > 30, "the last ones go with the end of the stream");
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::case::Case;
 use super::super::probe::{MADE_UP, Twist};
-use super::super::trial::{Ran, Trial};
+use super::super::trial::Trial;
 use super::super::{Area, Run, Surroundings, Test, Tried, Verdict, require};
 use super::availability::{footprint, settled, within};
 use super::child;
@@ -14,7 +14,7 @@ use super::results::all_right;
 use bench_isolate::load::LoadedBackend;
 use bench_isolate::{Error, ErrorKind};
 
-pub const TESTS: [Test; 15] = [
+pub const TESTS: [Test; 13] = [
     test(
         "unreadable-graph-is-an-error",
         1,
@@ -52,12 +52,6 @@ pub const TESTS: [Test; 15] = [
         drain,
     ),
     test(
-        "several-nodes-or-a-clear-no",
-        2,
-        "Asked for three nodes the backend uses them or says that it cannot, and never silently uses one.",
-        nodes,
-    ),
-    test(
         "log-lines-are-readable",
         1,
         "Log lines reach the host with a level from 1 to 5 and a text, so that they can be filtered.",
@@ -74,12 +68,6 @@ pub const TESTS: [Test; 15] = [
         3,
         "Two backend objects in one process run at the same time, each with its own answers: there is no hidden global.",
         concurrent,
-    ),
-    test(
-        "create-and-drop-do-not-grow",
-        1,
-        "Created and dropped two hundred times, the backend takes no more memory, threads or descriptors.",
-        create_drop,
     ),
     test(
         "an-unknown-scheduler-is-no-crash",
@@ -181,27 +169,6 @@ fn drain(case: &Case) -> Tried {
     })
 }
 
-fn nodes(case: &Case) -> Tried {
-    case.with_ready(|backend| {
-        let mut trial = Trial::null(case, 60);
-        trial.plan.nodes = 3;
-        let ran = trial.on(case, backend)?;
-        Ok(match &ran.account {
-            Err(error) if error.kind == ErrorKind::Unsupported => Verdict::Success,
-            Err(error) => Verdict::Failed(format!("its error is not of the kind `unsupported`: {error}")),
-            Ok(_) => match ran.wrong(60).or_else(|| one_process(&ran)) {
-                Some(wrong) => Verdict::Warning(wrong),
-                None => Verdict::Success,
-            },
-        })
-    })
-}
-
-fn one_process(ran: &Ran) -> Option<String> {
-    let one = ran.sunk.workers.len() == 1;
-    one.then(|| "it took three nodes and did everything in one process, without a word".into())
-}
-
 fn logs(case: &Case) -> Tried {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 20).on(case, backend)?;
@@ -261,43 +228,6 @@ fn concurrent(case: &Case) -> Tried {
             (one, two) => one.and(two).map(|()| Verdict::Success),
         }
     })
-}
-
-fn create_drop(case: &Case) -> Tried {
-    let turn = || -> Result<(), Error> {
-        let backend: Box<dyn LoadedBackend> = bench_isolate::load::load(&case.request.plugin, &|_| {})?;
-        drop(backend);
-        Ok(())
-    };
-    case.channel.phase("create and drop");
-    for _ in 0..20 {
-        turn()?;
-    }
-    let (before, memory) = (footprint(), resident());
-    let deadline = Instant::now() + case.request.time / 2;
-    let mut turns = 0_u64;
-    while turns < 200 && Instant::now() < deadline {
-        turn()?;
-        turns += 1;
-    }
-    let after = settled(before);
-    require(after.0 <= before.0, || format!("{} threads are left after {turns} times", after.0 - before.0))?;
-    require(after.1 <= before.1, || {
-        format!("{} descriptors are left after {turns} times", after.1 - before.1)
-    })?;
-    let grown = resident().saturating_sub(memory);
-    // An allocator keeps some of what it got; 20 KiB a time is no allocator.
-    require(grown < turns * 20 * 1024 + (1 << 20), || {
-        format!("memory grew by {} KiB in {turns} times", grown >> 10)
-    })?;
-    Ok(Verdict::Success)
-}
-
-/// Bytes of physical memory of this process.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// Right answers, or a refusal that says what it refuses.

@@ -5,7 +5,9 @@ mod behaviour;
 mod descriptor;
 mod file;
 mod fuzz;
+mod growth;
 mod results;
+mod workers;
 
 pub(super) use behaviour::PRINTS_NOTHING;
 pub(super) use descriptor::LOADS;
@@ -14,12 +16,14 @@ use super::case::Case;
 use super::{Area, Run, Surroundings, Test, Tried};
 
 /// Every table, in the order in which tests run.
-pub(super) const TABLES: [&[Test]; 6] = [
+pub(super) const TABLES: [&[Test]; 8] = [
     &file::TESTS,
     &descriptor::TESTS,
     &availability::TESTS,
     &results::TESTS,
     &behaviour::TESTS,
+    &growth::TESTS,
+    &workers::TESTS,
     &fuzz::TESTS,
 ];
 

@@ -226,8 +226,12 @@ fn latency(summary: &Summary) -> Canvas {
     } else {
         "Whiskers: 95 % bootstrap interval of the mean over runs. Dots: single runs."
     };
+    let title = match summary.collected.closed {
+        0 => "Latency by backend: p95 and p99",
+        _ => "Latency by backend: p95 and p99 (closed load: in flight / throughput)",
+    };
     let subject = Subject {
-        title: "Latency by backend: p95 and p99",
+        title,
         axis: "milliseconds",
         unit: "ms",
         series: vec!["p95".into(), "p99".into()],

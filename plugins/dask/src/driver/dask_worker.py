@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench_worker import Operator, Workload
 from distributed import Worker, WorkerPlugin, get_worker, secede
@@ -13,6 +14,14 @@ from distributed import Worker, WorkerPlugin, get_worker, secede
 PLUGIN = "bench"
 
 Chain = tuple[int, ...]
+
+
+class Used(NamedTuple):
+    """What a worker did."""
+
+    host: str
+    process: int
+    calls: int
 
 
 class OpenWorkload(WorkerPlugin):
@@ -30,6 +39,7 @@ class OpenWorkload(WorkerPlugin):
         if found != self._sha256:
             raise RuntimeError(f"{self._library} on {worker.address} is not the library of this bench")
         self.workload = Workload(self._library, self._open)
+        self.calls = 0
         self._lock = threading.Lock()
         # Operators that no task is using.
         self._idle: dict[Chain, list[Operator]] = {}
@@ -47,7 +57,13 @@ class OpenWorkload(WorkerPlugin):
         output = operator.process(batch)
         with self._lock:
             idle.append(operator)
+            self.calls += 1
         return output
+
+    def count(self) -> None:
+        """A call of an actor."""
+        with self._lock:
+            self.calls += 1
 
     def finish(self, chain: Chain) -> bytes:
         """Flushes all operators of a chain."""
@@ -58,6 +74,16 @@ def prepare(chains: Sequence[Chain], threads: Mapping[str, int], dask_worker: Wo
     """Once per worker: an operator of each chain for each of its threads, which Dask counts by address."""
     for chain in chains:
         dask_worker.plugins[PLUGIN].prepare(chain, threads.get(dask_worker.address, 1))
+
+
+def where(dask_worker: Worker) -> str:
+    """The machine that a worker is on, as it calls itself."""
+    return os.uname().nodename
+
+
+def used(dask_worker: Worker) -> Used:
+    """What a worker did."""
+    return Used(os.uname().nodename, os.getpid(), dask_worker.plugins[PLUGIN].calls)
 
 
 def finish(chain: Chain, dask_worker: Worker) -> bytes:
@@ -76,10 +102,12 @@ class Instance:
     """An actor: one instance of a chain that keeps state."""
 
     def __init__(self, chain: Chain, instance: int, of: int) -> None:
-        self._operator = get_worker().plugins[PLUGIN].workload.operator(chain, instance, of)
+        self._plugin = get_worker().plugins[PLUGIN]
+        self._operator = self._plugin.workload.operator(chain, instance, of)
 
     def process(self, batch: bytes) -> bytes:
         """Dask runs the calls of a worker's actors in one thread."""
+        self._plugin.count()
         return self._operator.process(batch)
 
     def finish(self) -> bytes:

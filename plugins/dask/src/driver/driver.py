@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import bench_worker
 import compat
@@ -46,8 +46,12 @@ class Stage:
 class Engine:
     """Batches come back here between stages, because routing needs one home and they are small."""
 
-    def __init__(self, client: Client, channel: Channel, workload: Workload, parallelism: int) -> None:
-        self._client = client
+    def __init__(
+        self, client: Client, channel: Channel, workload: Workload, parallelism: int, places: Places
+    ) -> None:
+        self._client, self.workers = client, places.workers
+        # Tasks that are free to go anywhere cost the scheduler less.
+        self._only = None if places.all else places.workers
         self._channel = channel
         self._router = workload.router(parallelism)
         self._changed = asyncio.Event()
@@ -55,7 +59,6 @@ class Engine:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._held: list[Future] = []
         self._turns = itertools.count()
-        self.workers: list[str] = []
         self.tally = Tally(workload.graph)
         stages = [Stage(workload.graph, c, self._router.instances(c[0])) for c in chains(workload.graph)]
         self.stages = {stage.chain[0]: stage for stage in stages}
@@ -64,7 +67,7 @@ class Engine:
         """Creates every operator, so that none is created while the clock runs."""
         stateless = [stage.chain for stage in self.stages.values() if not stage.stateful]
         threads = await self._client.nthreads()
-        self.workers = sorted(await self._client.run(dask_worker.prepare, stateless, threads))
+        await self._client.run(dask_worker.prepare, stateless, threads, workers=self.workers)
         places = itertools.cycle(self.workers)
         for stage in self.stages.values():
             count = stage.instances if stage.stateful else 0
@@ -140,7 +143,9 @@ class Engine:
                 output = await stage.actors[instance].process(batch)
             else:
                 arguments = stage.chain, stage.blocking, batch
-                output = await self._client.submit(dask_worker.apply, *arguments, pure=False)
+                output = await self._client.submit(
+                    dask_worker.apply, *arguments, workers=self._only, pure=False
+                )
             self._forward(stage, output)
         except Exception as cause:
             self._fail(f"a call of {stage.name}: {cause}")
@@ -152,7 +157,16 @@ class Engine:
     async def _finish(self, stage: Stage) -> list[bytes]:
         if stage.stateful:
             return await asyncio.gather(*(actor.finish() for actor in stage.actors))
-        return list((await self._client.run(dask_worker.finish, stage.chain)).values())
+        return list((await self._client.run(dask_worker.finish, stage.chain, workers=self.workers)).values())
+
+    async def nodes(self) -> Json:
+        """Each machine, for `extra`: the calls it took and the processes they ran in."""
+        found: Json = {}
+        for used in (await self._client.run(dask_worker.used, workers=self.workers)).values():
+            node = found.setdefault(used.host, {"calls": 0, "processes": [], "host": used.host})
+            node["calls"] += used.calls
+            node["processes"].append(used.process)
+        return found
 
 
 def chains(graph: Json) -> list[tuple[int, ...]]:
@@ -160,6 +174,28 @@ def chains(graph: Json) -> list[tuple[int, ...]]:
     room, and what has state is not."""
     cut = (itertools.groupby(chain, lambda node: graph["nodes"][node]["state"] == "none") for chain in bench_worker.chains(graph))
     return sorted(tuple(nodes) for groups in cut for _, nodes in groups)
+
+
+class Places(NamedTuple):
+    """Workers to use, and whether they are all that there are."""
+
+    workers: list[str]
+    all: bool
+
+
+async def places_on(client: Client, nodes: int, address: str) -> Places:
+    """Workers on as many machines as were asked for. Which, is the same each time."""
+    machines: dict[str, list[str]] = {}
+    for worker, machine in sorted((await client.run(dask_worker.where)).items()):
+        machines.setdefault(machine, []).append(worker)
+    if len(machines) < nodes:
+        raise Refusal(
+            f"{nodes} nodes were asked for, and the workers of the cluster at {address} are on {len(machines)} "
+            f"({', '.join(sorted(machines))}): --nodes {len(machines)}",
+            "unsupported",
+        )
+    workers = [worker for machine in sorted(machines)[:nodes] for worker in machines[machine]]
+    return Places(workers, len(machines) == nodes)
 
 
 def configure(config: Json) -> None:
@@ -203,15 +239,17 @@ async def drive(channel: Channel) -> None:
     channel.phase("deploy", "Dask's workers have not opened the workload")
     for module in (bench_worker, dask_worker):
         await client.upload_file(module.__file__)
+    places = await places_on(client, config["nodes"], address or "this machine")
     opened = dask_worker.OpenWorkload(config["library"], config["sha256"], config["open"])
     await client.register_plugin(opened)
     workload = Workload(config["library"], config["open"])
-    engine = Engine(client, channel, workload, config["parallelism"])
+    engine = Engine(client, channel, workload, config["parallelism"], places)
     await engine.deploy()
     await engine.run()
     channel.phase("teardown", "Dask has not shut down")
     calls = {stage.name: stage.calls for stage in engine.stages.values()}
-    channel.metrics({**engine.tally.metrics(), "dask": {"workers": len(engine.workers), "calls": calls}})
+    facts = {"workers": len(engine.workers), "calls": calls}
+    channel.metrics({**engine.tally.metrics(), "nodes": await engine.nodes(), "dask": facts})
     await client.unregister_worker_plugin(dask_worker.PLUGIN)
     await client.close()
     if not address:

@@ -31,8 +31,6 @@ def running(config: Json) -> Iterator[Json]:
     started: Any = None
     try:
         if address:
-            if nodes > 1:
-                raise Refusal("a cluster that is joined has the nodes it has: leave --nodes at 1", "unsupported")
             ray.init(address=address, runtime_env={"working_dir": _shipment(config)}, **quiet)
         elif nodes == 1:
             compat.start(cpus, scratch, **local, **quiet)
@@ -47,6 +45,21 @@ def running(config: Json) -> Iterator[Json]:
         if started is not None:
             with contextlib.suppress(Exception):
                 started.shutdown()
+
+
+def chosen(config: Json) -> list[str]:
+    """The nodes to place operators on, as many as were asked for; none named where there is only one."""
+    asked, address = int(config["nodes"]), config["extra"].get("ray_address")
+    if asked == 1 and not address:
+        return []
+    alive = sorted(compat.alive())
+    if len(alive) < asked:
+        raise Refusal(
+            f"{asked} nodes were asked for, and of the cluster at {address or 'this machine'} {len(alive)} can run "
+            f"operators: --nodes {max(1, len(alive))}",
+            "unsupported",
+        )
+    return alive[:asked]
 
 
 def _shipment(config: Json) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import ray
-from bench_worker import Refusal
+from bench_worker import Json, Refusal
 from ray import exceptions
 
 # Ray 2.9 knows one kind of loss: there an actor that cannot be reached for a while counts as dead.
@@ -96,6 +96,15 @@ def start_nodes(nodes: int, cpus: int, scratch: str, **options: Any) -> Any:
 def join_nodes(cluster: Any, scratch: str, **options: Any) -> None:
     """The driver joins what `start_nodes` made."""
     ray.init(address=cluster.address, _temp_dir=scratch, **options)
+
+
+def at_home_on(node: str | None) -> Json:
+    """For the options of an actor: a node, which it leaves only if that dies."""
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def alive() -> set[str]:

@@ -46,7 +46,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     from ray.dag import InputNode
 
     if int(config["nodes"]) > 1:
-        raise Refusal("ray_mode=compiled runs on one node", "unsupported")
+        raise Refusal("ray_mode=compiled runs on one node: leave --nodes at 1", "unsupported")
     compat.need_compiled_graphs()
     compat.unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
     clock.phase("deploy")

@@ -93,6 +93,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     """The default: actors, chained references, recovery."""
     import ray
 
+    import cluster
     import compat
     import engine
     from plan import FUSIONS, Plan
@@ -102,18 +103,16 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
     workload = bench_worker.Workload(config["library"], config["open"])
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    stages = engine.deploy(plan, config, spread=config["nodes"] > 1 or "ray_address" in config["extra"])
+    stages = engine.deploy(plan, config, cluster.chosen(config))
 
     def log(message: str) -> None:
         channel.log(message, "warn")
 
     flow = engine.Engine(plan, workload, stages, int(config["retries"]), events, channel.emit, log)
-    everyone = [instance for some in flow.instances.values() for instance in some]
-    for instance, (pid, node) in zip(everyone, ray.get([i.actor.ready.remote() for i in everyone])):
-        instance.pid, instance.node = pid, node
+    for instance, ready in zip(flow.everyone, ray.get([i.actor.ready.remote() for i in flow.everyone])):
+        flow.moved_in(instance, ready)
     clock.phase("warm-up", "Ray's actors have not answered their first calls")
-    ray.get([i.actor.run.remote(engine.Head(()), *()) for i in everyone for _ in range(3)])
-    nodes = flow.placed()
+    ray.get([i.actor.run.remote(engine.Head(()), *()) for i in flow.everyone for _ in range(3)])
     given = Input(channel, events, clock)
     pending: collections.deque[bytes | None] = collections.deque()
     while not flow.drained:
@@ -131,10 +130,17 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     facts["stages"] = {stage.name: len(some) for stage, some in flow.instances.items()}
     facts["recovery"] = {name: flow.counts[name] for name in ("deaths", "retried", "replays", "tombstones", "lost_documents")}
     facts["calls"] = flow.calls.total()
-    alive = compat.alive()
-    for node in {**nodes, **flow.placed()}:
-        entry = nodes.setdefault(node, {"operators": 0})
-        entry.update(calls=flow.calls[node], alive=node in alive)
+    nodes, alive = flow.nodes(), compat.alive()
+    for name, node in nodes.items():
+        node["alive"] = name in alive
+    used = sum(node["calls"] > 0 for node in nodes.values())
+    whole = flow.tally.events == config["total_items"]
+    if whole and used < int(config["nodes"]):
+        raise Refusal(
+            f"the run was too small for {config['nodes']} nodes: operators ran on {used}. Leave --nodes at {used}, or give "
+            "it more to do (--num-tasks, --parallelism)",
+            "unsupported",
+        )
     channel.metrics({**flow.tally.metrics(), "nodes": nodes})
 
 

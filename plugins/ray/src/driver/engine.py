@@ -69,6 +69,15 @@ class Instance:
         self.life = Life(self)
 
 
+@dataclass
+class Home:
+    """A node that has operators, or had."""
+
+    host: str
+    processes: set[int] = field(default_factory=set)
+    operators: int = 0
+
+
 @dataclass(eq=False)
 class Batch:
     """Events from the host, as deliveries for the front."""
@@ -127,6 +136,8 @@ class Engine:
         self.instances = {
             stage: [Instance(stage, i, actor) for i, actor in enumerate(stages[stage.name])] for stage in plan.stages
         }
+        self.everyone = [instance for some in self.instances.values() for instance in some]
+        self.homes: dict[str, Home] = {}
         self.counts: collections.Counter[str] = collections.Counter()
         self.calls: collections.Counter[str] = collections.Counter()
         """By node."""
@@ -552,7 +563,7 @@ class Engine:
                     raise Refusal(f"Ray did not restart {life.instance.stage.name} within {RESTART_SECONDS:.0f} s")
                 return self._later(lambda: self._probe(life, deadline))
             life.back = True
-            life.instance.pid, life.instance.node = value
+            self.moved_in(life.instance, value)
             if life.instance.stage is not self.plan.center:
                 life.instance.up = True
                 self._resume()
@@ -693,13 +704,24 @@ class Engine:
 
     # ── For the record ───────────────────────────────────────────────────────────────────────────────
 
-    def placed(self) -> Json:
-        """Operators by node, as they are now."""
-        operators: collections.Counter[str] = collections.Counter()
-        for stage, instances in self.instances.items():
-            for instance in instances:
-                operators[instance.node] += len(stage.nodes)
-        return {node: {"operators": count, "calls": self.calls[node]} for node, count in operators.items()}
+    def moved_in(self, instance: Instance, ready: tuple[int, str, str]) -> None:
+        """An instance runs in a new process."""
+        instance.pid, instance.node, host = ready
+        home = self.homes.setdefault(instance.node, Home(host))
+        home.processes.add(instance.pid)
+        home.operators = max(home.operators, sum(len(i.stage.nodes) for i in self.everyone if i.node == instance.node))
+
+    def nodes(self) -> Json:
+        """Each node that had operators at some time, for `extra`: how many at most, their calls and processes."""
+        return {
+            node: {
+                "operators": home.operators,
+                "calls": self.calls[node],
+                "processes": sorted(home.processes),
+                "host": home.host,
+            }
+            for node, home in self.homes.items()
+        }
 
 
 def _groups(entries: list[Any]) -> list[list[Any]]:
@@ -727,10 +749,17 @@ def _said(error: BaseException) -> str:
     return f"{type(cause).__name__}: {lines[-1] if lines else ''}"
 
 
-def deploy(plan: Plan, config: Json, spread: bool) -> dict[str, list[Any]]:
-    """The actors, asked for but not necessarily up."""
-    options: Json = {"num_cpus": 0.01, "max_restarts": -1, "max_task_retries": 0}
-    if spread:
-        options["scheduling_strategy"] = "SPREAD"
-    actor = ray.remote(workers.Stage).options(**options)
-    return {name: [actor.remote(s) for s in some] for name, some in workers.setups(plan, config).items()}
+def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Any]]:
+    """The actors, asked for but not necessarily up, on these nodes in turn; anywhere when none are named."""
+    setups = workers.setups(plan, config)
+    count = sum(map(len, setups.values()))
+    if count < len(nodes):
+        raise Refusal(
+            f"{len(nodes)} nodes are more than there are operators to place: with --parallelism {plan.parallelism} they "
+            f"run in {count} actors. Leave --nodes at {count} at most, or raise --parallelism",
+            "unsupported",
+        )
+    actor = ray.remote(workers.Stage)
+    alike: Json = {"num_cpus": 0.01, "max_restarts": -1, "max_task_retries": 0}
+    homes = itertools.cycle(compat.at_home_on(node) for node in nodes or [None])
+    return {name: [actor.options(**alike, **next(homes)).remote(s) for s in some] for name, some in setups.items()}

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 import workers
-from bench_worker import Channel, Json, Tally, Workload
+from bench_worker import Channel, Json, Refusal, Tally, Workload
 from plan import Plan
 from workers import Head, Line, Setup, StateLost
 
@@ -74,6 +74,8 @@ def tail(setups: list[Setup], parts: Parts) -> Parts:
 
 def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     """The whole run."""
+    if int(config["nodes"]) > 1:
+        raise Refusal("ray_mode=naive runs on one node: leave --nodes at 1", "unsupported")
     clock.phase("deploy")
     width = int(config["parallelism"])
     plan = Plan(config["graph"], 1, "chains")

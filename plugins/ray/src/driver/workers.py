@@ -120,11 +120,11 @@ class Stage:
         self.generation = 0
         self.released: set[int] = set()
 
-    def ready(self) -> tuple[int, str]:
-        """Process and node."""
+    def ready(self) -> tuple[int, str, str]:
+        """Process, node, and the machine, as it calls itself."""
         import ray
 
-        return os.getpid(), ray.get_runtime_context().get_node_id()
+        return os.getpid(), ray.get_runtime_context().get_node_id(), os.uname().nodename
 
     def run(self, head: Head, *data: bytes) -> bytes:
         """Processes batches and returns what leaves the stage."""

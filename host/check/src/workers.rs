@@ -1,0 +1,104 @@
+//! The processes in which a runtime does its work: which they are, and the end of one.
+//!
+//! Every result carries the thread of each operator that worked on it, so nobody has to know a runtime to find its
+//! workers. Only what was started below this very process is ever ended.
+
+use std::fs;
+use std::process;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a process is below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// This process.
+    Here,
+    /// One that this process started, or that those started.
+    Below,
+    /// Neither: it was not started by this run.
+    Elsewhere,
+}
+
+/// A worker that was killed, or why there was none to kill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Its process.
+    Killed(u32),
+    /// Operators run in the plugin's own process.
+    InProcess,
+    /// Its workers were not started by the plugin.
+    NotOurs,
+}
+
+/// Kills the process that `thread` belongs to, if this process started it.
+pub fn kill_worker(thread: u32) -> Ended {
+    let worker = field(thread, "Tgid").unwrap_or(thread);
+    match place(worker) {
+        Place::Here => Ended::InProcess,
+        Place::Elsewhere => Ended::NotOurs,
+        Place::Below => match i32::try_from(worker).ok().and_then(Pid::from_raw) {
+            Some(pid) if kill_process(pid, Signal::KILL).is_ok() => Ended::Killed(worker),
+            _ => Ended::NotOurs,
+        },
+    }
+}
+
+fn place(worker: u32) -> Place {
+    let own = process::id();
+    if worker == own {
+        return Place::Here;
+    }
+    let mut process = worker;
+    while let Some(parent) = field(process, "PPid").filter(|parent| *parent > 1) {
+        if parent == own {
+            return Place::Below;
+        }
+        process = parent;
+    }
+    Place::Elsewhere
+}
+
+/// A number of `/proc/<process>/status`.
+fn field(process: u32, name: &str) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    value.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    fn sleeping(command: &mut Command) -> Child {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_child_is_a_worker_and_ends_by_the_kernels_hand() {
+        // It waits for its input, and so for nothing.
+        let mut child = sleeping(&mut Command::new("cat"));
+        assert_eq!(kill_worker(child.id()), Ended::Killed(child.id()));
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    #[test]
+    fn grandchildren_are_below_too() {
+        let mut shell = sleeping(Command::new("sh").args(["-c", "cat & echo $!; wait"]));
+        let mut told = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut told)
+            .unwrap();
+        assert_eq!(kill_worker(told.trim().parse().unwrap()), Ended::Killed(told.trim().parse().unwrap()));
+        assert!(shell.wait().unwrap().success());
+    }
+
+    #[test]
+    fn this_process_and_those_of_others_are_spared() {
+        assert_eq!(kill_worker(process::id()), Ended::InProcess);
+        assert_eq!(kill_worker(std::os::unix::process::parent_id()), Ended::NotOurs);
+        assert_eq!(kill_worker(1), Ended::NotOurs);
+        assert_eq!(kill_worker(u32::MAX), Ended::NotOurs);
+    }
+}
