@@ -146,8 +146,7 @@ fn a_sweep_visits_every_point_and_resumes_only_what_is_missing() {
     let flags =
         ["--backends", "local", "--parallelism", "1,2,4", "--run-id", "s", "--quick", "--workload", "wl1"];
     let said = stdout(&succeed(&mut sweep(dir, &flags)));
-    // A narrow table breaks its heads.
-    assert!(said.contains("speed-u") && said.contains("efficie"), "{said}");
+    assert!(said.contains("speed-up") && said.contains("efficiency"), "{said}");
     let tree = fs::read_dir(root.path().join("run_id=s")).unwrap().next().unwrap().unwrap().path();
     let read = || -> Value { serde_json::from_slice(&fs::read(tree.join("sweep.json")).unwrap()).unwrap() };
     let points = read()["points"].as_array().unwrap().clone();
