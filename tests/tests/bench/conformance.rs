@@ -482,8 +482,8 @@ fn sage_conforms() {
 #[test]
 fn ray_conforms() {
     let without_a_run =
-        "file|image|entry|stack|paths|exports|loads|name|version|twice|extension|requirements|availab";
+        "file|image|entry|stack|paths|exports|loads|name|version|same-twice|extension|requirements|availab";
     let with_a_run =
-        "in-parallel|stage|backpressure|zero-items|huge|non-ascii|failed-|cancellation|draining|temp-dir";
+        "in-parallel|stage|backpressure|zero-items|huge|failed-sink|cancellation|draining|temp-dir";
     real("ray", &["--only", &format!("{without_a_run}|{with_a_run}")]);
 }
