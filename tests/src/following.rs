@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use crate::PATIENCE;
 
@@ -29,11 +30,12 @@ impl Following {
         Self { child, lines: heard, said: String::new() }
     }
 
-    /// The next line; nothing once it says no more.
-    pub fn next_line(&mut self) -> Option<String> {
+    /// The next line; nothing once it says no more. One that talks on when what is waited for should long have
+    /// come hangs as well.
+    fn next_line(&mut self, since: Instant) -> Option<String> {
         use std::sync::mpsc::RecvTimeoutError::Timeout;
-        let line = match self.lines.recv_timeout(PATIENCE) {
-            Err(Timeout) => panic!("it says nothing for {PATIENCE:?}, after:\n{}", self.said),
+        let line = match self.lines.recv_timeout(PATIENCE.saturating_sub(since.elapsed())) {
+            Err(Timeout) => panic!("nothing comes of it within {PATIENCE:?}, after:\n{}", self.said),
             line => line.ok()?,
         };
         self.said += &line;
@@ -46,8 +48,9 @@ impl Following {
     /// # Panics
     /// When it ends without.
     pub fn until(&mut self, part: &str) -> String {
+        let since = Instant::now();
         loop {
-            match self.next_line() {
+            match self.next_line(since) {
                 Some(line) if line.contains(part) => return line,
                 Some(_) => {}
                 None => panic!("it ended and never said {part:?}:\n{}", self.said),
@@ -57,7 +60,8 @@ impl Following {
 
     /// Waits for the end; the output holds all of standard error.
     pub fn end(mut self) -> Output {
-        while self.next_line().is_some() {}
+        let since = Instant::now();
+        while self.next_line(since).is_some() {}
         let status = self.child.wait().expect("it is ours");
         Output { status, stdout: Vec::new(), stderr: std::mem::take(&mut self.said).into_bytes() }
     }

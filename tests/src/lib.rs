@@ -14,10 +14,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use bench_isolate::discover::{Candidate, SearchPath};
 use serde_json::Value;
+use signal_hook::consts::SIGHUP;
 use tempfile::TempDir;
 
 /// The folder that `cargo xtask test` staged.
@@ -36,10 +38,25 @@ pub fn bench_path() -> PathBuf {
 /// for: what tests compare is what users see. Indexes are shared by all tests.
 #[must_use]
 pub fn bench(args: &[&str]) -> Command {
+    hear_hang_ups();
     let mut command = Command::new(bench_path());
     command.args(args).env("BENCH_CACHE_DIR", staged().join("cache")).env("NO_COLOR", "1");
     command.env_remove("BENCH_PLUGINS_PATH").env_remove("RUST_BACKTRACE");
     command
+}
+
+/// Whoever tests under `nohup` wants the tests to outlive the terminal, not the commands to be deaf: what they are
+/// told to ignore is inherited, and what is handled here is as usual in them.
+fn hear_hang_ups() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").expect("Linux");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("it is there");
+        let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+        if ignored & 1 << (SIGHUP - 1) != 0 {
+            signal_hook::flag::register(SIGHUP, Arc::default()).expect("a handler can be set");
+        }
+    });
 }
 
 /// A small run of Workload4 on `backend` into `output`, of 120 queries unless `more` says how many.
@@ -174,7 +191,7 @@ pub fn shared_memory() -> HashSet<String> {
 }
 
 /// Ends a test that hangs, and decides nothing else: far more than anything takes on the busiest machine.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Waits until `condition` holds.
 pub fn eventually(what: &str, condition: impl Fn() -> bool) {

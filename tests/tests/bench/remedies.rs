@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use bench_tests::environments::User;
 use bench_tests::runtimes::runtimes;
-use bench_tests::skip::skip;
+use bench_tests::skip::leave_out;
 use bench_tests::{folder, staged, stderr, stdout};
 use tempfile::TempDir;
 
@@ -170,7 +170,7 @@ fn what_others_may_write_is_closed_to_them_by_the_printed_command() {
 fn a_plugin_on_a_file_system_without_execution_is_copied_or_the_file_system_mounted_anew() {
     let separate = ["--mount", "--user", "--map-root-user"];
     if !Command::new("unshare").args(separate).arg("true").status().is_ok_and(|status| status.success()) {
-        return skip("unshare cannot make a mount of its own", "");
+        return leave_out("unshare cannot make a mount of its own");
     }
     let someone = Someone::with(&[("healthy", "healthy")]);
     let mount = someone.place.path().join("mounted");
@@ -206,7 +206,7 @@ fn a_plugin_on_a_file_system_without_execution_is_copied_or_the_file_system_moun
 fn a_file_of_somebody_else_is_made_ones_own() {
     let someone = Someone::with(&[("healthy", "healthy")]);
     if std::os::unix::fs::chown(someone.file("healthy"), Some(4711), None).is_err() {
-        return skip("only root can give a file away", "");
+        return leave_out("only root can give a file away");
     }
     let failed = someone.shell(&someone.run("healthy")).output().unwrap();
     let command = remedy(&failed, 8, "belongs to user 4711, neither you nor root");

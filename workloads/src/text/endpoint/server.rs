@@ -68,6 +68,9 @@ fn send(stream: &mut TcpStream, status: u16, header: &str, body: &str, length: u
     let _ = stream.write_all(format!("{head}{body}").as_bytes());
 }
 
+/// Ends a test that hangs.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Three attempts without a pause; the time-out only ends what hangs.
 pub fn patient(timeout: Duration) -> Patience {
     Patience { timeout, attempts: 3, ..Patience::default() }
@@ -83,7 +86,7 @@ pub fn within(base: &str, patience: Patience, variables: &[(&'static str, &str)]
 }
 
 pub fn endpoint(base: &str) -> Endpoint {
-    within(base, patient(Duration::from_secs(30)), &[])
+    within(base, patient(PATIENCE), &[])
 }
 
 pub fn with_fields(base: &str, fields: ChatFields) -> Endpoint {
