@@ -534,7 +534,6 @@ fn dask_keeps_its_items_and_its_nodes() {
 fn ray_conforms() {
     let without_a_run =
         "file|image|entry|stack|paths|exports|loads|name|version|same-twice|extension|requirements|availab";
-    let with_a_run =
-        "in-parallel|stage|backpressure|zero-items|huge|failed-sink|cancellation|draining|temp-dir|nodes|worker";
+    let with_a_run = "in-parallel|stage|backpressure|zero-items|huge|failed-sink|cancellation|draining|temp-dir|nodes|worker";
     real("ray", &["--only", &format!("{without_a_run}|{with_a_run}")]);
 }
