@@ -70,6 +70,7 @@ pub struct TreeMonitor {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
     own: Own,
+    started: Reading,
     began: Option<Reading>,
     ended: Option<Reading>,
 }
@@ -108,7 +109,8 @@ impl TreeMonitor {
             move || shared.watch()
         });
         let own = Own { root, host: std::process::id() as i32 };
-        Self { shared, thread, own, began: None, ended: None }
+        let started = shared.proc.read();
+        Self { shared, thread, own, started, began: None, ended: None }
     }
 
     /// The first timed query was handed out, or the last was answered. What the machine does is read here
@@ -136,7 +138,7 @@ impl TreeMonitor {
         // A thread that panicked leaves what it had seen.
         let _ = self.thread.join();
         let disturbance = match (&self.began, &self.ended) {
-            (Some(began), Some(ended)) => Disturbance::between(began, ended, self.own),
+            (Some(began), Some(ended)) => Disturbance::of(&self.started, began, ended, self.own),
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());

@@ -10,7 +10,9 @@
 //!   nobody, but it is in jiffies.
 //!
 //! Theirs is taken, unless the machine's shows more than both inaccuracies explain, or somebody is hidden.
-//! An account that is coarser than what would be judged by it says nothing, and then the figure is null.
+//! An account that is coarser than what would be judged by it says nothing. A run whose timed queries take
+//! less time than a clock's tick needs to be told apart is then looked at from its start on, its preparations
+//! included; when that is too short as well, the figure is null.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -35,6 +37,9 @@ pub struct Disturbance {
     pub own: Option<f64>,
     /// From the first timed query to the last answer, as far apart as the two readings were.
     pub window_seconds: Option<f64>,
+    /// What `others` is about: the same, or from the run's start to the last answer where that alone is long
+    /// enough to tell.
+    pub others_window_seconds: Option<f64>,
     /// How exact they are.
     pub resolution: Resolution,
     /// Why a figure is null, by its name.
@@ -80,9 +85,30 @@ impl Disturbance {
         Self { unknown: unknown.into(), ..Self::default() }
     }
 
-    /// Between two readings of one machine.
+    /// Of a run that was started, then `began` its timed queries and `ended` them.
     #[must_use]
-    pub fn between(first: &Reading, last: &Reading, own: Own) -> Self {
+    pub fn of(started: &Reading, began: &Reading, ended: &Reading, own: Own) -> Self {
+        let timed = Self::between(began, ended, own);
+        if timed.others.is_some() {
+            return timed;
+        }
+        let whole = Self::between(started, ended, own);
+        if whole.others.is_none() {
+            return timed;
+        }
+        let mut unknown = timed.unknown;
+        unknown.remove("others");
+        Self {
+            others: whole.others,
+            others_window_seconds: whole.others_window_seconds,
+            resolution: Resolution { others: whole.resolution.others, ..timed.resolution },
+            unknown,
+            ..timed
+        }
+    }
+
+    /// Between two readings of one machine.
+    fn between(first: &Reading, last: &Reading, own: Own) -> Self {
         let window = last.at.saturating_sub(first.at).as_secs_f64();
         let (Some(before), Some(after)) = (first.machine, last.machine) else {
             return Self::unknown("/proc/stat cannot be read");
@@ -114,6 +140,7 @@ impl Disturbance {
             others: Some(share(others.used)),
             own: Some(share(own.used)),
             window_seconds: Some(window),
+            others_window_seconds: Some(window),
             resolution,
             unknown: BTreeMap::new(),
         };
@@ -161,12 +188,12 @@ fn used(first: &Reading, last: &Reading, own: Own) -> (Seconds, Seconds) {
         window: last.at.saturating_sub(first.at),
     };
     let cores = last.machine.map_or(1, |machine| machine.cores);
+    // A clock that is behind at the start makes the difference too large, one behind at the end too small:
+    // it is off by the larger of the two at most, not by both.
     let lag = |reading: &Reading| reading.tick + reading.took;
+    let lag = lag(first).max(lag(last));
     // We run ourselves while we read, so that one core less is left to the others.
-    (
-        side(true).used(cores, lag(first) + lag(last)),
-        side(false).used(cores.saturating_sub(1), lag(first) + lag(last)),
-    )
+    (side(true).used(cores, lag), side(false).used(cores.saturating_sub(1), lag))
 }
 
 /// Some of the processes, at either end of the window.
@@ -177,8 +204,7 @@ struct Side {
 }
 
 impl Side {
-    /// What they used between the two. On so many `cores` a clock may have been behind, by `lag` at both ends
-    /// together.
+    /// What they used between the two. On so many `cores` a clock may have been behind, by `lag` at either end.
     fn used(&self, cores: u32, lag: Duration) -> Seconds {
         let mut clocks = Duration::ZERO;
         let mut waited = Duration::ZERO;
@@ -267,8 +293,39 @@ mod tests {
         made.machine(2, 50_070, 0);
         let found = after(&made, &first);
         assert!(close(found.others, 50.0 / 120.0), "{found:?}");
-        // It runs: its clock may be a tick behind, at either end.
-        assert!(close(found.resolution.others, 8.0 / 120.0), "{found:?}");
+        // It runs: its clock may be a tick behind.
+        assert!(close(found.resolution.others, 4.0 / 120.0), "{found:?}");
+    }
+
+    #[test]
+    fn a_window_too_short_to_tell_is_looked_at_from_the_runs_start() {
+        let made = machine();
+        let started = made.read();
+        made.later(ms(60));
+        made.process(7, 1, 'R', 9_050, 500);
+        let began = made.read();
+        made.later(ms(6));
+        made.process(11, 10, 'S', 306, 0);
+        made.process(7, 1, 'R', 9_054, 500);
+        let ended = made.read();
+        assert_eq!(Disturbance::between(&began, &ended, OWN).others, None);
+        let found = Disturbance::of(&started, &began, &ended, OWN);
+        assert!(close(found.others, 54.0 / 132.0), "{found:?}");
+        assert!(close(found.resolution.others, 4.0 / 132.0), "{found:?}");
+        assert!(close(found.window_seconds, 0.006) && close(found.others_window_seconds, 0.066), "{found:?}");
+        assert!(close(found.own, 6.0 / 12.0) && !found.unknown.contains_key("others"), "{found:?}");
+    }
+
+    #[test]
+    fn a_window_long_enough_is_all_that_counts() {
+        let made = machine();
+        let started = made.read();
+        made.later(ms(500));
+        made.process(7, 1, 'S', 9_900, 500);
+        let began = made.read();
+        made.later(ms(500));
+        let found = Disturbance::of(&started, &began, &made.read(), OWN);
+        assert!(close(found.others, 0.0) && close(found.others_window_seconds, 0.5), "{found:?}");
     }
 
     #[test]
@@ -282,7 +339,7 @@ mod tests {
         made.process(7, 1, 'S', 250, 0);
         let found = after(&made, &first);
         assert!(close(found.others, 250.0 / 800.0), "{found:?}");
-        assert!(close(found.resolution.others, 3.0 * 8.0 / 800.0), "{found:?}");
+        assert!(close(found.resolution.others, 3.0 * 4.0 / 800.0), "{found:?}");
     }
 
     #[test]
@@ -370,8 +427,8 @@ mod tests {
         made.process(11, 10, 'S', 1_300, 0);
         let found = after(&made, &first);
         assert!(close(found.others, 0.25) && close(found.own, 0.25) && close(found.steal, 0.1), "{found:?}");
-        // Three counters of jiffies, and a tick at either end for the run's own thread.
-        assert!(close(found.resolution.others, (0.03 + 0.008) / 4.0), "{found:?}");
+        // Three counters of jiffies, and a tick for the run's own thread.
+        assert!(close(found.resolution.others, (0.03 + 0.004) / 4.0), "{found:?}");
     }
 
     #[test]
