@@ -171,6 +171,17 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     (kernels().dot)(&a[..n], &b[..n])
 }
 
+/// The inner product of a vector with each of others of its length, wherever they lie; `out` is replaced.
+///
+/// # Panics
+/// When one is of another length.
+pub fn dot_each(vector: &[i8], others: &[&[i8]], out: &mut Vec<i32>) {
+    assert!(others.iter().all(|other| other.len() == vector.len()), "vectors of one length");
+    out.clear();
+    out.resize(others.len(), 0);
+    (kernels().each)(vector, others, out);
+}
+
 /// The inner product of `query` with every row of a matrix stored row by row; `out` is replaced.
 pub fn dots(rows: &[i8], dim: usize, query: &[i8], out: &mut Vec<i32>) {
     dots_batch(rows, dim, &[query], out);

@@ -8,7 +8,7 @@ use bench_dataflow::frame::Frame;
 use petgraph::unionfind::UnionFind;
 
 use crate::operator::{Operator, OperatorError, Output};
-use crate::vector;
+use crate::vector::{self, Sieve};
 use crate::wl4::records::{Counts, DocRef, VdbHit};
 use crate::wl4::views::{self, GraphHitView};
 
@@ -58,38 +58,92 @@ type Point<'a> = (&'a [i8], u32);
 fn near_pairs(points: &[Point<'_>], eps: f64) -> Vec<(usize, usize)> {
     /// Points whose products with all others are made together.
     const TILE: usize = 8;
-    /// Far more than the rounding of the bound.
-    const SLACK: f64 = 1e-9;
     let dim = points.iter().map(|(dims, _)| dims.len()).min().unwrap_or(0);
     let head = if dim < 64 { dim } else { (dim / 4).next_multiple_of(16) };
     let mut heads: Vec<i8> = Vec::with_capacity(points.len() * head);
     points.iter().for_each(|(dims, _)| heads.extend_from_slice(&dims[..head]));
-    let length = |norm2: u32| f64::from(norm2).sqrt();
-    let lengths: Vec<f64> = points.iter().map(|point| length(point.1)).collect();
-    let tails: Vec<f64> = points.iter().map(|(dims, _)| length(vector::norm2(&dims[head..]))).collect();
-    let least = 1.0 - eps - SLACK;
+    let bounds = Bounds::new(points, &heads, head, eps);
+    let (mut products, mut may) = (Vec::new(), Vec::with_capacity(points.len()));
+    let (mut left, mut tails, mut rest) = (Vec::with_capacity(points.len()), Vec::new(), Vec::new());
     let mut near = Vec::new();
-    let mut products = Vec::new();
     for first in (0..points.len()).step_by(TILE) {
         let tile: Vec<&[i8]> = heads[first * head..].chunks_exact(head.max(1)).take(TILE).collect();
         vector::dots_batch(&heads[first * head..], head, &tile, &mut products);
         let others = points.len() - first;
         for (i, products) in (first..).zip(products.chunks_exact(others)) {
-            let (tail, floor) = (tails[i], least * lengths[i]);
-            let bounds = products.iter().zip(&tails[first..]).zip(&lengths[first..]);
-            for (j, ((&product, &other), &length)) in (first..).zip(bounds).skip(i + 1 - first) {
-                if f64::from(product) + tail * other < floor * length {
-                    continue;
-                }
-                let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
-                let product = product + vector::dot(&a[head..], &b[head..]);
-                if 1.0 - vector::cosine(product, norm_a, norm_b) <= eps {
+            let (a, norm_a) = points[i];
+            let products = &products[i + 1 - first..];
+            bounds.may_be_near(i, products, &mut may);
+            left.clear();
+            find(&may, &mut left);
+            tails.clear();
+            tails.extend(left.iter().map(|&j| &points[i + 1 + j].0[head..dim]));
+            vector::dot_each(&a[head..dim], &tails, &mut rest);
+            let sieve = Sieve::new(1.0 - eps, norm_a);
+            for (&j, rest) in left.iter().zip(&rest) {
+                let (product, j) = (products[j] + rest, i + 1 + j);
+                let norm_b = points[j].1;
+                if sieve.lets_through(product, norm_b) && 1.0 - vector::cosine(product, norm_a, norm_b) <= eps
+                {
                     near.push((i, j));
                 }
             }
         }
     }
     near
+}
+
+/// What the products of the first dimensions leave open.
+///
+/// In 32 bits, so that a plain machine compares four pairs at once: they only decide what is looked at exactly.
+struct Bounds {
+    /// Lengths of what follows the first dimensions.
+    tails: Vec<f32>,
+    /// Lengths of the whole.
+    lengths: Vec<f32>,
+    /// Least cosine of what is near, and a little less.
+    least: f32,
+}
+
+impl Bounds {
+    fn new(points: &[Point<'_>], heads: &[i8], head: usize, eps: f64) -> Self {
+        /// Far more than the rounding of a bound, which is some 2^-24 of the lengths.
+        const SLACK: f64 = 1e-5;
+        let length = |norm2: u32| f64::from(norm2).sqrt() as f32;
+        let heads = (0..points.len()).map(|i| vector::norm2(&heads[i * head..][..head]));
+        Self {
+            tails: points.iter().zip(heads).map(|((_, norm2), head)| length(norm2 - head)).collect(),
+            lengths: points.iter().map(|(_, norm2)| length(*norm2)).collect(),
+            least: (1.0 - eps - SLACK) as f32,
+        }
+    }
+
+    /// Whether point `i` may be near, 0 or 1, to each of the points behind it, whose first products are `products`.
+    fn may_be_near(&self, i: usize, products: &[i32], may: &mut Vec<u8>) {
+        let (tail, floor) = (self.tails[i], self.least * self.lengths[i]);
+        let others = self.tails[i + 1..].iter().zip(&self.lengths[i + 1..]);
+        may.clear();
+        may.extend(
+            products.iter().zip(others).map(|(&product, (&other, &length))| {
+                u8::from(product as f32 + tail * other >= floor * length)
+            }),
+        );
+    }
+}
+
+/// Appends the places of what is not 0, of which there is little, to `found`.
+fn find(flags: &[u8], found: &mut Vec<usize>) {
+    let (eights, last) = flags.as_chunks::<8>();
+    let eights = eights.iter().map(|flags| u64::from_le_bytes(*flags));
+    for (at, mut flags) in eights.enumerate().filter(|(_, flags)| *flags != 0) {
+        while flags != 0 {
+            found.push(8 * at + flags.trailing_zeros() as usize / 8);
+            // Each flag is its byte's lowest bit.
+            flags &= flags - 1;
+        }
+    }
+    let first = flags.len() - last.len();
+    found.extend((first..).zip(last).filter(|(_, flag)| **flag != 0).map(|(at, _)| at));
 }
 
 /// What is left of `n` points: the noise and one representative of each cluster.

@@ -4,9 +4,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK_BYTES, Kernels};
+use super::{BLOCK_BYTES, Kernels, one_by_one};
 
-pub const KERNELS: Kernels = Kernels { name: "avx2", dot, matrix };
+pub const KERNELS: Kernels = Kernels { name: "avx2", dot, matrix, each };
 
 /// Values that one step takes.
 const LANES: usize = 16;
@@ -14,6 +14,10 @@ const LANES: usize = 16;
 fn dot(a: &[i8], b: &[i8]) -> i32 {
     // SAFETY: `KERNELS` is only chosen after AVX2 was detected.
     unsafe { dot_avx2(a, b) }
+}
+
+fn each(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+    one_by_one(vector, others, out, dot);
 }
 
 fn matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {

@@ -26,16 +26,22 @@ mod vnni;
 /// Rows, their dimension, the queries, and a place for each product.
 type Matrix = fn(&[i8], usize, &[&[i8]], &mut [i32]);
 
-/// One way to compute inner products. `matrix` gets whole rows, and queries of exactly `dim` values.
+/// A vector, others that lie anywhere, and a place for each product.
+type Each = fn(&[i8], &[&[i8]], &mut [i32]);
+
+/// One way to compute inner products. `matrix` gets whole rows, and queries of exactly `dim` values; the vectors of
+/// `each` are of one length.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     pub name: &'static str,
     pub dot: fn(&[i8], &[i8]) -> i32,
     pub matrix: Matrix,
+    pub each: Each,
 }
 
 /// Plain Rust: the reference the others are tested against.
-pub const SCALAR: Kernels = Kernels { name: "scalar", dot: scalar_dot, matrix: scalar_matrix };
+pub const SCALAR: Kernels =
+    Kernels { name: "scalar", dot: scalar_dot, matrix: scalar_matrix, each: scalar_each };
 
 /// The ways that this CPU can run, the fastest first.
 pub fn ladder() -> Vec<Kernels> {
@@ -57,7 +63,8 @@ pub fn ladder() -> Vec<Kernels> {
     rungs
 }
 
-pub const SIMSIMD: Kernels = Kernels { name: "simsimd", dot: simsimd_dot, matrix: simsimd_matrix };
+pub const SIMSIMD: Kernels =
+    Kernels { name: "simsimd", dot: simsimd_dot, matrix: simsimd_matrix, each: simsimd_each };
 
 /// Rows of about this many bytes are kept in the cache while all queries pass over them.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -70,6 +77,10 @@ fn scalar_matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
     by_blocks(rows, dim, queries, out, scalar_dot);
 }
 
+fn scalar_each(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+    one_by_one(vector, others, out, scalar_dot);
+}
+
 /// The crate answers with an `f64` that holds an exact whole number, and `None` for unequal lengths.
 fn simsimd_dot(a: &[i8], b: &[i8]) -> i32 {
     <i8 as simsimd::SpatialSimilarity>::dot(a, b).map_or_else(|| scalar_dot(a, b), |product| product as i32)
@@ -77,6 +88,14 @@ fn simsimd_dot(a: &[i8], b: &[i8]) -> i32 {
 
 fn simsimd_matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
     by_blocks(rows, dim, queries, out, simsimd_dot);
+}
+
+fn simsimd_each(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+    one_by_one(vector, others, out, simsimd_dot);
+}
+
+fn one_by_one(vector: &[i8], others: &[&[i8]], out: &mut [i32], dot: fn(&[i8], &[i8]) -> i32) {
+    out.iter_mut().zip(others).for_each(|(out, other)| *out = dot(vector, other));
 }
 
 fn by_blocks(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32], dot: fn(&[i8], &[i8]) -> i32) {
@@ -133,6 +152,22 @@ mod tests {
                     let expected = i32::from(x) * i32::from(y) * dim as i32;
                     assert_eq!((kernels.dot)(&a, &b), expected, "{} {x} {y} {dim}", kernels.name);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_for_scattered_vectors_equals_scalar() {
+        let (all, mut random) = (all(), stream(3, "kernels", 2));
+        for (count, dim) in [(0, 5), (1, 1), (3, 17), (4, 768), (7, 64), (9, 1055), (5, 63), (8, 127)] {
+            let vector = values(&mut random, dim);
+            let others: Vec<Vec<i8>> = (0..count).map(|_| values(&mut random, dim)).collect();
+            let others: Vec<&[i8]> = others.iter().map(Vec::as_slice).collect();
+            let expected: Vec<i32> = others.iter().map(|other| scalar_dot(&vector, other)).collect();
+            for kernels in &all {
+                let mut out = vec![0; count];
+                (kernels.each)(&vector, &others, &mut out);
+                assert_eq!(out, expected, "{} {count}x{dim}", kernels.name);
             }
         }
     }

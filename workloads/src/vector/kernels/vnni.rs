@@ -130,7 +130,11 @@ unsafe fn strip<U: Unit>(row: *const i8, dim: usize, query: *const i8) -> [i32; 
 unsafe fn all<U: Unit>(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
     let count = rows.len() / dim;
     let whole = count - count % ROWS;
-    let extra: Vec<i32> = queries.iter().map(|query| added_by_flipping(query)).collect();
+    let mut extra = vec![0; queries.len()];
+    for (extra, query) in extra.iter_mut().zip(queries) {
+        // SAFETY: the caller's.
+        *extra = unsafe { added_by_flipping::<U>(query) };
+    }
     let (groups, single) = queries.as_chunks::<QUERIES>();
     for first in (0..whole).step_by(ROWS) {
         let row = rows[first * dim..].as_ptr();
@@ -152,6 +156,44 @@ unsafe fn all<U: Unit>(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i3
         for (query, out) in queries.iter().zip(out.chunks_exact_mut(count)) {
             // SAFETY: the caller's.
             out[row] = unsafe { one::<U>(&rows[row * dim..][..dim], query) };
+        }
+    }
+}
+
+/// One vector with others, `ROWS` at a time: each load of it serves all of them, and so does what flipping adds.
+///
+/// # Safety
+/// As [`Unit`] says; the vectors are of one length.
+#[inline(always)]
+unsafe fn each<U: Unit>(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+    let (dim, weights) = (vector.len(), vector.as_ptr());
+    // SAFETY: every load stays inside the `dim` values of its vector.
+    unsafe {
+        let extra = added_by_flipping::<U>(vector);
+        for (others, out) in others.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
+            // A place without a vector takes the first one once more.
+            let mut group = [others[0].as_ptr(); ROWS];
+            for (place, other) in group.iter_mut().zip(others) {
+                *place = other.as_ptr();
+            }
+            let mut sums = [U::zero(); ROWS];
+            let mut at = 0;
+            while at + U::BYTES <= dim {
+                let weight = U::load(weights.add(at));
+                for (sum, other) in sums.iter_mut().zip(group) {
+                    *sum = U::add_products(*sum, U::flip(U::load(other.add(at))), weight);
+                }
+                at += U::BYTES;
+            }
+            if at < dim {
+                let weight = U::load_first(weights.add(at), dim - at);
+                for (sum, other) in sums.iter_mut().zip(group) {
+                    *sum = U::add_products(*sum, U::flip(U::load_first(other.add(at), dim - at)), weight);
+                }
+            }
+            for (to, product) in out.iter_mut().zip(U::across(sums)) {
+                *to = product.wrapping_sub(extra);
+            }
         }
     }
 }
@@ -194,8 +236,34 @@ unsafe fn one<U: Unit>(a: &[i8], b: &[i8]) -> i32 {
     }
 }
 
-fn added_by_flipping(query: &[i8]) -> i32 {
-    128 * query.iter().map(|&value| i32::from(value)).sum::<i32>()
+/// 128 times the sum of a vector: what it gains when the other one is flipped.
+///
+/// # Safety
+/// As [`Unit`] says.
+#[inline(always)]
+unsafe fn added_by_flipping<U: Unit>(vector: &[i8]) -> i32 {
+    let (dim, vector) = (vector.len(), vector.as_ptr());
+    // SAFETY: every load stays inside the `dim` values.
+    unsafe {
+        let ones = U::flip(U::zero());
+        // Two chains, so that one need not wait for the other.
+        let [mut even, mut odd] = [U::zero(); 2];
+        let mut at = 0;
+        while at + 2 * U::BYTES <= dim {
+            even = U::add_products(even, ones, U::load(vector.add(at)));
+            odd = U::add_products(odd, ones, U::load(vector.add(at + U::BYTES)));
+            at += 2 * U::BYTES;
+        }
+        if at + U::BYTES <= dim {
+            even = U::add_products(even, ones, U::load(vector.add(at)));
+            at += U::BYTES;
+        }
+        if at < dim {
+            odd = U::add_products(odd, ones, U::load_first(vector.add(at), dim - at));
+        }
+        let [even, odd, ..] = U::across([even, odd, U::zero(), U::zero()]);
+        even.wrapping_add(odd)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -206,12 +274,14 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::Kernels;
-    use super::{Unit, all, one};
+    use super::{Unit, all, each, one};
 
     /// 512 bits; needs AVX-512 F, BW and VNNI.
-    pub const AVX512: Kernels = Kernels { name: "avx512-vnni", dot: dot_512, matrix: matrix_512 };
+    pub const AVX512: Kernels =
+        Kernels { name: "avx512-vnni", dot: dot_512, matrix: matrix_512, each: each_512 };
     /// 256 bits; needs AVX2 and AVX-VNNI.
-    pub const AVX_VNNI: Kernels = Kernels { name: "avx-vnni", dot: dot_256, matrix: matrix_256 };
+    pub const AVX_VNNI: Kernels =
+        Kernels { name: "avx-vnni", dot: dot_256, matrix: matrix_256, each: each_256 };
 
     fn dot_512(a: &[i8], b: &[i8]) -> i32 {
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -251,6 +321,16 @@ mod x86 {
         }
         // SAFETY: `AVX_VNNI` is only chosen after its features were detected.
         unsafe { half(rows, dim, queries, out) }
+    }
+
+    fn each_512(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        fn wide(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+            // SAFETY: compiled for the unit.
+            unsafe { each::<Wide>(vector, others, out) }
+        }
+        // SAFETY: `AVX512` is only chosen after its features were detected.
+        unsafe { wide(vector, others, out) }
     }
 
     #[derive(Clone, Copy)]
@@ -302,6 +382,16 @@ mod x86 {
                 across_256(halves)
             }
         }
+    }
+
+    fn each_256(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+        #[target_feature(enable = "avx2,avxvnni")]
+        fn half(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+            // SAFETY: compiled for the unit.
+            unsafe { each::<Half>(vector, others, out) }
+        }
+        // SAFETY: `AVX_VNNI` is only chosen after its features were detected.
+        unsafe { half(vector, others, out) }
     }
 
     #[derive(Clone, Copy)]

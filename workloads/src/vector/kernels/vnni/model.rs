@@ -1,13 +1,14 @@
 //! The instruction in plain Rust, on 16 bytes: slow, and what it means.
 
-use super::{Unit, all, one};
+use super::{Unit, all, each, one};
 use crate::vector::kernels::Kernels;
 
 #[derive(Clone, Copy)]
 pub struct Model;
 
 /// The units' shared text on the model.
-pub const MODEL: Kernels = Kernels { name: "vnni-model", dot: model_dot, matrix: model_matrix };
+pub const MODEL: Kernels =
+    Kernels { name: "vnni-model", dot: model_dot, matrix: model_matrix, each: model_each };
 
 fn model_dot(a: &[i8], b: &[i8]) -> i32 {
     // SAFETY: the model needs nothing of the CPU.
@@ -17,6 +18,11 @@ fn model_dot(a: &[i8], b: &[i8]) -> i32 {
 fn model_matrix(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut [i32]) {
     // SAFETY: the model needs nothing of the CPU.
     unsafe { all::<Model>(rows, dim, queries, out) }
+}
+
+fn model_each(vector: &[i8], others: &[&[i8]], out: &mut [i32]) {
+    // SAFETY: the model needs nothing of the CPU.
+    unsafe { each::<Model>(vector, others, out) }
 }
 
 impl Unit for Model {
