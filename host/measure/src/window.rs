@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use bench_record::evidence::{Disturbance, Resolution};
 
 use super::processes::{Reading, Table, jiffies, tree};
 
@@ -23,30 +23,6 @@ use super::processes::{Reading, Table, jiffies, tree};
 pub const MOST_STEAL: f64 = 0.02;
 /// Largest share of CPU time used by other processes that one may have.
 pub const MOST_OTHERS: f64 = 0.15;
-
-/// What else the machine did while queries were timed, as shares of all its CPU time (0 to 1).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Disturbance {
-    /// Taken by the hypervisor.
-    pub steal: Option<f64>,
-    /// Used by processes that are not part of the run.
-    pub others: Option<f64>,
-    /// Used by the run's own processes and by bench.
-    pub own: Option<f64>,
-    /// From the first timed query to the last answer, as far apart as the two readings were.
-    pub window_seconds: Option<f64>,
-    /// How exact they are.
-    pub resolution: Resolution,
-    /// Why a figure is null, by its name.
-    pub unknown: BTreeMap<String, String>,
-}
-
-/// How far a share can be from the truth.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Resolution {
-    pub steal: Option<f64>,
-    pub others: Option<f64>,
-}
 
 /// What belongs to a run.
 #[derive(Debug, Clone, Copy)]
@@ -72,76 +48,69 @@ struct Seconds {
     within: f64,
 }
 
-impl Disturbance {
-    /// When nothing is known, and why.
-    #[must_use]
-    pub fn unknown(why: &str) -> Self {
-        let unknown = ["steal", "others", "own"].map(|figure| (figure.to_owned(), why.to_owned()));
-        Self { unknown: unknown.into(), ..Self::default() }
+/// What disturbed a run between two readings of one machine.
+#[must_use]
+pub fn between(first: &Reading, last: &Reading, own: Own) -> Disturbance {
+    let window = last.at.saturating_sub(first.at).as_secs_f64();
+    let (Some(before), Some(after)) = (first.machine, last.machine) else {
+        return Disturbance::unknown("/proc/stat cannot be read");
+    };
+    if before.cores != after.cores {
+        return Disturbance::unknown("cores came or went while queries were timed");
     }
+    let all = f64::from(before.cores) * window;
+    if all <= 0.0 {
+        return Disturbance::unknown(
+            "the first timed query and the last answer were seen at the same moment",
+        );
+    }
+    let (own, others) = used(first, last, own);
+    let jiffy = jiffies(1).as_secs_f64();
+    let stolen = seconds_between(before.steal, after.steal);
+    let idle = seconds_between(before.idle, after.idle);
+    let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
+    // Idle and waiting for a disk are two counters.
+    let machines = Seconds {
+        used: (all - idle - stolen - own.used).max(0.0),
+        within: 3.0 * jiffy + own.within + spread,
+    };
+    let everyone = first.sees_everyone && last.sees_everyone;
+    let hidden = machines.used - machines.within > others.used + others.within;
+    let others = if hidden || !everyone { machines } else { others };
+    let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
+    let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
+    let mut disturbance = Disturbance {
+        steal: Some(share(stolen)),
+        others: Some(share(others.used)),
+        own: Some(share(own.used)),
+        window_seconds: Some(window),
+        resolution,
+        unknown: BTreeMap::new(),
+    };
+    leave_out_what_is_too_coarse(&mut disturbance, everyone);
+    disturbance
+}
 
-    /// Between two readings of one machine.
-    #[must_use]
-    pub fn between(first: &Reading, last: &Reading, own: Own) -> Self {
-        let window = last.at.saturating_sub(first.at).as_secs_f64();
-        let (Some(before), Some(after)) = (first.machine, last.machine) else {
-            return Self::unknown("/proc/stat cannot be read");
-        };
-        if before.cores != after.cores {
-            return Self::unknown("cores came or went while queries were timed");
+fn leave_out_what_is_too_coarse(found: &mut Disturbance, everyone: bool) {
+    let window = found.window_seconds.unwrap_or_default();
+    let mut check = |name: &str, figure: &mut Option<f64>, within: Option<f64>, most: f64, why: &str| {
+        if let Some(within) = within.filter(|within| *within > most) {
+            *figure = None;
+            let sentence = format!(
+                "a window of {window:.3} s is too short: {why} tells it to within {:.0} % of the machine's CPU time, and {:.0} % matter",
+                within * 100.0,
+                most * 100.0
+            );
+            found.unknown.insert(name.to_owned(), sentence);
         }
-        let all = f64::from(before.cores) * window;
-        if all <= 0.0 {
-            return Self::unknown("the first timed query and the last answer were seen at the same moment");
-        }
-        let (own, others) = used(first, last, own);
-        let jiffy = jiffies(1).as_secs_f64();
-        let stolen = seconds_between(before.steal, after.steal);
-        let idle = seconds_between(before.idle, after.idle);
-        let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
-        // Idle and waiting for a disk are two counters.
-        let machines = Seconds {
-            used: (all - idle - stolen - own.used).max(0.0),
-            within: 3.0 * jiffy + own.within + spread,
-        };
-        let everyone = first.sees_everyone && last.sees_everyone;
-        let hidden = machines.used - machines.within > others.used + others.within;
-        let others = if hidden || !everyone { machines } else { others };
-        let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
-        let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
-        let mut disturbance = Self {
-            steal: Some(share(stolen)),
-            others: Some(share(others.used)),
-            own: Some(share(own.used)),
-            window_seconds: Some(window),
-            resolution,
-            unknown: BTreeMap::new(),
-        };
-        disturbance.leave_out_what_is_too_coarse(everyone);
-        disturbance
-    }
-
-    fn leave_out_what_is_too_coarse(&mut self, everyone: bool) {
-        let window = self.window_seconds.unwrap_or_default();
-        let mut check = |name: &str, figure: &mut Option<f64>, within: Option<f64>, most: f64, why: &str| {
-            if let Some(within) = within.filter(|within| *within > most) {
-                *figure = None;
-                let sentence = format!(
-                    "a window of {window:.3} s is too short: {why} tells it to within {:.0} % of the machine's CPU time, and {:.0} % matter",
-                    within * 100.0,
-                    most * 100.0
-                );
-                self.unknown.insert(name.to_owned(), sentence);
-            }
-        };
-        let why = if everyone {
-            "the clocks of processes that run"
-        } else {
-            "/proc/stat, for not every process is to be seen,"
-        };
-        check("others", &mut self.others, self.resolution.others, MOST_OTHERS, why);
-        check("steal", &mut self.steal, self.resolution.steal, MOST_STEAL, "/proc/stat");
-    }
+    };
+    let why = if everyone {
+        "the clocks of processes that run"
+    } else {
+        "/proc/stat, for not every process is to be seen,"
+    };
+    check("others", &mut found.others, found.resolution.others, MOST_OTHERS, why);
+    check("steal", &mut found.steal, found.resolution.steal, MOST_STEAL, "/proc/stat");
 }
 
 fn seconds_between(before: Duration, after: Duration) -> f64 {
@@ -236,7 +205,7 @@ mod tests {
     }
 
     fn after(made: &MadeUp, first: &Reading) -> Disturbance {
-        Disturbance::between(first, &made.read(), OWN)
+        between(first, &made.read(), OWN)
     }
 
     fn close(figure: Option<f64>, to: f64) -> bool {
@@ -325,7 +294,7 @@ mod tests {
         made.process(1_100, 1, 'S', 200, 0);
         let mut last = made.read();
         last.processes.get_mut(&1_100).unwrap().started += 5;
-        let found = Disturbance::between(&first, &last, OWN);
+        let found = between(&first, &last, OWN);
         assert!(close(found.others, 0.1), "{found:?}");
     }
 
@@ -397,7 +366,7 @@ mod tests {
         let found = after(&made, &first);
         assert_eq!((found.others, found.steal, found.own), (None, None, None));
         assert!(found.unknown["others"].contains("same moment"), "{found:?}");
-        let found = Disturbance::between(&first, &Reading { machine: None, ..first.clone() }, OWN);
+        let found = between(&first, &Reading { machine: None, ..first.clone() }, OWN);
         assert_eq!(found.unknown["steal"], "/proc/stat cannot be read");
     }
 }
