@@ -175,7 +175,9 @@ fn too_long(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
 /// `cargo deny`, as deny.toml has it. Advisories need a database from the network: see the workflow of CI.
 fn dependencies() -> Result<Outcome, String> {
     if !cargo(["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        return Ok(Outcome::Skipped("there is no cargo-deny: cargo install --locked cargo-deny (a few minutes)".to_owned()));
+        return Ok(Outcome::Skipped(
+            "there is no cargo-deny: cargo install --locked cargo-deny (a few minutes)".to_owned(),
+        ));
     }
     let parts = ["bans", "licenses", "sources"];
     clean(run(cargo(["deny", "--workspace", "check", "--hide-inclusion-graph"]).args(parts)))

@@ -108,7 +108,7 @@ impl Iterator for Due {
     }
 }
 
-/// See the module. Any thread may ask for events; batches are handed out one at a time.
+/// The source of a run. Any thread may ask for events; batches are handed out one at a time.
 pub struct Emitter<C = Monotonic> {
     clock: C,
     state: Mutex<State>,

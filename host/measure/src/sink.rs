@@ -111,7 +111,7 @@ struct State {
     failure: Option<io::Error>,
 }
 
-/// See the module.
+/// Takes every result of a run. Any thread may use it.
 pub struct Sink {
     ledger: Arc<Ledger>,
     nodes: usize,

@@ -19,8 +19,8 @@ use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path, short_scratch_path,
-    temp_dir,
+    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, scratch_path,
+    short_scratch_path, temp_dir,
 };
 use bench_isolate::vet::Vetted;
 use bench_record::evidence::{self, Evidence};
@@ -239,7 +239,7 @@ impl Job<'_> {
                     // The log is a convenience: a full disk must not hide why the run failed.
                     Notice::Failed(failure) => drop(complete(&log_path, failure, &log_files)),
                 }
-                Wish::Continue
+                Directive::Continue
             },
             stop,
         );

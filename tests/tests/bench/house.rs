@@ -157,7 +157,8 @@ fn no_room_knows_a_backend_by_name() {
 fn the_rooms_that_contributors_are_sent_to_are_there() {
     let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
     let table: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
-    let named = table.iter().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(|word| word.contains('/'));
+    let named =
+        table.iter().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(|word| word.contains('/'));
     let missing: Vec<&str> = named.clone().filter(|path| !root().join(path).exists()).collect();
     assert!(missing.is_empty(), "CONTRIBUTING.md sends people to {missing:?}");
     let rooms = ROOMS.iter().filter_map(|(name, _)| name.strip_prefix("bench-"));
