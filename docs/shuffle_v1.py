@@ -4,19 +4,23 @@ It exists to check the Rust code and to show that the definition is complete.
 Run it to print the golden vectors:  python3 shuffle_v1.py
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 MASK = 0xFFFFFFFF
 LABEL = b"deterministic_shuffle_v1"  # exactly 24 bytes
 
 
-def rotate(value, bits):
+def rotate(value: int, bits: int) -> int:
     return ((value << bits) | (value >> (32 - bits))) & MASK
 
 
-def quarter_round(s, a, b, c, d):
+def quarter_round(s: list[int], a: int, b: int, c: int, d: int) -> None:
     s[a] = (s[a] + s[b]) & MASK
     s[d] = rotate(s[d] ^ s[a], 16)
     s[c] = (s[c] + s[d]) & MASK
@@ -27,7 +31,7 @@ def quarter_round(s, a, b, c, d):
     s[b] = rotate(s[b] ^ s[c], 7)
 
 
-def chacha_block(key, counter, stream, rounds):
+def chacha_block(key: bytes, counter: int, stream: int, rounds: int) -> list[int]:
     """One block: sixteen 32-bit words. Counter and stream are 64 bits each (Bernstein's layout)."""
     start = list(struct.unpack("<4I", b"expand 32-byte k"))
     start += struct.unpack("<8I", key)
@@ -42,10 +46,10 @@ def chacha_block(key, counter, stream, rounds):
         quarter_round(s, 1, 6, 11, 12)
         quarter_round(s, 2, 7, 8, 13)
         quarter_round(s, 3, 4, 9, 14)
-    return [(x + y) & MASK for x, y in zip(s, start)]
+    return [(x + y) & MASK for x, y in zip(s, start, strict=True)]
 
 
-def words(seed):
+def words(seed: int) -> Iterator[int]:
     key = struct.pack("<Q", seed) + LABEL
     counter = 0
     while True:
@@ -53,7 +57,7 @@ def words(seed):
         counter += 1
 
 
-def shuffle(n, seed):
+def shuffle(n: int, seed: int) -> list[int]:
     if n <= 0:
         raise ValueError("there are no items to plan")
     order = list(range(n))
@@ -67,7 +71,7 @@ def shuffle(n, seed):
     return order
 
 
-def input_plan(n, seed, warmup, batch):
+def input_plan(n: int, seed: int, warmup: int, batch: int) -> dict[str, Any]:
     if batch <= 0:
         raise ValueError("the parity batch size is 0")
     order = shuffle(n, seed)
@@ -75,12 +79,12 @@ def input_plan(n, seed, warmup, batch):
     return {"warmup": warm, "batches": [timed[k : k + batch] for k in range(0, len(timed), batch)]}
 
 
-def digest(plan):
+def digest(plan: dict[str, Any]) -> str:
     text = json.dumps(plan, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_the_cipher():
+def check_the_cipher() -> None:
     """Published test vectors: ChaCha20 of RFC 8439 (2.3.2, whose nonce we split), and ChaCha8."""
     key = bytes(range(32))
     # RFC 8439 has a 32-bit counter of 1 and the 96-bit nonce 00 00 00 09 00 00 00 4a 00 00 00 00.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bench_isolate::isolate::{
-    Cause, Channel, Handler, Limits, Notice, Operation, Runner, SUBCOMMAND, Stop, Wish, serve,
+    Cause, Channel, Directive, Handler, Limits, Notice, Operation, Runner, SUBCOMMAND, Stop, serve,
 };
 use bench_isolate::load::load;
 use bench_isolate::vet::{Vetted, vet};
@@ -137,7 +137,7 @@ fn no_host() -> bench_plugin_api::v1::HostBox {
     Host_TO::from_value(Nothing, TD_Opaque)
 }
 
-fn act(what: &str, watch: &mut dyn FnMut(Notice<'_, u32>) -> Wish) -> Result<String, Cause> {
+fn act(what: &str, watch: &mut dyn FnMut(Notice<'_, u32>) -> Directive) -> Result<String, Cause> {
     act_within(PATIENCE, what, watch)
 }
 
@@ -145,7 +145,7 @@ fn act(what: &str, watch: &mut dyn FnMut(Notice<'_, u32>) -> Wish) -> Result<Str
 fn act_within(
     grace: Duration,
     what: &str,
-    watch: &mut dyn FnMut(Notice<'_, u32>) -> Wish,
+    watch: &mut dyn FnMut(Notice<'_, u32>) -> Directive,
 ) -> Result<String, Cause> {
     let limits = Limits { cancel_grace: grace, ..Limits::default() };
     let answer = Runner::with(limits).call::<Act>(what.into(), watch, &Stop::new());
@@ -154,7 +154,7 @@ fn act_within(
 
 fn cpu_time_is_that_of_children_and_orphans() {
     let limits = Limits::within(Duration::from_secs(300));
-    let answer = Runner::with(limits).call::<Act>("burn".into(), &mut |_| Wish::Continue, &Stop::new());
+    let answer = Runner::with(limits).call::<Act>("burn".into(), &mut |_| Directive::Continue, &Stop::new());
     let answer = answer.unwrap();
     let cpu = answer.cpu.expect("the kernel tells");
     assert!(cpu.waited >= Duration::from_millis(600), "{cpu:?}");
@@ -169,7 +169,7 @@ fn events_arrive_whole_and_in_order() {
             Notice::Phase(name) => phases.push(name),
             Notice::Started(_) | Notice::Failed(_) => {}
         }
-        Wish::Continue
+        Directive::Continue
     });
     assert_eq!(reply.unwrap(), "count");
     assert_eq!((seen, phases), ((0..1000).collect(), vec!["acting".to_owned()]));
@@ -177,14 +177,14 @@ fn events_arrive_whole_and_in_order() {
 
 fn a_drain_is_told_and_the_answer_still_comes() {
     let drain = &mut |notice: Notice<'_, u32>| {
-        if matches!(notice, Notice::Phase(_)) { Wish::Drain } else { Wish::Continue }
+        if matches!(notice, Notice::Phase(_)) { Directive::Drain } else { Directive::Continue }
     };
     assert_eq!(act("wait for drain", drain).unwrap(), "wait for drain");
 }
 
 fn a_kill_is_first_a_request_and_then_a_fact() {
     let kill = &mut |notice: Notice<'_, u32>| {
-        if matches!(notice, Notice::Phase(_)) { Wish::Kill } else { Wish::Continue }
+        if matches!(notice, Notice::Phase(_)) { Directive::Kill } else { Directive::Continue }
     };
     // One that listens is not killed, however long it takes: the error is its own.
     assert_eq!(act("wait for cancel", kill), Err(Cause::Stopped));
@@ -194,14 +194,14 @@ fn a_kill_is_first_a_request_and_then_a_fact() {
 }
 
 fn a_panic_of_our_own_is_an_error_of_the_host() {
-    match act("panic", &mut |_| Wish::Continue) {
+    match act("panic", &mut |_| Directive::Continue) {
         Err(Cause::Plugin(error)) => assert_eq!(error.kind, ErrorKind::Host),
         other => panic!("{other:?}"),
     }
 }
 
 fn an_answer_beyond_the_limit_is_a_violation() {
-    match act("large", &mut |_| Wish::Continue) {
+    match act("large", &mut |_| Directive::Continue) {
         Err(Cause::Protocol(what)) => assert!(what.contains("more than 33554432 bytes"), "{what}"),
         other => panic!("{:?}", other.map(|reply| reply.len())),
     }
@@ -209,13 +209,13 @@ fn an_answer_beyond_the_limit_is_a_violation() {
 
 fn threads_that_talk_on_do_not_spoil_the_answer() {
     for _ in 0..20 {
-        assert_eq!(act("talk on", &mut |_| Wish::Continue).unwrap(), "talk on");
+        assert_eq!(act("talk on", &mut |_| Directive::Continue).unwrap(), "talk on");
     }
 }
 
 fn an_operation_that_the_binary_lacks_is_named() {
     let runner = Runner { program: bench_tests::bench_path(), ..Runner::default() };
-    let failure = runner.call::<Act>("count".into(), &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+    let failure = runner.call::<Act>("count".into(), &mut |_| Directive::Continue, &Stop::new()).unwrap_err();
     assert!(failure.to_string().contains("no operation `act`"), "{failure}");
 }
 
@@ -231,7 +231,8 @@ fn misbehaviour_in_run_is_reported_as_such() {
         let limit = if wish == "run:hang" { Duration::from_secs(10) } else { PATIENCE };
         let mut runner = Runner::with(Limits::within(limit));
         runner.variables = vec![("HOSTILE".into(), wish.into())];
-        let failure = runner.call::<Run>(vetted.clone(), &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+        let failure =
+            runner.call::<Run>(vetted.clone(), &mut |_| Directive::Continue, &Stop::new()).unwrap_err();
         assert!(failure.to_string().contains(part), "{wish}: {failure}");
     }
 }
@@ -240,7 +241,8 @@ fn a_file_that_changed_after_vetting_is_not_loaded() {
     let folder = folder(&[("healthy", "healthy")]);
     let vetted = vet(&candidates(folder.path())[0]).unwrap();
     std::fs::copy(bench_tests::library("hostile"), &vetted.path).unwrap();
-    let failure = Runner::default().call::<Run>(vetted, &mut |_| Wish::Continue, &Stop::new()).unwrap_err();
+    let failure =
+        Runner::default().call::<Run>(vetted, &mut |_| Directive::Continue, &Stop::new()).unwrap_err();
     assert!(failure.to_string().contains("changed while it was being checked"), "{failure}");
 }
 
@@ -250,7 +252,7 @@ fn what_is_printed_goes_to_the_log() {
     let log = folder.path().join("log");
     let mut runner = Runner { log: Some(log.clone()), ..Runner::default() };
     runner.variables = vec![("HOSTILE".into(), "run:flood".into())];
-    runner.call::<Run>(vetted, &mut |_| Wish::Continue, &Stop::new()).unwrap();
+    runner.call::<Run>(vetted, &mut |_| Directive::Continue, &Stop::new()).unwrap();
     let length = std::fs::metadata(log).unwrap().len();
     assert!(length > 64 << 20 && length < 65 << 20, "{length}");
 }

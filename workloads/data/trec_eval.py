@@ -2,15 +2,22 @@
 
 python3 trec_eval.py > trec_eval.json, with pytrec-eval-terrier 0.5.11 (trec_eval 9.0.8) installed.
 """
+
 import json
 import random
+from typing import Any
 
 import pytrec_eval
 
 MEASURES = {"ndcg_cut.10", "recall.100", "recip_rank"}
 
 
-def figures(qrels, run):
+Judgements = dict[str, dict[str, int]]
+Run = dict[str, list[str]]
+Case = dict[str, Any]
+
+
+def figures(qrels: Judgements, run: Run) -> dict[str, float]:
     # Ranks are all that a ranking is: what is equal in score stands in the order in which it was given. MRR is
     # cut at 10, which trec_eval does not do. A query that failed has no results, which -c counts as 0.
     scored = {query: {doc: float(-rank) for rank, doc in enumerate(docs)} for query, docs in run.items()}
@@ -18,7 +25,10 @@ def figures(qrels, run):
     whole = pytrec_eval.RelevanceEvaluator(qrels, MEASURES).evaluate(scored)
     cut = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(top)
     asked = [query for query in run if query in qrels]
-    mean = lambda rows, name: sum(rows.get(query, {}).get(name, 0.0) for query in asked) / len(asked)
+
+    def mean(rows: dict[str, dict[str, float]], name: str) -> float:
+        return sum(rows.get(query, {}).get(name, 0.0) for query in asked) / len(asked)
+
     return {
         "ndcg_cut_10": mean(whole, "ndcg_cut_10"),
         "recall_100": mean(whole, "recall_100"),
@@ -27,15 +37,16 @@ def figures(qrels, run):
     }
 
 
-def case(name, corpus, qrels, run):
+def case(name: str, corpus: list[str], qrels: Judgements, run: Run) -> Case:
     return {"name": name, "corpus": corpus, "qrels": qrels, "run": run, "expected": figures(qrels, run)}
 
 
-def drawn(name, seed, documents, queries, grades, missing=0):
+def drawn(name: str, seed: int, documents: int, queries: int, grades: list[int], missing: int = 0) -> Case:
     random.seed(seed)
     corpus = [f"d{number}" for number in range(documents)]
     judged = corpus + [f"gone{number}" for number in range(missing)]
-    qrels, run = {}, {}
+    qrels: Judgements = {}
+    run: Run = {}
     for number in range(queries):
         query = f"q{number}"
         qrels[query] = {doc: random.choice(grades) for doc in random.sample(judged, 12)}
@@ -46,7 +57,7 @@ def drawn(name, seed, documents, queries, grades, missing=0):
     return case(name, corpus, qrels, run)
 
 
-def main():
+def main() -> None:
     base = drawn("binary", 1, 130, 12, [0, 1])
     corpus, qrels, run = base["corpus"], base["qrels"], base["run"]
     failed = {query: ([] if number % 4 == 0 else docs) for number, (query, docs) in enumerate(run.items())}

@@ -12,7 +12,7 @@ import matplotlib
 import pandas as pd
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 METRICS = ["throughput", "latency_p95", "latency_p99", "success_rate"]
 SHAPE = ["seed", "nodes", "parallelism", "config_hash"]

@@ -11,6 +11,8 @@ side keeps them prepared too. Where numpy has nothing to offer (walks, batches, 
 Python, with lists and dictionaries rather than arrays when these are faster.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -20,13 +22,24 @@ import statistics
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 STOP_WORDS = frozenset(
-    "the a an and or but in on at to for of with is are was were be been being "
-    "what which who when where why how its it".split()
+    (
+        "the a an and or but in on at to for of with is are was were be been being "
+        "what which who when where why how its it"
+    ).split()
 )
+
+Row = dict[str, float]
+"""A line of the table."""
+Hit = tuple[int, int, float, tuple[int, ...]]
+"""Node, depth, relevance, and the path to it."""
+
 # Our scores come from 8-bit integers in f64; these from 32-bit floats.
 TOLERANCE = 2e-6
 
@@ -35,18 +48,18 @@ class Mismatch(Exception):
     """The two implementations did different work."""
 
 
-def expect(fine, what):
+def expect(fine: object, what: str) -> None:
     if not fine:
         raise Mismatch(what)
 
 
-def same_scores(scores, expected, what):
+def same_scores(scores: np.ndarray, expected: list[float], what: str) -> None:
     """Equal scores in order: 32 bits cannot always tell which of two documents is ahead."""
     expect(len(scores) == len(expected), f"{what}: {len(scores)} results instead of {len(expected)}")
     expect(np.allclose(scores, expected, rtol=0, atol=TOLERANCE), f"{what}: other scores")
 
 
-def cosines(rows, others):
+def cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """All cosines in 64 bits, of vectors of whole numbers: exact but for the last rounding."""
     rows, others = rows.astype(float), others.astype(float)
     return (rows @ others.T) / np.sqrt(np.outer((rows**2).sum(axis=1), (others**2).sum(axis=1)))
@@ -55,13 +68,14 @@ def cosines(rows, others):
 class Clock:
     """Repeats calls until the median settles."""
 
-    def __init__(self, quick):
+    def __init__(self, quick: bool) -> None:
         self.seconds = 0.06 if quick else 0.5
 
-    def time(self, cases, call, per=1):
+    def time(self, cases: int, call: Callable[[int], object], per: int = 1) -> Row:
         for case in range(min(cases, 4)):
             call(case)
-        samples, start, case = [], time.perf_counter(), 0
+        samples: list[float] = []
+        start, case = time.perf_counter(), 0
         while len(samples) < 25 or time.perf_counter() - start < self.seconds:
             begin = time.perf_counter_ns()
             call(case)
@@ -70,7 +84,7 @@ class Clock:
         return summary(samples)
 
 
-def summary(samples):
+def summary(samples: list[float]) -> Row:
     return {
         "median_us": round(statistics.median(samples), 3),
         "min_us": round(min(samples), 3),
@@ -78,14 +92,14 @@ def summary(samples):
     }
 
 
-def unit(rows):
+def unit(rows: np.ndarray) -> np.ndarray:
     """Rows of unit length; a zero row stays zero."""
     rows = rows.astype(np.float32)
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)
 
 
-def words(text):
+def words(text: str) -> list[str]:
     """The words of a text: lower case, without stop words and words of two letters."""
     found = re.findall(r"\w+", text.lower())
     return [word for word in found if len(word) > 2 and word not in STOP_WORDS]
@@ -97,16 +111,16 @@ def words(text):
 class Ring:
     """The documents of the window: rows of unit length that the newest overwrites."""
 
-    def __init__(self, rows, times, capacity):
+    def __init__(self, rows: np.ndarray, times: np.ndarray, capacity: int) -> None:
         self.capacity = capacity
         self.rows = np.zeros((capacity, rows.shape[1]), np.float32)
         self.times = np.full(capacity, np.iinfo(np.int64).min)
         self.number = np.zeros(capacity, np.int64)
         self.count = 0
-        for row, at in zip(rows, times):
+        for row, at in zip(rows, times, strict=False):
             self.append(row, at)
 
-    def append(self, row, at):
+    def append(self, row: np.ndarray, at: int) -> None:
         row = row.astype(np.float32)
         norm = math.sqrt(float(row @ row))
         slot = self.count % self.capacity
@@ -115,7 +129,9 @@ class Ring:
         self.number[slot] = self.count
         self.count += 1
 
-    def query(self, q, now, window, threshold, most):
+    def query(
+        self, q: np.ndarray, now: float, window: int, threshold: float, most: int
+    ) -> tuple[np.ndarray, np.ndarray, float]:
         """Documents with `now - window <= time <= now` and a cosine of at least the threshold."""
         norm = math.sqrt(float(q @ q))
         scores = self.rows @ (q / (norm if norm > 0 else 1))
@@ -125,7 +141,7 @@ class Ring:
         return self.number[order], kept, float(kept.mean()) if len(kept) else 0.0
 
 
-def join(data, clock):
+def join(data: Data, clock: Clock) -> None:
     params, queries = data.params, data.array("queries").astype(np.float32)
     window, appended, times = data.array("window"), data.array("appended"), data.array("doc_times").ravel()
     span = round(params["join_window_seconds"] * 1e9)
@@ -136,14 +152,14 @@ def join(data, clock):
 
     similarity = cosines(np.concatenate([window, appended]), data.array("queries"))
 
-    def exact(k, now):
+    def exact(k: int, now: float) -> list[str]:
         """The same, slowly and without rounding, as names."""
         seen = times[: len(window) + k + 1]
         scores = similarity[: len(seen), k % len(queries)]
         near = np.nonzero((scores >= threshold) & (seen >= now - span) & (seen <= now))[0]
         return [f"d_{number:06}" for number in near[np.lexsort((near, -scores[near]))][:most]]
 
-    def series(check):
+    def series(check: bool) -> list[float]:
         ring = Ring(window, times, len(window) + 1)
         samples = []
         # As in the Rust timing, vectors arrive as what an embedder hands over.
@@ -151,7 +167,7 @@ def join(data, clock):
             now = times[len(window) + k]
             begin = time.perf_counter_ns()
             ring.append(row, now)
-            ids, scores, mean = ring.query(queries[k % len(queries)], now, span, threshold, most)
+            _, scores, mean = ring.query(queries[k % len(queries)], now, span, threshold, most)
             samples.append((time.perf_counter_ns() - begin) / 1e3)
             if check:
                 expected = data.facts["join"][k]
@@ -167,26 +183,26 @@ def join(data, clock):
 # Vector search ---------------------------------------------------------------------------------
 
 
-def best(scores, k):
+def best(scores: np.ndarray, k: int) -> np.ndarray:
     """The k best rows, best first; equal scores by row."""
     top = np.argpartition(-scores, k)[:k]
     return top[np.lexsort((top, -scores[top]))]
 
 
-def search(data, clock):
+def search(data: Data, clock: Clock) -> None:
     facts, index, queries = data.facts["search"], unit(data.array("index")), unit(data.array("queries"))
     k, together = facts["top_k"], facts["together"]
     groups = [queries[at : at + together] for at in range(0, len(queries), together)]
 
-    def one(case):
+    def one(case: int) -> Any:
         scores = index @ queries[case]
         top = best(scores, k)
         return top, scores[top]
 
-    def many(case):
+    def many(case: int) -> list[tuple[np.ndarray, np.ndarray]]:
         scores = groups[case] @ index.T
         tops = [best(row, k) for row in scores]
-        return [(top, row[top]) for top, row in zip(tops, scores)]
+        return [(top, row[top]) for top, row in zip(tops, scores, strict=True)]
 
     similarity = cosines(data.array("queries"), data.array("index"))
     for case, expected in enumerate(facts["expected"]):
@@ -202,7 +218,7 @@ def search(data, clock):
 # Graph memory ----------------------------------------------------------------------------------
 
 
-def graph(data, clock):
+def graph(data: Data, clock: Clock) -> None:
     params, facts = data.params, data.facts["graph"]
     nodes, queries = unit(data.array("nodes")), unit(data.array("queries"))
     least = params["graph_edge_weight_threshold"]
@@ -210,22 +226,22 @@ def graph(data, clock):
     depth_limit, node_limit = params["graph_max_depth"], params["graph_max_nodes"]
     beam = params["graph_bfs_beam_width"]
 
-    def recall(case):
+    def recall(case: int) -> list[Hit]:
         return walk(nodes @ queries[case])
 
-    def walk(array):
+    def walk(array: np.ndarray) -> list[Hit]:
         """Breadth first from the most similar nodes; of each node's neighbours the best are queued."""
         starts = np.lexsort((np.arange(len(array)), -array))[:beam]
         similarity = array.tolist()
-        queue = deque((node, 0, similarity[node], ()) for node in starts.tolist())
+        queue: deque[Hit] = deque((node, 0, similarity[node], ()) for node in starts.tolist())
         visited = [False] * len(similarity)
-        hits = []
+        hits: list[Hit] = []
         while queue and len(hits) < node_limit:
             node, depth, relevance, path = queue.popleft()
             if visited[node]:
                 continue
             visited[node] = True
-            path = path + (node,)
+            path = (*path, node)
             hits.append((node, depth, relevance, path))
             if depth >= depth_limit:
                 continue
@@ -238,21 +254,21 @@ def graph(data, clock):
 
     arrays = [(np.array([to for to, _ in out], int), np.array([weight for _, weight in out])) for out in edges]
 
-    def recall_arrays(case):
+    def recall_arrays(case: int) -> list[Hit]:
         return walk_arrays(nodes @ queries[case])
 
-    def walk_arrays(similarity):
+    def walk_arrays(similarity: np.ndarray) -> list[Hit]:
         """The same with numpy at every step, as the original does it: slower on so few neighbours."""
         starts = np.lexsort((np.arange(len(similarity)), -similarity))[:beam]
-        queue = deque((node, 0, similarity[node], ()) for node in starts)
+        queue: deque[Hit] = deque((node, 0, similarity[node], ()) for node in starts)
         visited = np.zeros(len(similarity), bool)
-        hits = []
+        hits: list[Hit] = []
         while queue and len(hits) < node_limit:
             node, depth, relevance, path = queue.popleft()
             if visited[node]:
                 continue
             visited[node] = True
-            path = path + (int(node),)
+            path = (*path, int(node))
             hits.append((node, depth, relevance, path))
             if depth >= depth_limit:
                 continue
@@ -260,7 +276,7 @@ def graph(data, clock):
             scores = 0.7 * similarity[to] + 0.3 * weights
             order = np.lexsort((to, -scores))[:beam]
             order = order[~visited[to[order]]]
-            for next_node, score in zip(to[order], (relevance * depth + scores[order]) / (depth + 1)):
+            for next_node, score in zip(to[order], (relevance * depth + scores[order]) / (depth + 1), strict=True):
                 queue.append((next_node, depth + 1, score, path))
         return hits
 
@@ -282,30 +298,29 @@ def graph(data, clock):
 # Deduplication ---------------------------------------------------------------------------------
 
 
-def dedup(data, clock, name):
+def dedup(data: Data, clock: Clock, name: str) -> None:
     """DBSCAN at two samples: the components of the graph of pairs within eps."""
     cases, similar = data.facts[name], 1.0 - data.params["dbscan_eps"]
     ends = np.cumsum([len(case["scores"]) for case in cases])
-    points = [part for part in np.split(unit(data.array(name)), ends[:-1])]
+    points = list(np.split(unit(data.array(name)), ends[:-1]))
     ids = [(case["nodes"], case["docs"], case["scores"]) for case in cases]
 
-    def one(case):
+    def one(case: int) -> Any:
         rows, (nodes, docs, scores) = points[case], ids[case]
         n = len(rows)
         near = np.triu(rows @ rows.T >= similar, 1)
         parent = list(range(n))
 
-        def root(point):
+        def root(point: int) -> int:
             while parent[point] != point:
                 parent[point] = parent[parent[point]]
                 point = parent[point]
             return point
 
-        for one, two in np.argwhere(near).tolist():
-            one, two = root(one), root(two)
-            if one != two:
-                parent[max(one, two)] = min(one, two)
-        members = {}
+        for pair in np.argwhere(near).tolist():
+            low, high = sorted(map(root, pair))
+            parent[high] = low
+        members: dict[int, list[int]] = {}
         for point in range(n):
             members.setdefault(root(point), []).append(point)
         keep, clustered = [True] * n, [False] * n
@@ -320,7 +335,13 @@ def dedup(data, clock, name):
         first = len(nodes)
         left = [docs[i] for i in range(len(docs)) if keep[first + i]]
         flags = [clustered[first + i] for i in range(len(docs)) if keep[first + i]]
-        return [node for node, stays in zip(nodes, keep) if stays], left, flags, clusters, keep.count(False)
+        return (
+            [node for node, stays in zip(nodes, keep, strict=False) if stays],
+            left,
+            flags,
+            clusters,
+            keep.count(False),
+        )
 
     for case, facts in enumerate(cases):
         nodes, docs, flags, clusters, removed = one(case)
@@ -336,26 +357,28 @@ def dedup(data, clock, name):
 # Rerank and MMR --------------------------------------------------------------------------------
 
 
-def rerank(data, clock):
+def rerank(data: Data, clock: Clock) -> None:
     weights, keep = data.params["rerank_score_weights"], data.params["rerank_top_k"]
     mix = np.array([weights[name] for name in ("semantic", "freshness", "diversity", "authority", "coverage")])
     cases = []
     for case in data.facts["rerank_50"]:
         docs = case["docs"]
-        cases.append({
-            "now": case["now_s"],
-            "query": case["query"],
-            "keys": np.array([doc["key"] for doc in docs]),
-            "semantic": np.array([doc["score"] for doc in docs]),
-            "clustered": np.array([doc["clustered"] for doc in docs]),
-            "time": np.array([math.nan if doc["timestamp_s"] is None else doc["timestamp_s"] for doc in docs]),
-            "citations": np.array([doc["citations"] for doc in docs], float),
-            "centrality": np.array([doc["centrality"] for doc in docs]),
-            "sources": [doc["source"] for doc in docs],
-            "words": [frozenset(words(doc["text"])) for doc in docs],
-        })
+        cases.append(
+            {
+                "now": case["now_s"],
+                "query": case["query"],
+                "keys": np.array([doc["key"] for doc in docs]),
+                "semantic": np.array([doc["score"] for doc in docs]),
+                "clustered": np.array([doc["clustered"] for doc in docs]),
+                "time": np.array([math.nan if doc["timestamp_s"] is None else doc["timestamp_s"] for doc in docs]),
+                "citations": np.array([doc["citations"] for doc in docs], float),
+                "centrality": np.array([doc["centrality"] for doc in docs]),
+                "sources": [doc["source"] for doc in docs],
+                "words": [frozenset(words(doc["text"])) for doc in docs],
+            }
+        )
 
-    def one(number):
+    def one(number: int) -> Any:
         case = cases[number]
         age = (case["now"] - case["time"]) / 3600.0
         fresh = np.where(np.isnan(age), 1.0, np.clip(np.exp2(-age / 24.0), 0.0, 1.0))
@@ -380,19 +403,19 @@ def rerank(data, clock):
     data.rows["rerank_50"] = clock.time(len(cases), one)
 
 
-def mmr(data, clock):
+def mmr(data: Data, clock: Clock) -> None:
     share, k = data.params["mmr_lambda"], data.params["mmr_final_k"]
     cases = data.facts["mmr_15"]
     points = unit(data.array("mmr_15")).reshape(len(cases), -1, data.array("mmr_15").shape[1])
     relevance = [np.array(case["relevance"]) for case in cases]
     docs = [case["docs"] for case in cases]
 
-    def one(case):
+    def one(case: int) -> Any:
         rows, relevant = points[case], share * relevance[case]
         similarity = rows @ rows.T
         closest = np.zeros(len(rows))
         left = np.ones(len(rows), bool)
-        chosen = []
+        chosen: list[int] = []
         while len(chosen) < k:
             value = np.where(left, relevant - (1 - share) * closest, -np.inf)
             pick = int(value.argmax())
@@ -409,14 +432,16 @@ def mmr(data, clock):
 # Keywords --------------------------------------------------------------------------------------
 
 
-def counted(text):
-    counts = {}
+def counted(text: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
     for word in words(text):
         counts[word] = counts.get(word, 0) + 1
     return counts
 
 
-def bm25_scores(terms, docs, lengths, k1=1.5, b=0.75):
+def bm25_scores(
+    terms: list[str], docs: list[dict[str, int]], lengths: np.ndarray, k1: float = 1.5, b: float = 0.75
+) -> np.ndarray:
     """Scores of the docs (dictionaries of counts), with frequencies taken from the docs themselves."""
     tf = np.array([[doc.get(term, 0) for term in terms] for doc in docs], float).reshape(len(docs), len(terms))
     df = (tf > 0).sum(axis=0)
@@ -426,7 +451,7 @@ def bm25_scores(terms, docs, lengths, k1=1.5, b=0.75):
     return (idf * tf * (k1 + 1) / (tf + length[:, None])).sum(axis=1)
 
 
-def bm25(data, clock):
+def bm25(data: Data, clock: Clock) -> None:
     weight = data.params["bm25_weight"]
     cases = []
     for case in data.facts["bm25_20"]:
@@ -434,7 +459,7 @@ def bm25(data, clock):
         lengths = np.array([sum(doc.values()) for doc in docs], float)
         cases.append((words(case["query"]), docs, lengths, np.array(case["scores"])))
 
-    def one(case):
+    def one(case: int) -> Any:
         terms, docs, lengths, scores = cases[case]
         keywords = bm25_scores(terms, docs, lengths)
         greatest = keywords.max()
@@ -445,15 +470,16 @@ def bm25(data, clock):
     data.rows["bm25_20"] = clock.time(len(cases), one)
 
 
-def generate(data, clock):
+def generate(data: Data, clock: Clock) -> None:
     """An answer out of the context's sentences, the best by BM25 first, up to a number of words."""
     cases, most = data.facts["generate"], data.params["llm_max_tokens"]
 
-    def one(number):
+    def one(number: int) -> Any:
         case = cases[number]
         question, context = case["question"], case["context"]
         prompt = (
-            "Answer the question using only the context below.\n\nContext:\n" + "\n\n".join(context)
+            "Answer the question using only the context below.\n\nContext:\n"
+            + "\n\n".join(context)
             + f"\n\nQuestion: {question}\nAnswer:"
         )
         len(prompt.split())
@@ -462,7 +488,7 @@ def generate(data, clock):
         docs = [counted(piece) for piece in pieces]
         lengths = np.array([sum(doc.values()) for doc in docs], float)
         scores = bm25_scores(words(question), docs, lengths)
-        answer = []
+        answer: list[str] = []
         for piece in np.lexsort((np.arange(len(pieces)), -scores)):
             if len(answer) >= most:
                 break
@@ -477,14 +503,14 @@ def generate(data, clock):
 # Sources and embedding -------------------------------------------------------------------------
 
 
-def sources(data, clock):
+def sources(data: Data, clock: Clock) -> None:
     """Texts from templates. The random stream is numpy's, so these texts are others of the same kind."""
     vocabulary = data.facts["vocabulary"]
     categories, types, filler = vocabulary["categories"], vocabulary["types"], vocabulary["filler"]
     by_category = {
         name: [topic["terms"] for topic in vocabulary["topics"] if topic["category"] == name] for name in categories
     }
-    fitting = {}
+    fitting: dict[tuple[str, str, str | None], list[Any]] = {}
     for kind in ("queries", "documents"):
         for template in vocabulary[kind]:
             key = (kind, template["category"], template["type"])
@@ -493,11 +519,11 @@ def sources(data, clock):
     category_steps = np.cumsum(vocabulary["category_weights"]).tolist()
     random = np.random.default_rng(42)
 
-    def draw(steps):
+    def draw(steps: list[float]) -> int:
         x = random.random() * steps[-1]
         return next(index for index, step in enumerate(steps) if x < step)
 
-    def text(kind, signature, others):
+    def text(kind: str, signature: int, others: int) -> str:
         of = types[draw(type_steps)] if kind == "queries" else None
         category = categories[draw(category_steps)]
         topics = by_category[category]
@@ -510,12 +536,15 @@ def sources(data, clock):
         }
         return "".join(part if of == "text" else chosen[of][part] for of, part in parts)
 
+    def a_text(kind: str, signature: int, others: int, _: int) -> str:
+        return text(kind, signature, others)
+
     for row, kind, signature, others in (("generate_query", "queries", 4, 4), ("generate_doc", "documents", 8, 22)):
         expect(len(words(text(kind, signature, others))) == signature + others, f"{row}: another length")
-        data.rows[row] = clock.time(1, lambda _: text(kind, signature, others))
+        data.rows[row] = clock.time(1, partial(a_text, kind, signature, others))
 
 
-def embed(data, clock):
+def embed(data: Data, clock: Clock) -> None:
     facts, dim = data.facts["embed"], data.params["embedding_dimension"]
     known = {word: tuple(entry) for word, entry in facts["words"].items()}
     directions = []
@@ -523,9 +552,9 @@ def embed(data, clock):
         signs = np.array(topic["signs"], float)
         directions.append((np.array(topic["places"]), signs / math.sqrt(len(signs))))
 
-    def one(text):
+    def one(text: str) -> Any:
         total = np.zeros(dim)
-        topics = {}
+        topics: dict[int, int] = {}
         for word in words(text):
             place, sign, topic = known[word]
             total[place] += sign
@@ -541,21 +570,24 @@ def embed(data, clock):
         # Halves away from zero, where numpy's own rounding goes to the even number.
         return np.copysign(np.floor(np.abs(scaled) + 0.5), scaled).astype(np.int8)
 
+    def of(texts: list[str], case: int) -> np.ndarray:
+        return one(texts[case])
+
     for row, texts in (("embed_query", data.facts["query_texts"]), ("embed_doc", facts["docs"])):
         for number, expected in enumerate(data.array(row)):
             expect(np.array_equal(one(texts[number]), expected), f"{row} {number}: another vector")
-        data.rows[row] = clock.time(len(texts), lambda case: one(texts[case]))
+        data.rows[row] = clock.time(len(texts), partial(of, texts))
 
 
 # Merge and batches -----------------------------------------------------------------------------
 
 
-def merge(data, clock):
+def merge(data: Data, clock: Clock) -> None:
     cases, most = data.facts["merge"], data.params["merge_top_k"]
 
-    def one(number):
+    def one(number: int) -> Any:
         case = cases[number]
-        union = {}
+        union: dict[int, float] = {}
         for key, score, blend in sorted(case["one"] + case["two"], key=lambda hit: (-hit[1], hit[0])):
             union.setdefault(key, blend if blend else score)
         return [key for key, _ in sorted(union.items(), key=lambda hit: (-hit[1], hit[0]))[:most]]
@@ -565,26 +597,28 @@ def merge(data, clock):
     data.rows["merge"] = clock.time(len(cases), one)
 
 
-def batches(data, clock):
+def batches(data: Data, clock: Clock) -> None:
     """Batches per category, then over all: by size or by event time, in the order of the sequence."""
     params, facts = data.params, data.facts["batches"]
     items = sorted(facts["items"])
     small, small_ns = params["category_batch_size"], params["category_batch_timeout_ms"] * 1_000_000
     large, large_ns = params["global_batch_size"], params["global_batch_timeout_ms"] * 1_000_000
 
-    def run(_):
-        open_batches, pending, out = {}, [], []
-        first = 0
+    def run(_: int) -> list[list[int]]:
+        open_batches: dict[int, tuple[float, list[int]]] = {}
+        pending: list[int] = []
+        out: list[list[int]] = []
+        first = 0.0
 
-        def cut():
+        def cut() -> None:
             out.append(pending[:large])
             del pending[:large]
 
-        def fire_large(now):
+        def fire_large(now: float) -> None:
             while pending and first + large_ns <= now:
                 cut()
 
-        def take(batch, now):
+        def take(batch: list[int], now: float) -> None:
             nonlocal first
             fire_large(now)
             if not pending:
@@ -593,7 +627,7 @@ def batches(data, clock):
             while len(pending) >= large:
                 cut()
 
-        def fire_small(now):
+        def fire_small(now: float) -> None:
             while open_batches:
                 at, category = min((held[0] + small_ns, category) for category, held in open_batches.items())
                 if at > now:
@@ -618,13 +652,13 @@ def batches(data, clock):
 # The sink --------------------------------------------------------------------------------------
 
 
-def sink(data, clock):
+def sink(data: Data, clock: Clock) -> None:
     """One line of JSON and one of CSV, with the files opened for each record as the original does."""
     folder = data.folder / "sink"
     folder.mkdir(exist_ok=True)
     record = {f"value_{number}": number * 1.5 for number in range(20)}
 
-    def one(_):
+    def one(_: int) -> Any:
         with open(folder / "metrics.jsonl", "a") as lines:
             lines.write(json.dumps(record) + "\n")
         with open(folder / "metrics.csv", "a") as rows:
@@ -634,37 +668,60 @@ def sink(data, clock):
 
 
 class Data:
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = pathlib.Path(folder)
         meta = json.loads((self.folder / "meta.json").read_text())
         self.arrays, self.facts = meta["arrays"], meta["facts"]
         self.params = self.facts["params"]
-        self.rows = {}
+        self.rows: dict[str, Row] = {}
 
-    def array(self, name):
+    def array(self, name: str) -> np.ndarray:
         entry = self.arrays[name]
         return np.fromfile(self.folder / entry["file"], entry["dtype"]).reshape(entry["shape"])
 
 
-def main():
+def attempt(part: Callable[[Data, Clock], None], data: Data, clock: Clock) -> list[str]:
+    """Times an operator; says where the two implementations differ."""
+    try:
+        part(data, clock)
+    except Mismatch as mismatch:
+        return [str(mismatch)]
+    return []
+
+
+def main() -> None:
     data, clock = Data(sys.argv[1]), Clock("--quick" in sys.argv)
-    mismatches = []
-    work = [join, search, graph, rerank, mmr, bm25, sources, embed, merge, batches, generate, sink]
-    work[3:3] = [lambda d, c, name=name: dedup(d, c, name) for name in ("dedup_60", "dedup_200")]
+    mismatches: list[str] = []
+    work: list[Callable[[Data, Clock], None]] = [
+        join,
+        search,
+        graph,
+        rerank,
+        mmr,
+        bm25,
+        sources,
+        embed,
+        merge,
+        batches,
+        generate,
+        sink,
+    ]
+    work[3:3] = [partial(dedup, name=name) for name in ("dedup_60", "dedup_200")]
     for part in work:
-        try:
-            part(data, clock)
-        except Mismatch as mismatch:
-            mismatches.append(str(mismatch))
+        mismatches += attempt(part, data, clock)
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
-    print(json.dumps({
-        "numpy": np.__version__,
-        "python": sys.version.split()[0],
-        "blas": f"{blas.get('name')} {blas.get('version')}",
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-        "mismatches": mismatches,
-        "rows": data.rows,
-    }))
+    print(
+        json.dumps(
+            {
+                "numpy": np.__version__,
+                "python": sys.version.split()[0],
+                "blas": f"{blas.get('name')} {blas.get('version')}",
+                "threads": os.environ.get("OPENBLAS_NUM_THREADS"),
+                "mismatches": mismatches,
+                "rows": data.rows,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod fuzz;
+mod lint;
 mod quickstart;
 mod stage;
 mod versions;
@@ -89,6 +90,11 @@ enum Command {
     Miri,
     /// Run the conformance suite on plugins in C and C++ in a host with the address sanitiser (nightly).
     Asan,
+    /// Check the form of Rust, Python and Markdown, and the licences of what is used. Runs no test.
+    ///
+    /// ruff and mypy are installed, pinned, into a virtual environment below target/. What cannot be checked here is
+    /// skipped and named; in CI that is a failure.
+    Lint(lint::Args),
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -115,6 +121,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),
         Command::Asan => fuzz::asan(),
+        Command::Lint(args) => lint::lint(&args),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Done {
     }
     said.iter().for_each(|gap| println!("{gap}"));
     let path = target().join("runtime-versions.json");
-    let rows: Vec<Value> = tried.iter().map(Tried::json).collect();
+    let rows: Vec<Value> = tried.iter().map(VersionRun::json).collect();
     write(
         &path,
         &json!({"machine": machine(), "python": python_here()?, "not_available": said, "tried": rows}),
@@ -88,7 +88,7 @@ fn python_here() -> Result<String, String> {
 }
 
 /// One run.
-struct Tried {
+struct VersionRun {
     backend: String,
     versions: String,
     work: String,
@@ -104,7 +104,7 @@ enum Outcome {
     Wrong(String),
 }
 
-impl Tried {
+impl VersionRun {
     fn is_fine(&self) -> bool {
         !matches!(self.outcome, Outcome::Wrong(_))
     }
@@ -189,7 +189,7 @@ impl Trial {
     }
 
     /// Every version to try, and what the index lacks.
-    fn backend(&self, backend: &str, expected: &[Ran]) -> Result<(Vec<Tried>, Vec<String>), String> {
+    fn backend(&self, backend: &str, expected: &[Ran]) -> Result<(Vec<VersionRun>, Vec<String>), String> {
         let mut info = Command::new(&self.bench);
         info.args(["backends", "info", backend, "--json", "--no-user-plugins"]);
         let info: Value = serde_json::from_str(&text(&mut info)?).map_err(|cause| cause.to_string())?;
@@ -222,7 +222,7 @@ impl Trial {
             eprintln!("{backend}: {label}");
             let row = |work: String, rate, outcome| {
                 let (backend, versions) = (backend.to_owned(), label.clone());
-                Tried { backend, versions, work, rate, outcome }
+                VersionRun { backend, versions, work, rate, outcome }
             };
             let python = match self.environment(backend, &pins, &others) {
                 Ok(python) => python,

@@ -10,10 +10,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use bench_measure::plan::Plan;
 use bench_record::canonical_json::short;
+use bench_record::evidence::{Evidence, Place};
 use bench_record::pair::{FAILURE_NAME, FailureReport, MANIFEST_NAME, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
 use bench_record::{self as results, OutputLock, atomic, bom, csv, folder, jsonl};
@@ -60,13 +61,9 @@ impl Step {
 
     /// What the record says about its place in the pair.
     #[must_use]
-    pub fn extra(&self) -> Map<String, Value> {
-        let mut extra = Map::new();
-        extra.insert("pair_index".into(), self.pair_index.into());
-        if let Some(arm) = self.arm {
-            extra.insert("arm".into(), arm.to_string().into());
-        }
-        extra
+    pub fn place(&self) -> Place {
+        let arm = self.arm.map(String::from);
+        Place { pair_index: Some(self.pair_index.into()), arm, ..Place::default() }
     }
 }
 
@@ -234,18 +231,19 @@ impl Tree {
     /// Whether a step's record is there. One that was cut short does not count.
     #[must_use]
     pub fn is_finished(&self, step: &Step) -> bool {
-        let expected = step.extra();
-        self.has_record(&step.backend, |extra| {
-            ["pair_index", "arm"].iter().all(|key| extra.get(key) == expected.get(*key))
+        let expected = step.place();
+        self.has_record(&step.backend, |place| {
+            (place.pair_index, &place.arm) == (expected.pair_index, &expected.arm)
         })
     }
 
-    /// Whether a backend has a whole record, with answers, whose `extra` is as wanted.
-    pub fn has_record(&self, backend: &str, wanted: impl Fn(&Value) -> bool) -> bool {
+    /// Whether a backend has a whole record, with answers, at the place that is wanted.
+    pub fn has_record(&self, backend: &str, wanted: impl Fn(&Place) -> bool) -> bool {
         let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
         let answered = |record: &Value| record["success_rate"].as_f64() != Some(0.0);
         let is_it = |record: Value| {
-            wanted(&record["extra"]) && record["extra"]["partial"] != true && answered(&record)
+            let evidence = record["extra"].as_object().map(Evidence::of).unwrap_or_default();
+            wanted(&evidence.place) && !evidence.partial && answered(&record)
         };
         text.split(|byte| *byte == b'\n').filter_map(|line| bom::json(line).ok()).any(is_it)
     }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use bench_judge::capacity::Goal;
 use bench_judge::scaling::Point;
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_record::canonical_json::config_hash_of;
+use bench_record::evidence::{Place, SweepPlace};
 use bench_record::time::UtcTime;
 
 /// Search for the capacity at each point instead of running it.
@@ -76,10 +77,8 @@ impl SweepPlan {
 
     /// What a record says about its place in the sweep.
     #[must_use]
-    pub fn extra(point: usize, repeat: u32) -> Map<String, Value> {
-        let mut extra = Map::new();
-        extra.insert("sweep".into(), json!({"point": point, "repeat": repeat}));
-        extra
+    pub fn place(point: usize, repeat: u32) -> Place {
+        Place { sweep: Some(SweepPlace { point, repeat }), ..Place::default() }
     }
 }
 

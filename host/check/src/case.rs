@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Run, Tried, Verdict};
+use super::{Run, TestResult, Verdict};
 use bench_isolate::isolate::{Channel, News, Operation};
 use bench_isolate::load::{LoadedBackend, load};
 use bench_isolate::vet::Vetted;
@@ -52,7 +52,7 @@ impl Case {
     }
 
     /// Opens the plugin and does `test` with it, unless it is not available here.
-    pub fn with_ready(&self, test: impl FnOnce(&dyn LoadedBackend) -> Tried) -> Tried {
+    pub fn with_ready(&self, test: impl FnOnce(&dyn LoadedBackend) -> TestResult) -> TestResult {
         let backend = self.load()?;
         self.channel.phase("is_available");
         let answer = backend.availability();

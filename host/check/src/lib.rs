@@ -67,7 +67,7 @@ pub struct Test {
 /// Where a test runs.
 enum Run {
     Host(fn(&Candidate) -> Verdict),
-    Child(fn(&Case) -> Tried),
+    Child(fn(&Case) -> TestResult),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,9 +78,9 @@ enum Surroundings {
 }
 
 /// What a test function returns: an error is a failure too.
-type Tried = Result<Verdict, Error>;
+type TestResult = Result<Verdict, Error>;
 
-/// What a test came to, when its process lived to say so.
+/// What a test came to, when its process was there to say so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", content = "message", rename_all = "snake_case")]
 pub enum Verdict {

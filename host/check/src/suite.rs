@@ -10,7 +10,7 @@ use super::tests::{LOADS, PRINTS_NOTHING};
 use super::{Area, Run, Status, Surroundings, Test, Verdict};
 use bench_isolate::discover::{Address, Candidate};
 use bench_isolate::isolate::{
-    Answer, Cause, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, Wish, short_scratch_path,
+    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, StopLevel, short_scratch_path,
 };
 use bench_isolate::vet::{Refusal, Vetted, vet};
 use bench_measure::guest::WorkloadLibrary;
@@ -187,9 +187,9 @@ impl Suite<'_> {
         if test.surroundings == Surroundings::Private {
             runner.variables.extend(private(&scratch));
         }
-        match runner.call::<Conform>(request, &mut |_: Notice<_>| Wish::Continue, stop) {
-            Ok(answer) => lived(test, answer),
-            Err(failure) => died(&failure),
+        match runner.call::<Conform>(request, &mut |_: Notice<_>| Directive::Continue, stop) {
+            Ok(answer) => returned(test, answer),
+            Err(failure) => ended_before_its_verdict(&failure),
         }
     }
 }
@@ -251,7 +251,7 @@ fn private(scratch: &std::path::Path) -> Vec<(std::ffi::OsString, std::ffi::OsSt
 }
 
 /// The process answered: what it left behind and printed counts too.
-fn lived(test: &Test, answer: Answer<Verdict>) -> Ended {
+fn returned(test: &Test, answer: Answer<Verdict>) -> Ended {
     let ended = plain(answer.reply);
     if ended.status.is_bad() {
         return ended;
@@ -271,7 +271,7 @@ fn lived(test: &Test, answer: Answer<Verdict>) -> Ended {
     ended
 }
 
-fn died(failure: &Failure) -> Ended {
+fn ended_before_its_verdict(failure: &Failure) -> Ended {
     let status = match failure.cause {
         Cause::TimedOut(_) => Status::TimedOut,
         Cause::Plugin(_) => Status::Failed,

@@ -17,7 +17,7 @@ use super::probe::{Probe, Seen, Twist};
 use bench_isolate::load::LoadedBackend;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::digest::output_digest;
-use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, guest, spec};
+use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::sink::{Item, Sunk, read_items};
 
@@ -136,7 +136,7 @@ impl Trial {
 
     /// Runs it on the backend.
     pub fn on(&self, case: &Case, backend: &dyn LoadedBackend) -> Result<Ran, Error> {
-        self.attempt(case, |spec, host| backend.run(spec, host).and_then(Account::of))
+        self.attempt(case, |spec, host| backend.run(spec, host).and_then(account))
     }
 
     /// Runs it on one thread in the host's own code: the right answer.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use build::{Install, InstallRequest};
 
-use super::isolate::{Cause, Limits, Notice, Runner, Stop, Wish, scratch_path};
+use super::isolate::{Cause, Directive, Limits, Notice, Runner, Stop, scratch_path};
 use super::vet::noexec;
 
 /// What a plugin answers to `bench.requirements/1`.
@@ -145,7 +145,7 @@ fn build(
         if let Notice::Event(line) = notice {
             progress(&line);
         }
-        Wish::Continue
+        Directive::Continue
     };
     runner.call::<Install>(request, watch, stop).map(drop).map_err(|failure| match &failure.cause {
         Cause::Stopped => InstallError::Stopped(backend.to_owned()),

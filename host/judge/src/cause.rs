@@ -4,8 +4,8 @@
 //! from. A disturbance by the machine slows down; it explains a run that is worse, and only when it was
 //! judged in all of them and is distinctly larger in this one.
 
-use super::extra::Share;
 use super::model::Run;
+use bench_record::evidence::{Disturbance, Resolution};
 
 /// A disturbance is distinctly larger when it is at least so many times what others had.
 const DISTINCT: f64 = 2.0;
@@ -14,26 +14,37 @@ const DISTINCT: f64 = 2.0;
 /// does.
 pub fn of(run: &Run, worse: bool, usual: &[&Run]) -> Option<String> {
     let explains = |code: &str| match code {
-        "other_load" => worse && is_distinct(run, usual, |run| run.extra.others),
-        "cpu_steal" => worse && is_distinct(run, usual, |run| run.extra.steal),
+        "other_load" => {
+            worse && is_distinct(run, usual, |found| found.others, |resolution| resolution.others)
+        }
+        "cpu_steal" => worse && is_distinct(run, usual, |found| found.steal, |resolution| resolution.steal),
         "late_generator" => worse && is_its_own(code, usual),
         _ => is_its_own(code, usual),
     };
-    let causes = run.extra.findings.iter().filter(|finding| explains(&finding.code));
+    let causes = run.evidence.validity.findings.iter().filter(|finding| explains(&finding.code));
     let messages: Vec<&str> = causes.map(|finding| finding.message.as_str()).collect();
     (!messages.is_empty()).then(|| messages.join("; "))
 }
 
 fn is_its_own(code: &str, usual: &[&Run]) -> bool {
-    usual.iter().all(|run| run.extra.findings.iter().all(|finding| finding.code != code))
+    usual.iter().all(|run| run.evidence.validity.findings.iter().all(|finding| finding.code != code))
 }
 
-fn is_distinct(run: &Run, usual: &[&Run], figure: impl Fn(&Run) -> Option<Share>) -> bool {
-    let Some(Share { share, within }) = figure(run) else { return false };
+fn is_distinct(
+    run: &Run,
+    usual: &[&Run],
+    share: fn(&Disturbance) -> Option<f64>,
+    within: fn(&Resolution) -> Option<f64>,
+) -> bool {
+    let figure = |run: &Run| {
+        let found = &run.evidence.disturbance;
+        // Versions that state no window counted the run's own last moments as others'.
+        found.window_seconds?;
+        Some((share(found)?, within(&found.resolution)?))
+    };
+    let Some((share, within)) = figure(run) else { return false };
     usual.iter().all(|run| {
-        figure(run).is_some_and(|other| {
-            share - within > other.share + other.within && share >= DISTINCT * other.share
-        })
+        figure(run).is_some_and(|other| share - within > other.0 + other.1 && share >= DISTINCT * other.0)
     })
 }
 

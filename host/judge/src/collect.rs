@@ -8,7 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::extra::Extra;
 use super::facts::{Facts, Metric};
 use super::mismatch::Watch;
 use super::model::{Collected, Digest, Group, Pairs, Run, Setting, Totals, inside};
@@ -16,7 +15,8 @@ use super::sort::Entry;
 use super::sources::Source;
 use super::{Options, Result, key};
 use bench_record::schema::FIELDS;
-use bench_record::spreadsheet;
+use bench_record::{Evidence, spreadsheet};
+use serde_json::Map;
 
 const MOST_GROUPS: usize = 1_024;
 const MOST_RUNS: usize = 2_000;
@@ -127,7 +127,7 @@ impl<'a> Collector<'a> {
     fn learn(&mut self, row: &Row, facts: &Facts) {
         self.workloads.insert(row.cell("workload").to_owned());
         let config = Some(row.cell("config_hash")).filter(|hash| !hash.is_empty());
-        self.watch.learn(facts, config, &row.extra);
+        self.watch.learn(facts, config, &row.evidence);
         if !self.settings.contains_key(&facts.setting) && self.collected.settings.len() < MOST_GROUPS {
             self.settings.insert(facts.setting, self.collected.settings.len());
             self.collected.settings.push(Setting {
@@ -186,9 +186,9 @@ impl<'a> Collector<'a> {
             self.digests.insert((index, digest), group.digests.len());
             let folder = self.sources[key::source(entry.key) as usize].folder();
             group.digests.push(Digest {
-                text: row.extra.output_digest.clone().unwrap_or_default(),
+                text: row.evidence.output_digest.clone().unwrap_or_default(),
                 runs: 1,
-                items_file: row.extra.items_file.as_deref().and_then(|name| inside(folder, name)),
+                items_file: row.evidence.items_file.as_deref().and_then(|name| inside(folder, name)),
             });
         }
     }
@@ -201,7 +201,8 @@ impl<'a> Collector<'a> {
             setting: self.settings.get(&facts.setting).copied().unwrap_or_default(),
             timestamp: row.cell("timestamp").to_owned(),
             metrics: facts.metrics,
-            extra: row.extra,
+            // Of two thousand runs this would be most of the memory.
+            evidence: Evidence { effective_config: Map::new(), rest: Map::new(), ..row.evidence },
             folder: source.folder().to_path_buf(),
             source: source.path.clone(),
         });
@@ -274,7 +275,7 @@ fn is_usable(facts: &Facts, include_invalid: bool) -> bool {
 /// A finished row, taken apart again. Only done for what is kept.
 struct Row {
     cells: csv::StringRecord,
-    extra: Extra,
+    evidence: Evidence,
 }
 
 impl Row {
@@ -284,7 +285,7 @@ impl Row {
         // We wrote the row ourselves a moment ago; if it could not be read, it would read as empty.
         let _ = reader.read_record(&mut cells);
         let extra = cells.get(FIELDS.len() - 1).and_then(|text| serde_json::from_str(text).ok());
-        Row { extra: extra.map(|map| Extra::from_map(&map)).unwrap_or_default(), cells }
+        Row { evidence: extra.map(|extra| Evidence::of(&extra)).unwrap_or_default(), cells }
     }
 
     fn cell(&self, name: &str) -> &str {

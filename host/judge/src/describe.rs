@@ -130,7 +130,7 @@ pub fn outliers(collected: &Collected) -> Vec<Outlier> {
                 setting: group.setting,
                 backend: group.backend.clone(),
                 run_id: run.run_id.clone(),
-                repeat: run.extra.pair_index.or(run.extra.repeat_index),
+                repeat: run.evidence.place.pair_index.or(run.evidence.repeat_index),
                 metric,
                 value,
                 median,

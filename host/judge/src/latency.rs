@@ -65,14 +65,14 @@ fn pool<'a>(runs: impl Iterator<Item = &'a Run>, setting: usize, backend: &str) 
 }
 
 fn names_a_file(run: &Run) -> bool {
-    run.extra.latency_histogram.is_some() || run.extra.items_file.is_some()
+    run.evidence.latency_histogram.is_some() || run.evidence.items_file.is_some()
 }
 
 fn of_run(run: &Run) -> Option<LatencyHistogram> {
-    let from_histogram = run.file(run.extra.latency_histogram.as_deref());
+    let from_histogram = run.file(run.evidence.latency_histogram.as_deref());
     let from_histogram =
         from_histogram.and_then(|path| histogram::whole_items(&histogram::load(&path).ok()?).ok()?);
-    from_histogram.or_else(|| from_items(&run.file(run.extra.items_file.as_deref())?))
+    from_histogram.or_else(|| from_items(&run.file(run.evidence.items_file.as_deref())?))
 }
 
 /// Latencies of the items that succeeded.

@@ -16,7 +16,6 @@ mod collect;
 pub mod describe;
 pub mod equality;
 mod error;
-pub mod extra;
 pub mod facts;
 pub mod gate;
 pub mod judge;

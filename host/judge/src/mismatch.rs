@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::extra::Extra;
 use super::facts::Facts;
+use bench_record::Evidence;
 
 /// Texts of hashes kept, and rows kept. Beyond that they are counted.
 const MOST_TEXTS: usize = 20_000;
@@ -88,17 +88,16 @@ impl Watch {
     }
 
     /// Gives the texts.
-    pub fn learn(&mut self, facts: &Facts, config: Option<&str>, extra: &Extra) {
-        let (api, host) = (extra.plugin_api.as_deref(), extra.host.as_deref());
+    pub fn learn(&mut self, facts: &Facts, config: Option<&str>, evidence: &Evidence) {
         let texts = [
-            (facts.config, config),
-            (facts.api, api),
-            (facts.host, host),
-            (facts.embedding, extra.embedding.as_deref()),
+            (facts.config, config.map(str::to_owned)),
+            (facts.api, evidence.plugin.api.clone()),
+            (facts.host, evidence.host_in_words()),
+            (facts.embedding, evidence.embedding_in_words()),
         ];
         for (hash, text) in texts {
             if let Some(text) = text {
-                self.texts.insert(hash, text.to_owned());
+                self.texts.insert(hash, text);
             }
         }
     }

@@ -6,10 +6,10 @@
 
 use std::path::PathBuf;
 
-use super::extra::Extra;
 use super::facts::{Metric, Metrics};
 use super::mismatch::Mismatches;
 use super::sources::Source;
+use bench_record::Evidence;
 use bench_stats::sample::Sample;
 
 /// What was run, apart from who ran it. Only runs of one setting can be ranked.
@@ -131,9 +131,9 @@ pub struct Run {
     pub timestamp: String,
     /// What was measured.
     pub metrics: Metrics,
-    /// What else is known.
-    pub extra: Extra,
-    /// The folder that paths in `extra` start from.
+    /// What it found out, without its configuration and what nobody knows.
+    pub evidence: Evidence,
+    /// The folder that paths in its evidence start from.
     pub folder: PathBuf,
     /// The file it was read from.
     pub source: PathBuf,

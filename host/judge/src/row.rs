@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::cells::RowWriter;
 use super::facts::{Facts, Metrics, hash_text, hash_wide};
 use super::key;
+use bench_record::evidence::{Brief, Verdict};
 use bench_record::time::UtcTime;
 use bench_record::{self as results, Record, bom, json_style};
 
@@ -52,58 +53,6 @@ struct Line<'a> {
     /// The Python version had it outside.
     #[serde(borrow, default)]
     backend_hash: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-struct Inside<'a> {
-    #[serde(default)]
-    pair_index: Option<u64>,
-    #[serde(default)]
-    partial: Option<bool>,
-    #[serde(borrow, default)]
-    arm: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    output_digest: Option<Cow<'a, str>>,
-    #[serde(default)]
-    items: Option<Items>,
-    #[serde(borrow, default)]
-    plugin: Option<Plugin<'a>>,
-    #[serde(borrow, default)]
-    host: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    embedding_endpoint: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    validity: Option<Validity<'a>>,
-    #[serde(borrow, default)]
-    load: Option<Load<'a>>,
-    #[serde(default)]
-    backend_hash: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Items {
-    #[serde(default)]
-    timed: Option<u64>,
-    #[serde(default)]
-    completed: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Plugin<'a> {
-    #[serde(borrow, default)]
-    api: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Validity<'a> {
-    #[serde(borrow, default)]
-    verdict: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Load<'a> {
-    #[serde(borrow, default)]
-    model: Option<Cow<'a, str>>,
 }
 
 /// Where a line was found.
@@ -156,16 +105,16 @@ impl Parsed {
             return None;
         }
         let extra = line.extra.map_or("{}", RawValue::get);
-        let inside: Inside = extra.starts_with('{').then(|| understood(extra)).flatten()?;
+        let brief = Brief::of(extra)?;
         let time: Timestamp = line.timestamp.parse::<UtcTime>().ok()?.into();
-        let backend = shown_name(&line.backend, inside.arm.as_deref());
+        let backend = shown_name(&line.backend, brief.arm.as_deref());
         self.key.clear();
         let texts = [&*line.workload, &*line.run_id, &*backend];
         key::write(&mut self.key, texts, time.as_microsecond(), place.is_csv, place.source, place.offset);
 
         self.spliced.clear();
         let extra = match line.backend_hash {
-            Some(hash) if inside.backend_hash.is_none() => {
+            Some(hash) if brief.backend_hash.is_none() => {
                 splice(&mut self.spliced, extra, hash.get());
                 self.spliced.as_str()
             }
@@ -188,17 +137,17 @@ impl Parsed {
             nodes: line.nodes,
             parallelism: line.parallelism,
             metrics,
-            pair: inside.pair_index,
-            items: inside.items.and_then(|items| items.timed.or(items.completed)).unwrap_or(0),
+            pair: brief.pair_index,
+            items: brief.items.and_then(|items| items.counted()).unwrap_or(0),
             setting: hash_wide(&self.setting),
-            digest: inside.output_digest.map(|digest| hash_wide(digest.as_bytes())),
+            digest: brief.output_digest.map(|digest| hash_wide(digest.as_bytes())),
             config: hash_text(line.config_hash.as_deref()),
-            api: hash_text(inside.plugin.and_then(|plugin| plugin.api).as_deref()),
-            host: hash_text(inside.host.map(RawValue::get)),
-            embedding: hash_text(inside.embedding_endpoint.map(RawValue::get)),
-            invalid: inside.validity.and_then(|validity| validity.verdict).as_deref() == Some("INVALID"),
-            partial: inside.partial.unwrap_or(false),
-            closed: inside.load.and_then(|load| load.model).as_deref() == Some("closed"),
+            api: hash_text(brief.plugin.and_then(|plugin| plugin.api).as_deref()),
+            host: hash_text(brief.host.map(RawValue::get)),
+            embedding: hash_text(brief.embedding_endpoint.map(RawValue::get)),
+            invalid: brief.validity.and_then(|validity| validity.verdict) == Some(Verdict::Invalid),
+            partial: brief.partial.unwrap_or(false),
+            closed: brief.load.and_then(|load| load.model).as_deref() == Some("closed"),
         })
     }
 }
@@ -227,27 +176,6 @@ pub(crate) fn shown_name<'a>(backend: &'a str, arm: Option<&str>) -> Cow<'a, str
         Some(arm) if !arm.is_empty() => Cow::Owned(format!("{backend} [{arm}]")),
         _ => Cow::Borrowed(backend),
     }
-}
-
-/// Where a third party gave a known key another type, the rest is still read, at more cost.
-fn understood(extra: &str) -> Option<Inside<'_>> {
-    serde_json::from_str(extra).ok().or_else(|| {
-        let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(extra).ok()?;
-        let read = super::extra::Extra::from_map(&map);
-        Some(Inside {
-            pair_index: read.pair_index,
-            partial: Some(read.partial),
-            arm: read.arm.map(Cow::Owned),
-            output_digest: read.output_digest.map(Cow::Owned),
-            items: Some(Items { timed: read.timed, completed: None }),
-            plugin: Some(Plugin { api: read.plugin_api.map(Cow::Owned) }),
-            host: None,
-            embedding_endpoint: None,
-            validity: Some(Validity { verdict: read.verdict.map(Cow::Owned) }),
-            load: Some(Load { model: read.load.map(Cow::Owned) }),
-            backend_hash: map.contains_key("backend_hash").then_some(serde::de::IgnoredAny),
-        })
-    })
 }
 
 /// A number, not negative and finite. Text and everything else is left to [`Record`].

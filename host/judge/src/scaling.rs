@@ -63,7 +63,7 @@ impl Row {
         Some(Self {
             point: point.clone(),
             runs: records.len() as u32,
-            invalid: records.iter().filter(|record| is_invalid(record)).count() as u32,
+            invalid: records.iter().filter(|record| record.evidence().is_invalid()).count() as u32,
             throughput: mean(records.iter().map(|record| record.throughput.get()).collect())?,
             latency_p50: latency(|record| record.latency_p50),
             latency_p95: latency(|record| record.latency_p95),
@@ -93,10 +93,6 @@ impl Row {
             stopped: Some(report.found.stopped.clone()),
         })
     }
-}
-
-fn is_invalid(record: &Record) -> bool {
-    record.extra.get("validity").is_some_and(|validity| validity["verdict"] == "INVALID")
 }
 
 /// What held in spite of a disturbance holds.

@@ -74,15 +74,15 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         setting("nodes", |s| s.nodes.to_string()),
         setting("parallelism", |s| s.parallelism.to_string()),
         // Part of the configuration's hash; here it has a name.
-        known("embedding endpoint", |run| run.extra.embedding.clone()),
+        known("embedding endpoint", |run| run.evidence.embedding_in_words()),
     ]
     .into_iter()
     .flatten();
     let obstacles: Vec<Differing> = unanswered(a, b).into_iter().chain(obstacles).collect();
     let remarks = [
         known("backend", |run| Some(run.backend.clone())),
-        known("plugin API", |run| run.extra.plugin_api.clone()),
-        known("host", |run| run.extra.host.clone()),
+        known("plugin API", |run| run.evidence.plugin.api.clone()),
+        known("host", |run| run.evidence.host_in_words()),
     ];
     let checks = equality::check(&side_by_side(a, b));
     let outcomes: Vec<Outcome> = checks.iter().map(|check| check.outcome).collect();

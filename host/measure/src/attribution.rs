@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use bench_dataflow::frame::Span;
+use bench_record::evidence;
 use serde::{Deserialize, Serialize};
 
 /// Sums over queries.
@@ -25,6 +26,18 @@ pub struct Parts {
     pub queueing_ns: u64,
     pub transfer_ns: u64,
     pub overhead_ns: u64,
+}
+
+impl From<Parts> for evidence::Parts {
+    fn from(parts: Parts) -> Self {
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        Self {
+            operator_seconds: seconds(parts.operator_ns),
+            queueing_seconds: seconds(parts.queueing_ns),
+            transfer_seconds: seconds(parts.transfer_ns),
+            overhead_seconds: seconds(parts.overhead_ns),
+        }
+    }
 }
 
 impl std::iter::Sum for Parts {

@@ -16,10 +16,9 @@ use bench_workloads::instance::monotonic_ns;
 use bench_workloads::random;
 use bench_workloads::schedule::{Event, Schedule};
 
-use serde::{Deserialize, Serialize};
-
 use super::ledger::{Ledger, Pending};
 use super::plan::{Arrivals, Load, Plan};
+use bench_record::evidence::Generator;
 use bench_record::histogram::LatencyHistogram;
 
 /// A query emitted later than this after it could have been was late.
@@ -62,22 +61,6 @@ pub struct Emitted {
     pub worst_lateness_ns: u64,
     /// True when the stream was cut short by a drain or by a document that could not be read.
     pub cut_short: bool,
-}
-
-/// How well the generator of an open load kept to its schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Generator {
-    /// Arrivals a second that the schedule asked for, over its whole length.
-    pub offered_rate: f64,
-    /// Arrivals a second that there were.
-    pub achieved_rate: f64,
-    /// Arrivals that the backend took more than 5 ms late: their wait is in the response time.
-    pub backpressured: u64,
-    /// How long a query was emitted after its intended time, or after the backend asked for it if that was
-    /// later, in milliseconds.
-    pub lateness_p50_ms: f64,
-    pub lateness_p99_ms: f64,
-    pub lateness_max_ms: f64,
 }
 
 struct State {
@@ -125,7 +108,7 @@ impl Iterator for Due {
     }
 }
 
-/// See the module. Any thread may ask for events; batches are handed out one at a time.
+/// The source of a run. Any thread may ask for events; batches are handed out one at a time.
 pub struct Emitter<C = Monotonic> {
     clock: C,
     state: Mutex<State>,

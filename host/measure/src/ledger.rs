@@ -34,7 +34,7 @@ struct State {
     enough_at: usize,
 }
 
-/// See the module.
+/// The queries under way. Any thread may use it.
 #[derive(Debug, Default)]
 pub struct Ledger {
     state: Mutex<State>,

@@ -9,6 +9,7 @@
 pub mod attribution;
 pub mod digest;
 pub mod emitter;
+mod evidence;
 pub mod guest;
 pub mod input_plan;
 pub mod ledger;

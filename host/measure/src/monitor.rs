@@ -15,7 +15,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use self::unwaited::Unwaited;
 use super::guest::Edge;
 use super::processes::{Proc, Reading, tree};
-use super::window::{Disturbance, Own};
+use super::window::{Own, disturbance};
+use bench_record::evidence::Disturbance;
 
 /// How often memory and processes are looked at.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -138,7 +139,7 @@ impl TreeMonitor {
         // A thread that panicked leaves what it had seen.
         let _ = self.thread.join();
         let disturbance = match (&self.began, &self.ended) {
-            (Some(began), Some(ended)) => Disturbance::of(&self.started, began, ended, self.own),
+            (Some(began), Some(ended)) => disturbance(&self.started, began, ended, self.own),
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());

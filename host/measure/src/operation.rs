@@ -16,11 +16,11 @@ use bench_workloads::judge::Scores;
 use bench_workloads::schedule::prefill;
 use bench_workloads::workload::Workload;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::attribution::Parts;
 use super::digest::output_digest;
-use super::emitter::{Emitted, Emitter, Generator};
+use super::emitter::{Emitted, Emitter};
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
@@ -31,6 +31,8 @@ use bench_isolate::isolate::{self, Channel, News, Operation};
 use bench_isolate::load::load;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
+pub use bench_record::evidence::Account;
+use bench_record::evidence::Generator;
 use bench_record::histogram::{self, Interval};
 use bench_record::units::Millis;
 
@@ -65,50 +67,40 @@ pub struct RunReply {
     pub measured: Measured,
 }
 
-/// The backend's own account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Account {
-    pub elapsed_seconds: f64,
-    pub items_processed: u64,
-    pub metrics: Map<String, Value>,
-}
-
 /// Bytes of all metrics together: facts about a run, not its data.
 const METRICS: usize = 1 << 20;
 
-impl Account {
-    /// Reads what a backend returned.
-    ///
-    /// # Errors
-    /// When it is not an account: a time that is no time, metrics that are not JSON or have no end.
-    pub fn of(result: v1::RunResult) -> Result<Self, Error> {
-        let wrong = |what: String| {
-            Err(Error::new(
-                ErrorKind::Runtime,
-                format!("its result {what}"),
-                "report this to the plugin's author",
-            ))
-        };
-        let elapsed_seconds = result.elapsed_seconds;
-        if !elapsed_seconds.is_finite() || elapsed_seconds < 0.0 {
-            return wrong(format!("states elapsed_seconds = {elapsed_seconds}, which is not a time"));
-        }
-        let bytes: usize = result.metrics.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
-        if bytes > METRICS {
-            return wrong(format!("has {bytes} bytes of metrics, more than {METRICS}"));
-        }
-        let mut metrics = Map::new();
-        for pair in result.metrics {
-            match serde_json::from_str(&pair.value) {
-                Ok(value) => drop(metrics.insert(pair.key.into_string(), value)),
-                Err(_) => {
-                    let shown: String = pair.value.chars().take(40).collect();
-                    return wrong(format!("states the metric `{}` as {shown}, which is not JSON", pair.key));
-                }
+/// Reads what a backend returned of its run.
+///
+/// # Errors
+/// When it is not an account: a time that is no time, metrics that are not JSON or have no end.
+pub fn account(result: v1::RunResult) -> Result<Account, Error> {
+    let wrong = |what: String| {
+        Err(Error::new(
+            ErrorKind::Runtime,
+            format!("its result {what}"),
+            "report this to the plugin's author",
+        ))
+    };
+    let elapsed_seconds = result.elapsed_seconds;
+    if !elapsed_seconds.is_finite() || elapsed_seconds < 0.0 {
+        return wrong(format!("states elapsed_seconds = {elapsed_seconds}, which is not a time"));
+    }
+    let bytes: usize = result.metrics.iter().map(|pair| pair.key.len() + pair.value.len()).sum();
+    if bytes > METRICS {
+        return wrong(format!("has {bytes} bytes of metrics, more than {METRICS}"));
+    }
+    let mut metrics = Map::new();
+    for pair in result.metrics {
+        match serde_json::from_str(&pair.value) {
+            Ok(value) => drop(metrics.insert(pair.key.into_string(), value)),
+            Err(_) => {
+                let shown: String = pair.value.chars().take(40).collect();
+                return wrong(format!("states the metric `{}` as {shown}, which is not JSON", pair.key));
             }
         }
-        Ok(Self { elapsed_seconds, items_processed: result.items_processed, metrics })
     }
+    Ok(Account { elapsed_seconds, items_processed: result.items_processed, metrics })
 }
 
 /// What the host measured. Times are monotonic nanoseconds or seconds as named.
@@ -201,10 +193,10 @@ impl Operation for Run {
         guest.end();
         drop(reporting);
         channel.drop_after_answer(backend);
-        let account = result?;
+        let result = result?;
         channel.phase("measure");
         let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
-        Ok(RunReply { backend: Account::of(account)?, measured })
+        Ok(RunReply { backend: account(result)?, measured })
     }
 }
 

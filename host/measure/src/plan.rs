@@ -11,26 +11,7 @@ use serde_json::{Value, json};
 
 use super::input_plan::InputPlan;
 use bench_record::canonical_json::config_hash_of;
-
-/// How events arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "model", rename_all = "snake_case")]
-pub enum Load {
-    /// As fast as the in-flight limit allows.
-    Closed,
-    /// At a fixed or random rate, whatever the backend does.
-    Open { rate: f64, arrivals: Arrivals },
-}
-
-/// Gaps between arrivals of an open load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arrivals {
-    /// All equal.
-    Fixed,
-    /// Exponentially distributed.
-    Poisson,
-}
+pub use bench_record::evidence::{Arrivals, Load};
 
 /// A complete, validated plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::attribution::Attribution;
 use super::ledger::{Ledger, Pending, Settled};
 use super::trace::Trace;
+use bench_record::evidence::OperatorTime;
 use bench_record::histogram::LatencyHistogram;
 
 /// Reasons of failed items that are kept word for word.
@@ -34,6 +35,12 @@ pub struct OperatorUse {
     pub records: u64,
     /// Time inside it, over all its instances.
     pub busy_ns: u64,
+}
+
+impl From<OperatorUse> for OperatorTime {
+    fn from(usage: OperatorUse) -> Self {
+        Self { records: usage.records, busy_seconds: usage.busy_ns as f64 / 1e9 }
+    }
 }
 
 /// A stage while the run goes on. Counts are totals since the start.
@@ -104,7 +111,7 @@ struct State {
     failure: Option<io::Error>,
 }
 
-/// See the module.
+/// Takes every result of a run. Any thread may use it.
 pub struct Sink {
     ledger: Arc<Ledger>,
     nodes: usize,

@@ -5,11 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-
-use super::attribution::Parts;
 use super::guest::{RunEvent, WorkloadLibrary};
-use super::machine::Profile;
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
 use super::operation::{
@@ -23,10 +19,11 @@ use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, Cause, CpuTime, Failure, Limits, Notice, Remark, Runner, Stop, Wish, scratch_path,
+    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, scratch_path,
     short_scratch_path, temp_dir,
 };
 use bench_isolate::vet::Vetted;
+use bench_record::evidence::{self, Evidence};
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
@@ -48,8 +45,8 @@ pub struct Job<'a> {
     pub memory_limit: Option<u64>,
     /// The backend's own settings: no part of the plan, because another backend knows nothing of them.
     pub options: Vec<(String, String)>,
-    /// Further entries of the record's `extra`.
-    pub extra: Map<String, Value>,
+    /// Where in a campaign the run belongs.
+    pub place: evidence::Place,
     /// Where a trace of every operator call goes.
     pub trace: Option<(&'a Path, Format)>,
 }
@@ -170,27 +167,15 @@ impl Job<'_> {
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path));
         }
-        let mut extra = self.extra(measured, answer.cpu.as_ref(), &seen, &findings, folder);
-        for (name, _) in
-            [("items_file", items), ("latency_histogram", histogram)].iter().filter(|(_, kept)| !kept)
-        {
-            extra.insert((*name).to_owned(), Value::Null);
-        }
-        if !unwritten.is_empty() {
-            extra.insert("unwritten".into(), json!(unwritten));
-        }
-        extra.insert(
-            "backend_account".into(),
-            json!({
-                "elapsed_seconds": backend.elapsed_seconds,
-                "items_processed": backend.items_processed,
-                "metrics": backend.metrics,
-            }),
-        );
-        if !answer.remarks.is_empty() {
-            extra.insert("remarks".into(), json!(answer.remarks));
-        }
-        let record = self.record(measured, extra)?;
+        let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
+        let named = |name, kept: bool| kept.then(|| beside(name).display().to_string());
+        let evidence = Evidence {
+            items_file: named("items.csv", items),
+            latency_histogram: named(HISTOGRAM_FILE, histogram),
+            unwritten: unwritten.clone(),
+            ..self.evidence(&answer, &seen, &findings)
+        };
+        let record = self.record(measured, evidence)?;
         let place = self.write(&record, &mut unwritten);
         let Answer { reply, remarks, .. } = answer;
         let folder = folder.to_owned();
@@ -254,7 +239,7 @@ impl Job<'_> {
                     // The log is a convenience: a full disk must not hide why the run failed.
                     Notice::Failed(failure) => drop(complete(&log_path, failure, &log_files)),
                 }
-                Wish::Continue
+                Directive::Continue
             },
             stop,
         );
@@ -302,7 +287,7 @@ impl Job<'_> {
         Err(RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) })
     }
 
-    fn record(&self, measured: &Measured, extra: Map<String, Value>) -> Result<Record, RunError> {
+    fn record(&self, measured: &Measured, evidence: Evidence) -> Result<Record, RunError> {
         let succeeded = measured.timed_completed;
         let record = Record {
             backend: self.description.name.to_string(),
@@ -319,108 +304,10 @@ impl Job<'_> {
             duration_seconds: Seconds::new(measured.wall_seconds)?,
             timestamp: UtcTime::now(),
             config_hash: Some(self.plan.config_hash()?),
-            extra,
+            extra: evidence.into_extra(),
         };
         record.validate()?;
         Ok(record)
-    }
-
-    fn extra(
-        &self,
-        measured: &Measured,
-        cpu: Option<&CpuTime>,
-        seen: &Seen,
-        findings: &[Finding],
-        folder: &Path,
-    ) -> Map<String, Value> {
-        let relative = folder.strip_prefix(self.output_dir).unwrap_or(folder);
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        let operators: Map<String, Value> = measured
-            .operators
-            .iter()
-            .map(|(name, usage)| {
-                (name.clone(), json!({"records": usage.records, "busy_seconds": seconds(usage.busy_ns)}))
-            })
-            .collect();
-        let mut extra = Map::new();
-        let mut put = |key: &str, value: Value| extra.insert(key.to_owned(), value);
-        put(
-            "backend_hash",
-            bench_record::canonical_json::sha256_hex(self.description.name.to_string().as_bytes()).into(),
-        );
-        put("scheduler", self.plan.scheduler.clone().into());
-        put("repeat_index", self.repeat_index.into());
-        put("repeats", self.plan.repeat.into());
-        put("partial", measured.partial.into());
-        put("output_digest", measured.output_digest.clone().into());
-        put(
-            "items",
-            json!({
-                "emitted": measured.emitted,
-                "completed": measured.completed,
-                "failed": measured.failed,
-                "join_empty": measured.join_empty,
-                "warmup": self.plan.warmup_items,
-                "timed": measured.timed,
-            }),
-        );
-        put("failure_reasons", json!(measured.reasons));
-        put("operators", operators.into());
-        put("attribution", attribution(measured));
-        put("service_latency", json!({"p50": measured.service_p50, "p99": measured.service_p99}));
-        put("load", json!(self.plan.load));
-        put("late_arrivals", measured.late.into());
-        if let Some(generator) = measured.generator {
-            put("generator", json!(generator));
-        }
-        put("memory_peak_bytes", seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes).into());
-        put("cpu_seconds", json!(cpu.map(|cpu| (cpu.waited + seen.unwaited).as_secs_f64())));
-        put("cpu_seconds_sampled", seen.unwaited.as_secs_f64().into());
-        put("processes_peak", json!(seen.processes));
-        put(
-            "workers",
-            json!(
-                measured.workers.iter().map(|(pid, n)| json!({"pid": pid, "spans": n})).collect::<Vec<_>>()
-            ),
-        );
-        if let Some(scores) = &measured.scores {
-            put("quality", json!(scores));
-        }
-        if let Some(corpus) = &measured.corpus {
-            put("corpus", json!(corpus));
-        }
-        if let Some(served) = &self.plan.served {
-            put("embedding_endpoint", json!(served));
-        }
-        put("items_file", relative.join("items.csv").display().to_string().into());
-        put("latency_histogram", relative.join(HISTOGRAM_FILE).display().to_string().into());
-        put(
-            "plugin",
-            json!({
-                "version": self.description.plugin_version,
-                "api": self.description.api_version,
-                "abi": self.description.abi,
-                "sha256": self.description.sha256,
-            }),
-        );
-        put("runtime_version", self.description.availability.detail.clone().into());
-        put("workloads_sha256", json!(self.library.as_ref().map(|library| &library.sha256)));
-        put("bench_version", env!("CARGO_PKG_VERSION").into());
-        put("simd", measured.simd.clone().into());
-        put("host", json!(Profile::read()));
-        put("disturbance", json!(seen.disturbance));
-        put(
-            "validity",
-            json!({
-                "verdict": if findings.is_empty() { "VALID" } else { "INVALID" },
-                "findings": findings.iter().map(Finding::written).collect::<Vec<_>>(),
-            }),
-        );
-        put("effective_config", self.plan.fingerprint());
-        let option = |(key, value): &(String, String)| (key.clone(), Value::from(value.as_str()));
-        put("backend_options", self.options.iter().map(option).collect::<Map<_, _>>().into());
-        extra.extend(self.extra.clone());
-        extra
     }
 
     /// Adds the record to the results, or else keeps it beside the run's log. What fails goes to `causes`.
@@ -458,24 +345,6 @@ impl Job<'_> {
             },
         )
     }
-}
-
-/// Seconds, summed over the timed queries: in all, and per stage.
-fn attribution(measured: &Measured) -> Value {
-    let written = |parts: &Parts| {
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        json!({
-            "operator_seconds": seconds(parts.operator_ns),
-            "queueing_seconds": seconds(parts.queueing_ns),
-            "transfer_seconds": seconds(parts.transfer_ns),
-            "overhead_seconds": seconds(parts.overhead_ns),
-        })
-    };
-    let stages: Map<String, Value> =
-        measured.attribution.iter().map(|(name, parts)| (name.clone(), written(parts))).collect();
-    let mut all = written(&measured.attribution.iter().map(|(_, parts)| *parts).sum());
-    all["stages"] = stages.into();
-    all
 }
 
 /// Copies a file of the runner's.

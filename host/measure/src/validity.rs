@@ -1,10 +1,10 @@
 //! Whether a run may be read as a measurement, and if not, what to do about it.
 
-use serde::{Deserialize, Serialize};
+use bench_record::evidence::{self, Disturbance};
 
 use super::operation::Measured;
 use super::plan::Plan;
-use super::window::{Disturbance, MOST_OTHERS, MOST_STEAL};
+use super::window::{MOST_OTHERS, MOST_STEAL};
 
 /// Fewest timed items that say anything about throughput.
 const FEWEST_ITEMS: u64 = 20;
@@ -23,14 +23,6 @@ pub enum Finding {
     LateGenerator { late: u64, of: u64 },
     CpuSteal { share: f64, within: f64 },
     OtherLoad { share: f64, within: f64 },
-}
-
-/// A finding as the record keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    pub code: String,
-    pub message: String,
-    pub mend: String,
 }
 
 impl Finding {
@@ -138,11 +130,12 @@ impl Finding {
             Self::OtherLoad { .. } => "stop other work on this machine and run again",
         }
     }
+}
 
-    /// As the record keeps it.
-    #[must_use]
-    pub fn written(&self) -> Written {
-        Written { code: self.code().into(), message: self.message(), mend: self.mend().into() }
+/// As the record keeps it.
+impl From<&Finding> for evidence::Finding {
+    fn from(finding: &Finding) -> Self {
+        Self { code: finding.code().into(), message: finding.message(), mend: finding.mend().into() }
     }
 }
 
@@ -150,7 +143,7 @@ impl Finding {
 mod tests {
     use super::*;
     use crate::plan::example as plan;
-    use crate::window::Resolution;
+    use bench_record::evidence::Resolution;
 
     fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
         let resolution = Resolution { steal: Some(within), others: Some(within) };

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use bench_record::evidence::{Disturbance, Resolution};
 
 use super::processes::{Reading, Table, jiffies, tree};
 
@@ -25,33 +25,6 @@ use super::processes::{Reading, Table, jiffies, tree};
 pub const MOST_STEAL: f64 = 0.02;
 /// Largest share of CPU time used by other processes that one may have.
 pub const MOST_OTHERS: f64 = 0.15;
-
-/// What else the machine did while queries were timed, as shares of all its CPU time (0 to 1).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Disturbance {
-    /// Taken by the hypervisor.
-    pub steal: Option<f64>,
-    /// Used by processes that are not part of the run.
-    pub others: Option<f64>,
-    /// Used by the run's own processes and by bench.
-    pub own: Option<f64>,
-    /// From the first timed query to the last answer, as far apart as the two readings were.
-    pub window_seconds: Option<f64>,
-    /// What `others` is about: the same, or from the run's start to the last answer where that alone is long
-    /// enough to tell.
-    pub others_window_seconds: Option<f64>,
-    /// How exact they are.
-    pub resolution: Resolution,
-    /// Why a figure is null, by its name.
-    pub unknown: BTreeMap<String, String>,
-}
-
-/// How far a share can be from the truth.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Resolution {
-    pub steal: Option<f64>,
-    pub others: Option<f64>,
-}
 
 /// What belongs to a run.
 #[derive(Debug, Clone, Copy)]
@@ -77,98 +50,85 @@ struct Seconds {
     within: f64,
 }
 
-impl Disturbance {
-    /// When nothing is known, and why.
-    #[must_use]
-    pub fn unknown(why: &str) -> Self {
-        let unknown = ["steal", "others", "own"].map(|figure| (figure.to_owned(), why.to_owned()));
-        Self { unknown: unknown.into(), ..Self::default() }
+/// What disturbed a run that was started, then `began` its timed queries and `ended` them.
+#[must_use]
+pub fn disturbance(started: &Reading, began: &Reading, ended: &Reading, own: Own) -> Disturbance {
+    let mut timed = between(began, ended, own);
+    if timed.others.is_none() {
+        let whole = between(started, ended, own);
+        if whole.others.is_some() {
+            timed.others = whole.others;
+            timed.others_window_seconds = whole.window_seconds;
+            timed.resolution.others = whole.resolution.others;
+            timed.unknown.remove("others");
+        }
     }
+    timed
+}
 
-    /// Of a run that was started, then `began` its timed queries and `ended` them.
-    #[must_use]
-    pub fn of(started: &Reading, began: &Reading, ended: &Reading, own: Own) -> Self {
-        let timed = Self::between(began, ended, own);
-        if timed.others.is_some() {
-            return timed;
-        }
-        let whole = Self::between(started, ended, own);
-        if whole.others.is_none() {
-            return timed;
-        }
-        let mut unknown = timed.unknown;
-        unknown.remove("others");
-        Self {
-            others: whole.others,
-            others_window_seconds: whole.others_window_seconds,
-            resolution: Resolution { others: whole.resolution.others, ..timed.resolution },
-            unknown,
-            ..timed
-        }
+/// What happened between two readings of one machine.
+fn between(first: &Reading, last: &Reading, own: Own) -> Disturbance {
+    let window = last.at.saturating_sub(first.at).as_secs_f64();
+    let (Some(before), Some(after)) = (first.machine, last.machine) else {
+        return Disturbance::unknown("/proc/stat cannot be read");
+    };
+    if before.cores != after.cores {
+        return Disturbance::unknown("cores came or went while queries were timed");
     }
+    let all = f64::from(before.cores) * window;
+    if all <= 0.0 {
+        return Disturbance::unknown(
+            "the first timed query and the last answer were seen at the same moment",
+        );
+    }
+    let (own, others) = used(first, last, own);
+    let jiffy = jiffies(1).as_secs_f64();
+    let stolen = seconds_between(before.steal, after.steal);
+    let idle = seconds_between(before.idle, after.idle);
+    let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
+    // Idle and waiting for a disk are two counters.
+    let machines = Seconds {
+        used: (all - idle - stolen - own.used).max(0.0),
+        within: 3.0 * jiffy + own.within + spread,
+    };
+    let everyone = first.sees_everyone && last.sees_everyone;
+    let hidden = machines.used - machines.within > others.used + others.within;
+    let others = if hidden || !everyone { machines } else { others };
+    let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
+    let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
+    let mut disturbance = Disturbance {
+        steal: Some(share(stolen)),
+        others: Some(share(others.used)),
+        own: Some(share(own.used)),
+        window_seconds: Some(window),
+        others_window_seconds: None,
+        resolution,
+        unknown: BTreeMap::new(),
+    };
+    leave_out_what_is_too_coarse(&mut disturbance, everyone);
+    disturbance
+}
 
-    /// Between two readings of one machine.
-    fn between(first: &Reading, last: &Reading, own: Own) -> Self {
-        let window = last.at.saturating_sub(first.at).as_secs_f64();
-        let (Some(before), Some(after)) = (first.machine, last.machine) else {
-            return Self::unknown("/proc/stat cannot be read");
-        };
-        if before.cores != after.cores {
-            return Self::unknown("cores came or went while queries were timed");
+fn leave_out_what_is_too_coarse(found: &mut Disturbance, everyone: bool) {
+    let window = found.window_seconds.unwrap_or_default();
+    let mut check = |name: &str, figure: &mut Option<f64>, within: Option<f64>, most: f64, why: &str| {
+        if let Some(within) = within.filter(|within| *within > most) {
+            *figure = None;
+            let sentence = format!(
+                "a window of {window:.3} s is too short: {why} tells it to within {:.0} % of the machine's CPU time, and {:.0} % matter",
+                within * 100.0,
+                most * 100.0
+            );
+            found.unknown.insert(name.to_owned(), sentence);
         }
-        let all = f64::from(before.cores) * window;
-        if all <= 0.0 {
-            return Self::unknown("the first timed query and the last answer were seen at the same moment");
-        }
-        let (own, others) = used(first, last, own);
-        let jiffy = jiffies(1).as_secs_f64();
-        let stolen = seconds_between(before.steal, after.steal);
-        let idle = seconds_between(before.idle, after.idle);
-        let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
-        // Idle and waiting for a disk are two counters.
-        let machines = Seconds {
-            used: (all - idle - stolen - own.used).max(0.0),
-            within: 3.0 * jiffy + own.within + spread,
-        };
-        let everyone = first.sees_everyone && last.sees_everyone;
-        let hidden = machines.used - machines.within > others.used + others.within;
-        let others = if hidden || !everyone { machines } else { others };
-        let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
-        let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
-        let mut disturbance = Self {
-            steal: Some(share(stolen)),
-            others: Some(share(others.used)),
-            own: Some(share(own.used)),
-            window_seconds: Some(window),
-            others_window_seconds: Some(window),
-            resolution,
-            unknown: BTreeMap::new(),
-        };
-        disturbance.leave_out_what_is_too_coarse(everyone);
-        disturbance
-    }
-
-    fn leave_out_what_is_too_coarse(&mut self, everyone: bool) {
-        let window = self.window_seconds.unwrap_or_default();
-        let mut check = |name: &str, figure: &mut Option<f64>, within: Option<f64>, most: f64, why: &str| {
-            if let Some(within) = within.filter(|within| *within > most) {
-                *figure = None;
-                let sentence = format!(
-                    "a window of {window:.3} s is too short: {why} tells it to within {:.0} % of the machine's CPU time, and {:.0} % matter",
-                    within * 100.0,
-                    most * 100.0
-                );
-                self.unknown.insert(name.to_owned(), sentence);
-            }
-        };
-        let why = if everyone {
-            "the clocks of processes that run"
-        } else {
-            "/proc/stat, for not every process is to be seen,"
-        };
-        check("others", &mut self.others, self.resolution.others, MOST_OTHERS, why);
-        check("steal", &mut self.steal, self.resolution.steal, MOST_STEAL, "/proc/stat");
-    }
+    };
+    let why = if everyone {
+        "the clocks of processes that run"
+    } else {
+        "/proc/stat, for not every process is to be seen,"
+    };
+    check("others", &mut found.others, found.resolution.others, MOST_OTHERS, why);
+    check("steal", &mut found.steal, found.resolution.steal, MOST_STEAL, "/proc/stat");
 }
 
 fn seconds_between(before: Duration, after: Duration) -> f64 {
@@ -262,7 +222,7 @@ mod tests {
     }
 
     fn after(made: &MadeUp, first: &Reading) -> Disturbance {
-        Disturbance::between(first, &made.read(), OWN)
+        between(first, &made.read(), OWN)
     }
 
     fn close(figure: Option<f64>, to: f64) -> bool {
@@ -307,9 +267,10 @@ mod tests {
         made.later(ms(6));
         made.process(11, 10, 'S', 306, 0);
         made.process(7, 1, 'R', 9_054, 500);
+        made.machine(2, 50_070, 0);
         let ended = made.read();
-        assert_eq!(Disturbance::between(&began, &ended, OWN).others, None);
-        let found = Disturbance::of(&started, &began, &ended, OWN);
+        assert_eq!(between(&began, &ended, OWN).others, None);
+        let found = disturbance(&started, &began, &ended, OWN);
         assert!(close(found.others, 54.0 / 132.0), "{found:?}");
         assert!(close(found.resolution.others, 4.0 / 132.0), "{found:?}");
         assert!(close(found.window_seconds, 0.006) && close(found.others_window_seconds, 0.066), "{found:?}");
@@ -322,10 +283,13 @@ mod tests {
         let started = made.read();
         made.later(ms(500));
         made.process(7, 1, 'S', 9_900, 500);
+        made.machine(2, 50_100, 0);
         let began = made.read();
         made.later(ms(500));
-        let found = Disturbance::of(&started, &began, &made.read(), OWN);
-        assert!(close(found.others, 0.0) && close(found.others_window_seconds, 0.5), "{found:?}");
+        made.machine(2, 51_100, 0);
+        let found = disturbance(&started, &began, &made.read(), OWN);
+        assert!(close(found.others, 0.0) && close(found.window_seconds, 0.5), "{found:?}");
+        assert_eq!(found.others_window_seconds, None);
     }
 
     #[test]
@@ -382,7 +346,7 @@ mod tests {
         made.process(1_100, 1, 'S', 200, 0);
         let mut last = made.read();
         last.processes.get_mut(&1_100).unwrap().started += 5;
-        let found = Disturbance::between(&first, &last, OWN);
+        let found = between(&first, &last, OWN);
         assert!(close(found.others, 0.1), "{found:?}");
     }
 
@@ -454,7 +418,7 @@ mod tests {
         let found = after(&made, &first);
         assert_eq!((found.others, found.steal, found.own), (None, None, None));
         assert!(found.unknown["others"].contains("same moment"), "{found:?}");
-        let found = Disturbance::between(&first, &Reading { machine: None, ..first.clone() }, OWN);
+        let found = between(&first, &Reading { machine: None, ..first.clone() }, OWN);
         assert_eq!(found.unknown["steal"], "/proc/stat cannot be read");
     }
 }

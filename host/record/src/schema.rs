@@ -9,12 +9,14 @@
 //! taken for `extra`, absent latencies and `config_hash` are null, and keys we do not know (such as
 //! the Python version's `backend_hash`) are kept inside `extra`.
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::evidence::Evidence;
 use super::manifest::ReproManifest;
 use super::pair::{FailureReport, PairManifest};
 use super::time::UtcTime;
@@ -66,6 +68,7 @@ pub struct Record {
     /// SHA-256 of the configuration, 64 hexadecimal digits, or null when it is unknown.
     pub config_hash: Option<String>,
     /// Whatever else the backend or the host has to say.
+    #[schemars(with = "Evidence")]
     pub extra: Map<String, Value>,
 }
 
@@ -160,6 +163,12 @@ impl Record {
         self.success_rate.get() > 0.0
     }
 
+    /// What its run found out.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        Evidence::of(&self.extra)
+    }
+
     fn from_map(mut map: Map<String, Value>, strict: bool) -> Result<Record> {
         check(&map, strict)?;
         let mut record = Record {
@@ -220,10 +229,12 @@ pub fn failure_report_schema() -> Value {
     schema_of::<FailureReport>()
 }
 
-/// `for_serialize`, because a nullable field is always written, so it is required.
+/// `for_serialize`, because a nullable field is always written, so it is required. How we read what is absent is no
+/// part of it.
 #[must_use]
 pub fn schema_of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let without_default = RecursiveTransform(|schema: &mut Schema| drop(schema.remove("default")));
+    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(without_default);
     let mut schema: Value = settings.into_generator().into_root_schema_for::<T>().into();
     // A reader wants to know first what this is.
     if let Value::Object(map) = &mut schema {

@@ -210,7 +210,9 @@ pub fn validity(summary: &Summary) -> Vec<Validity> {
     let collected = &summary.collected;
     let of_group = |group: &bench_judge::model::Group| {
         let mut reasons: Vec<(String, String, u64)> = Vec::new();
-        for finding in collected.runs_of(group.setting, &group.backend).flat_map(|run| &run.extra.findings) {
+        for finding in
+            collected.runs_of(group.setting, &group.backend).flat_map(|run| &run.evidence.validity.findings)
+        {
             // The message has the run's own numbers in it; the code is what repeats.
             match reasons.iter_mut().find(|reason| reason.0.starts_with(&finding.code)) {
                 Some(reason) => reason.2 += 1,

@@ -8,7 +8,7 @@ use super::find::{go_on, survey, unknown_backend};
 use super::output::{json, say};
 use super::plan::mebibytes;
 use super::screen::{self, Spinner};
-use super::trust::{Vow, untrust, vow};
+use super::trust::{TrustChange, change_trust, untrust};
 use super::{Exit, PluginArgs, STOP, Stopped, places};
 use bench_isolate::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
 use bench_isolate::install::{InstallError, Requirements, install, uninstall, venvs_dir};
@@ -110,8 +110,8 @@ pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
         BackendsCommand::Info { name, json, limits, plugins } => info(plugins, &limits.runner(), name, *json),
         BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
         BackendsCommand::New(args) => super::scaffold::new(args),
-        BackendsCommand::Trust { name, plugins } => vow(plugins, name, Vow::Trust),
-        BackendsCommand::Pin { name, plugins } => vow(plugins, name, Vow::Pin),
+        BackendsCommand::Trust { name, plugins } => change_trust(plugins, name, TrustChange::Trust),
+        BackendsCommand::Pin { name, plugins } => change_trust(plugins, name, TrustChange::Pin),
         BackendsCommand::Untrust { name } => untrust(name),
         BackendsCommand::Check(args) => super::check::check(args),
         BackendsCommand::Uninstall { name } => uninstall_for(name),

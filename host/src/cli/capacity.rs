@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde_json::{Map, json};
 
 use super::find::{ready_backend, workload_library};
 use super::output::{self, say};
@@ -21,6 +20,7 @@ use bench_measure::series::{Pace, Recorder, pace};
 use bench_measure::supervise::{Finished, Job, claim_folder};
 use bench_measure::validity::Finding;
 use bench_record::atomic;
+use bench_record::evidence::{Place, TrialPlace};
 use bench_record::histogram;
 use bench_record::quantity::{duration_within, share};
 use bench_record::series::Sample;
@@ -222,8 +222,7 @@ impl Trials<'_> {
         if STOP.level() > StopLevel::Go {
             return Err(interrupted());
         }
-        let mut extra = Map::new();
-        extra.insert("trial".into(), json!({"phase": what, "index": index}));
+        let trial = TrialPlace { phase: what.to_owned(), index };
         let folder = claim_folder(&self.output_dir, &self.run_id, &self.description.name, index)?;
         let job = Job {
             plan,
@@ -236,7 +235,7 @@ impl Trials<'_> {
             library: workload_library(),
             memory_limit: self.memory_limit,
             options: self.options.clone(),
-            extra,
+            place: Place { trial: Some(trial), ..Place::default() },
             trace: None,
         };
         let rate = match plan.load {

@@ -228,7 +228,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         library: workload_library(),
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
-        extra: step.extra(),
+        place: step.place(),
         trace: None,
     };
     let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::find::{go_on, ready_backend, workload_library};
 use super::output;
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             library: workload_library(),
             memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
-            extra: Map::new(),
+            place: Default::default(),
             trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
         };
         let label = if plan.repeat > 1 {

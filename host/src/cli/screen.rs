@@ -14,6 +14,7 @@ use super::output::{say, tell};
 use super::top::Top;
 use bench_measure::guest::RunEvent;
 use bench_measure::supervise::{Finished, Watcher};
+use bench_record::evidence::Load;
 use bench_report::text::{CLOSED_LOAD, NONE};
 use bench_report::{Grid, terminal};
 
@@ -241,13 +242,12 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     for run in finished {
-        let record = &run.record;
+        let (record, evidence) = (&run.record, run.record.evidence());
         let ms = |latency: Option<bench_record::units::Millis>| {
             latency.map_or("n/a".to_owned(), |ms| format!("{:.2}", ms.get()))
         };
-        let number = |key: &str, digits: usize, factor: f64| {
-            let number = record.extra.get(key).and_then(serde_json::Value::as_f64);
-            number.map_or("n/a".to_owned(), |number| format!("{:.digits$}", number * factor))
+        let number = |number: Option<f64>, digits: usize| {
+            number.map_or("n/a".to_owned(), |number| format!("{number:.digits$}"))
         };
         table.add_row([
             record.backend.clone(),
@@ -257,19 +257,23 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
             ms(record.latency_p95),
             ms(record.latency_p99),
             format!("{:.4}", record.success_rate.get()),
-            number("memory_peak_bytes", 0, 1.0 / f64::from(1 << 20)),
-            number("cpu_seconds", 2, 1e3 / run.measured.emitted.max(1) as f64),
+            number(evidence.memory_peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), 0),
+            number(
+                evidence.cpu_seconds.map(|seconds| seconds * (1e3 / run.measured.emitted.max(1) as f64)),
+                2,
+            ),
         ]);
     }
     say!("{table}");
-    if finished.iter().any(|run| run.record.extra["load"]["model"] == "closed") {
+    if finished.iter().any(|run| run.record.evidence().load == Some(Load::Closed)) {
         say!("{DIM}{CLOSED_LOAD}{DIM:#}");
     }
     for run in finished {
         if let Some(scores) = &run.measured.scores {
             say!("{}", quality(scores));
         }
-        let name = format!("{} #{}", run.record.backend, run.record.extra["repeat_index"]);
+        let repeat = run.record.evidence().repeat_index.unwrap_or_default();
+        let name = format!("{} #{repeat}", run.record.backend);
         if run.findings.is_empty() {
             say!("{GREEN}VALID{GREEN:#}    {name}");
         }

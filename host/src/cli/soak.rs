@@ -90,7 +90,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         "items": finished.measured.emitted,
         "failed": finished.measured.failed,
         "partial": finished.measured.partial,
-        "validity": finished.record.extra["validity"],
+        "validity": finished.record.evidence().validity,
         "verdict": verdict,
         "measures": drifts,
         "windows": windows,

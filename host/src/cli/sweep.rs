@@ -228,8 +228,8 @@ fn is_finished(tree: &Tree, plan: &SweepPlan, point: usize, repeat: u32) -> bool
     match plan.search {
         Some(_) => search_folder(tree, at).join(capacity::FILE_NAME).is_file(),
         None => {
-            let place = &SweepPlan::extra(point, repeat)["sweep"];
-            tree.has_record(&at.backend, |extra| extra.get("sweep") == Some(place))
+            let wanted = SweepPlan::place(point, repeat).sweep;
+            tree.has_record(&at.backend, |place| place.sweep == wanted)
         }
     }
 }
@@ -284,7 +284,7 @@ fn one(
         library: workload_library(),
         memory_limit: plan.memory_limit,
         options: plan.backend_options.clone(),
-        extra: SweepPlan::extra(point, repeat),
+        place: SweepPlan::place(point, repeat),
         trace: None,
     };
     let label = format!("{} {}/{}", at.slug(), repeat + 1, plan.plan.repeat);
@@ -318,8 +318,9 @@ fn rows(tree: &Tree, plan: &SweepPlan) -> Result<Vec<Row>, Stopped> {
 /// Whether a record is one of a point's. A run that was cut short or had no answers is repeated on `--resume`,
 /// and must not count beside its repetition.
 fn is_of(record: &Record, point: usize) -> bool {
-    record.extra["sweep"]["point"] == json!(point)
-        && record.extra.get("partial") != Some(&json!(true))
+    let evidence = record.evidence();
+    evidence.place.sweep.is_some_and(|sweep| sweep.point == point)
+        && !evidence.partial
         && record.has_answers()
 }
 

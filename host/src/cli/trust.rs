@@ -10,12 +10,12 @@ use bench_isolate::vet::vet;
 
 /// What to do with the file that a name leads to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vow {
+pub enum TrustChange {
     Trust,
     Pin,
 }
 
-pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> {
+pub fn change_trust(plugins: &PluginArgs, name: &str, change: TrustChange) -> Result<Exit, Stopped> {
     let survey = survey_unfiltered(plugins)?;
     let candidate = survey.find(name).map_err(|unknown| unknown_backend(plugins, unknown))?;
     let vetted = vet(candidate).map_err(|refusal| {
@@ -23,12 +23,12 @@ pub fn vow(plugins: &PluginArgs, name: &str, vow: Vow) -> Result<Exit, Stopped> 
         Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), remedy)
     })?;
     let mut trust = list()?;
-    match vow {
-        Vow::Trust => trust.trust(&vetted.name, &vetted.sha256),
-        Vow::Pin => trust.pin(&vetted.name, &vetted.sha256),
+    match change {
+        TrustChange::Trust => trust.trust(&vetted.name, &vetted.sha256),
+        TrustChange::Pin => trust.pin(&vetted.name, &vetted.sha256),
     }
     let file = trust.save().map_err(untrusted)?;
-    let word = if vow == Vow::Pin { "pinned" } else { "trusted" };
+    let word = if change == TrustChange::Pin { "pinned" } else { "trusted" };
     say!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
     say!("  noted in {}", file.display());
     Ok(Exit::Ok)

@@ -18,6 +18,7 @@ message, the payload. ``R`` results, ``P`` phase, ``L`` log line, ``M`` metrics,
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -164,9 +165,7 @@ class Workload:
 class Operator:
     """One instance of a node or a chain. **One thread at a time**; threads may take turns."""
 
-    def __init__(
-        self, library: _Library, workload: int, nodes: Sequence[int], instance: int, of: int
-    ) -> None:
+    def __init__(self, library: _Library, workload: int, nodes: Sequence[int], instance: int, of: int) -> None:
         self._free: Callable[[int], None] | None = None
         ids = (ctypes.c_uint32 * len(nodes))(*nodes)
         self._library = library
@@ -477,10 +476,8 @@ def _leave_a_warden() -> None:
         pass
     while others := [pid for pid in _session(session) if pid != os.getpid()]:
         for pid in others:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
         threading.Event().wait(0.02)
     os._exit(0)
 

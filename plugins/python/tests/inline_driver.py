@@ -30,9 +30,7 @@ def main(channel: Channel) -> None:
     workload = Workload(config["library"], config["open"])
     assert workload.graph == config["graph"]
     router, tally = workload.router(1), Tally(workload.graph)
-    operators = {
-        chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)
-    }
+    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)}
 
     def deliver(deliveries: list[bench_worker.Delivery]) -> None:
         for node, _, batch in deliveries:

@@ -8,8 +8,7 @@ import threading
 import unittest
 
 import bench_worker
-from bench_worker import DATA, FAILED, HEADER_LEN, HEARTBEAT
-from bench_worker import Channel, HostGone, Tally, Workload, WorkloadError
+from bench_worker import DATA, FAILED, HEADER_LEN, HEARTBEAT, Channel, HostGone, Tally, Workload, WorkloadError
 
 LIBRARY, OPEN, CHAINS = sys.argv[1:4]
 

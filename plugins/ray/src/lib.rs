@@ -18,16 +18,29 @@ const ENGINE: Engine = Engine {
     starts_processes: true,
 };
 
-/// Modules beside the driver.
-const FILES: [(&str, &str); 8] = [
-    ("environment.py", include_str!("driver/environment.py")),
-    ("compat.py", include_str!("driver/compat.py")),
+/// Modules beside the driver, all of them.
+pub const MODULES: [(&str, &str); 21] = [
+    ("actors.py", include_str!("driver/actors.py")),
+    ("center.py", include_str!("driver/center.py")),
     ("cluster.py", include_str!("driver/cluster.py")),
-    ("plan.py", include_str!("driver/plan.py")),
-    ("workers.py", include_str!("driver/workers.py")),
-    ("engine.py", include_str!("driver/engine.py")),
-    ("naive.py", include_str!("driver/naive.py")),
+    ("common.py", include_str!("driver/common.py")),
+    ("compat.py", include_str!("driver/compat.py")),
     ("compiled.py", include_str!("driver/compiled.py")),
+    ("documents.py", include_str!("driver/documents.py")),
+    ("engine.py", include_str!("driver/engine.py")),
+    ("environment.py", include_str!("driver/environment.py")),
+    ("flush.py", include_str!("driver/flush.py")),
+    ("front.py", include_str!("driver/front.py")),
+    ("naive.py", include_str!("driver/naive.py")),
+    ("plan.py", include_str!("driver/plan.py")),
+    ("ray_transport.py", include_str!("driver/ray_transport.py")),
+    ("recovery.py", include_str!("driver/recovery.py")),
+    ("results.py", include_str!("driver/results.py")),
+    ("stream.py", include_str!("driver/stream.py")),
+    ("submission.py", include_str!("driver/submission.py")),
+    ("tail.py", include_str!("driver/tail.py")),
+    ("transport.py", include_str!("driver/transport.py")),
+    ("workers.py", include_str!("driver/workers.py")),
 ];
 
 /// Where Ray's own processes say why they did not come up or ended.
@@ -49,7 +62,7 @@ impl Backend for Ray {
     }
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
-        let mut launch = Launch { files: FILES.to_vec(), logs: LOGS.to_vec(), ..Launch::default() };
+        let mut launch = Launch { files: MODULES.to_vec(), logs: LOGS.to_vec(), ..Launch::default() };
         if spec.extra("ray_address").is_some() {
             launch.env = authentication();
         }

@@ -80,25 +80,26 @@ class CompatTest(unittest.TestCase):
 
     def test_the_oldest_ray_knows_deaths_and_no_unavailable_actors(self) -> None:
         compat = compat_with("2.9.0", Plain)
-        self.assertEqual(compat.death_of(RayTaskError(RayActorError("a1"))), ("a1", False))
-        self.assertEqual(compat.death_of(RayActorError()), (None, False))
-        self.assertIsNone(compat.death_of(RayTaskError(ValueError("an operator"))))
+        self.assertEqual(compat.failure_of(RayTaskError(RayActorError("a1"))).death, ("a1", False))
+        self.assertEqual(compat.failure_of(RayActorError()).death, (None, False))
+        self.assertIsNone(compat.failure_of(RayTaskError(ValueError("an operator"))).death)
 
     def test_the_newest_tells_a_dead_actor_from_one_that_cannot_be_reached(self) -> None:
         compat = compat_with("2.60.0", Compiled, ActorUnavailableError=ActorUnavailableError)
-        self.assertEqual(compat.death_of(ActorUnavailableError("a1")), ("a1", True))
-        self.assertEqual(compat.death_of(RayActorError("a1")), ("a1", False))
+        self.assertEqual(compat.failure_of(ActorUnavailableError("a1")).death, ("a1", True))
+        self.assertEqual(compat.failure_of(RayActorError("a1")).death, ("a1", False))
 
     def test_an_actor_that_died_while_it_was_made_is_named_by_an_id_and_not_by_text(self) -> None:
         compat = compat_with("2.9.0", Plain)
-        self.assertEqual(compat.death_of(RayActorError(ActorID())), ("c0ffee", False))
+        self.assertEqual(compat.failure_of(RayActorError(ActorID())).death, ("c0ffee", False))
 
     def test_what_a_task_raised_is_told_from_what_was_lost(self) -> None:
         compat = compat_with("2.9.0", Plain)
         raised = ValueError("an operator")
-        self.assertIs(compat.cause_of(RayTaskError(raised)), raised)
-        self.assertTrue(compat.object_was_lost(RayTaskError(ObjectLostError())))
-        self.assertFalse(compat.object_was_lost(RayTaskError(raised)))
+        self.assertIs(compat.failure_of(RayTaskError(raised)).cause, raised)
+        self.assertEqual(str(compat.failure_of(RayTaskError(raised))), "ValueError: an operator")
+        self.assertTrue(compat.failure_of(RayTaskError(ObjectLostError())).object_lost)
+        self.assertFalse(compat.failure_of(RayTaskError(raised)).object_lost)
 
     def test_compiled_graphs_are_refused_where_there_are_none_and_the_version_is_told(self) -> None:
         for version, dag in (("2.9.0", Plain), ("2.12.0", Early)):

@@ -32,9 +32,7 @@ def flow_engine() -> Iterator[tuple[Any, Any]]:
 
     # Without a node service, which would open a port. Requests are forgotten soon: by default SAGE
     # keeps a ledger of each for five minutes.
-    host = flownet.V1RuntimeHost(
-        local_address="127.0.0.1:0", gc_idle_interval_seconds=1, gc_idle_ttl_seconds=5
-    )
+    host = flownet.V1RuntimeHost(local_address="127.0.0.1:0", gc_idle_interval_seconds=1, gc_idle_ttl_seconds=5)
     client = flownet.build_runtime_client(owner="bench", runtime_host=host)
     with flownet.client_scope(client):
         yield client, flownet

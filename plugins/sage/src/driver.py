@@ -213,7 +213,7 @@ class Environment:
 
         get_runtime_backend()  # loads the engine and starts its threads
 
-        class Source(BatchFunction):
+        class Source(BatchFunction):  # type: ignore[misc]
             """Hands out the lane's packets, then ends the batch."""
 
             def __init__(self, lane: list[Packet], **rest: Any) -> None:
@@ -223,7 +223,7 @@ class Environment:
             def execute(self) -> Packet | None:
                 return self._lane.pop(0) if self._lane else None
 
-        class Stage(FlatMapFunction):
+        class Stage(FlatMapFunction):  # type: ignore[misc]
             """Runs the packets that are addressed to its nodes; the others are for a later stage."""
 
             def __init__(self, nodes: frozenset[int], **rest: Any) -> None:
@@ -233,7 +233,7 @@ class Environment:
             def execute(self, packet: Packet) -> list[Packet]:
                 return operators.process(packet) if packet.node in self._nodes else [packet]
 
-        class Sink(SinkFunction):
+        class Sink(SinkFunction):  # type: ignore[misc]
             """Hands results to the host."""
 
             def execute(self, packet: Packet) -> None:
@@ -254,6 +254,7 @@ class Environment:
             self._environments.append(environment)
 
     def run(self, lane: int, packets: list[Packet]) -> None:
+        """See `Engine`."""
         environment = self._environments[lane]
         self._lanes[lane][:] = packets
         try:
@@ -262,6 +263,7 @@ class Environment:
             compat.forget_actors(environment)
 
     def close(self) -> None:
+        """See `Engine`."""
         for environment in self._environments:
             environment.close()
 
@@ -292,7 +294,7 @@ class Flow:
             for number, chains in enumerate(operators.stages)
         ]
 
-        @flownet.flow(uri="bench/graph")
+        @flownet.flow(uri="bench/graph")  # type: ignore[untyped-decorator]
         def graph(init_stream: Any) -> Any:
             for step in steps:
                 init_stream = init_stream.map(step)
@@ -301,6 +303,7 @@ class Flow:
         self._endpoint = client.flows.endpoint(graph, in_topic="events", out_topic="results")
 
     def run(self, lane: int, packets: list[Packet]) -> None:
+        """See `Engine`."""
         # One open request per lane: each new one would leave a ledger behind.
         if not hasattr(self._requests, "own"):
             self._requests.own = self._endpoint.open_request()
@@ -313,6 +316,7 @@ class Flow:
                 self._operators.process(packet)  # the sink
 
     def close(self) -> None:
+        """See `Engine`."""
         self._close.close()
 
 
@@ -372,8 +376,7 @@ class Lanes:
         self._channel, self._carrier, self._operators = channel, carrier, operators
         self._waiting: queue.Queue[bytes | None] = queue.Queue(maxsize=count)
         self._threads = [
-            threading.Thread(target=self._work, args=(lane,), name=f"lane-{lane}", daemon=True)
-            for lane in range(count)
+            threading.Thread(target=self._work, args=(lane,), name=f"lane-{lane}", daemon=True) for lane in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -423,6 +426,7 @@ def open_engine(config: Json, operators: Operators, lanes: int) -> tuple[Engine,
 
 
 def main(channel: Channel) -> None:
+    """A run from start-up to teardown."""
     config = channel.config
     parallelism: int = config["parallelism"]
     started = time.perf_counter()

@@ -100,9 +100,7 @@ class CarrierTest(unittest.TestCase):
 class StagesTest(unittest.TestCase):
     def test_chains_that_can_run_together_share_a_stage(self) -> None:
         graph = Workload(LIBRARY, OPEN).graph
-        names = [
-            [graph["nodes"][chain[0]]["name"] for chain in stage] for stage in driver.stages(graph)
-        ]
+        names = [[graph["nodes"][chain[0]]["name"] for chain in stage] for stage in driver.stages(graph)]
         self.assertEqual(
             names,
             [["embed_q", "embed_d"], ["join"], ["vdb1", "vdb2"], ["merge"], ["category_batch"], ["generate"]],

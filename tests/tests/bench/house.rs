@@ -152,3 +152,17 @@ fn no_room_knows_a_backend_by_name() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+#[test]
+fn the_rooms_that_contributors_are_sent_to_are_there() {
+    let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    let named =
+        table.iter().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(|word| word.contains('/'));
+    let missing: Vec<&str> = named.clone().filter(|path| !root().join(path).exists()).collect();
+    assert!(missing.is_empty(), "CONTRIBUTING.md sends people to {missing:?}");
+    let rooms = ROOMS.iter().filter_map(|(name, _)| name.strip_prefix("bench-"));
+    let unmentioned: Vec<&str> =
+        rooms.filter(|room| !named.clone().any(|path| path.starts_with(&format!("host/{room}/")))).collect();
+    assert!(unmentioned.is_empty(), "CONTRIBUTING.md does not say what goes into {unmentioned:?}");
+}

@@ -3,6 +3,7 @@
 python3 quality.py > quality.json, with pytrec-eval-terrier 0.5.11 installed. Components are whole numbers of
 which the largest is 127, so that rounding to 8 bits changes nothing.
 """
+
 import json
 import math
 import random
@@ -13,14 +14,14 @@ DOCUMENTS, QUERIES, DIMENSION = 40, 9, 8
 random.seed(7)
 
 
-def vector():
+def vector() -> list[int]:
     values = [random.randint(1, 126) for _ in range(DIMENSION)]
     values[random.randrange(DIMENSION)] = 127
     return values
 
 
-def cosine(a, b):
-    return sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+def cosine(a: list[int], b: list[int]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
 docs = {f"d{number}": (f"document number{number}", vector()) for number in range(DOCUMENTS)}
@@ -50,20 +51,31 @@ for query, (_, wanted) in queries.items():
 top = {query: dict(list(docs.items())[:10]) for query, docs in run.items()}
 whole = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100"}).evaluate(run)
 cut = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(top)
-mean = lambda rows, name: sum(row[name] for row in rows.values()) / len(qrels)
 
-print(json.dumps({
-    "files": {
-        "corpus.jsonl": "\n".join(json.dumps({"_id": doc, "text": text}) for doc, (text, _) in docs.items()),
-        "queries.jsonl": "\n".join(json.dumps({"_id": query, "text": text}) for query, (text, _) in queries.items()),
-        "qrels/test.tsv": "\n".join(lines),
-    },
-    "vectors": {text: values for text, values in [*docs.values(), *queries.values()]},
-    "refused": queries[refused][0],
-    "expected": {
-        "recall_at_k": mean(whole, "recall_100"),
-        "mrr_at_10": mean(cut, "recip_rank"),
-        "ndcg_at_10": mean(whole, "ndcg_cut_10"),
-        "judged_queries": len(qrels),
-    },
-}, separators=(",", ":")))
+
+def mean(rows: dict[str, dict[str, float]], name: str) -> float:
+    return sum(row[name] for row in rows.values()) / len(qrels)
+
+
+print(
+    json.dumps(
+        {
+            "files": {
+                "corpus.jsonl": "\n".join(json.dumps({"_id": doc, "text": text}) for doc, (text, _) in docs.items()),
+                "queries.jsonl": "\n".join(
+                    json.dumps({"_id": query, "text": text}) for query, (text, _) in queries.items()
+                ),
+                "qrels/test.tsv": "\n".join(lines),
+            },
+            "vectors": dict([*docs.values(), *queries.values()]),
+            "refused": queries[refused][0],
+            "expected": {
+                "recall_at_k": mean(whole, "recall_100"),
+                "mrr_at_10": mean(cut, "recip_rank"),
+                "ndcg_at_10": mean(whole, "ndcg_cut_10"),
+                "judged_queries": len(qrels),
+            },
+        },
+        separators=(",", ":"),
+    )
+)

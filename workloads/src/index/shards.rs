@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Index, IndexError};
 use crate::text::bm25::TermStatistics;
 
-/// See the module.
+/// The shards of one collection, in order.
 #[derive(Debug)]
 pub struct Shards(Vec<Arc<Index>>);
 

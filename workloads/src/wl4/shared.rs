@@ -38,7 +38,7 @@ pub struct Prepared {
     pub nodes: Arc<Index>,
 }
 
-/// See the module.
+/// One per process; every operator holds it.
 pub struct Shared {
     pub params: Params,
     pub prepared: Prepared,

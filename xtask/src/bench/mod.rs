@@ -8,7 +8,7 @@ mod kernel;
 pub mod listing;
 pub mod load;
 pub mod operators;
-mod python;
+pub mod python;
 mod quiet;
 pub mod scale;
 pub mod table;

@@ -1,4 +1,4 @@
-//! Python programs to compare with, each in a virtual environment of its own.
+//! Python programs to compare with, and those that check Python, each in a virtual environment of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +17,9 @@ pub const NUMPY: Environment = Environment { folder: "bench-python", requirement
 /// For `bench-compare`.
 pub const PANDAS: Environment =
     Environment { folder: "bench-python-compare", requirements: "compare_requirements.txt" };
+
+/// For `lint`.
+pub const LINT: Environment = Environment { folder: "lint-python", requirements: "lint_requirements.txt" };
 
 impl Environment {
     /// The interpreter, with everything installed when it is not there yet.
@@ -37,7 +40,9 @@ impl Environment {
         eprintln!("installing {packages} into {}", folder.display());
         let venv = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
         if !venv.is_ok_and(|status| status.success()) {
-            return Err("python3 -m venv does not work here: install Python 3.11 or later".to_owned());
+            return Err(
+                "python3 -m venv does not work here: install Python 3.11 or later, with venv".to_owned()
+            );
         }
         let pip = Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"])

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bench_isolate::plugin_api::sdk::IS_AVAILABLE_FAILED;
 
 use super::super::case::Case;
-use super::super::{Area, Test, Tried, Verdict, require};
+use super::super::{Area, Test, TestResult, Verdict, require};
 use super::child;
 use bench_isolate::offline;
 
@@ -37,11 +37,11 @@ pub const TESTS: [Test; 5] = [
     ),
 ];
 
-const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> TestResult) -> Test {
     child(Area::Availability, name, 1, why, run)
 }
 
-fn quick(case: &Case) -> Tried {
+fn quick(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("is_available");
     let started = Instant::now();
@@ -59,7 +59,7 @@ pub fn within(took: Duration, message: String) -> Verdict {
     }
 }
 
-fn explains(case: &Case) -> Tried {
+fn explains(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("is_available");
     let answer = backend.availability();
@@ -78,7 +78,7 @@ fn explains(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn idempotent(case: &Case) -> Tried {
+fn idempotent(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("is_available");
     let first = backend.availability();
@@ -115,7 +115,7 @@ pub fn settled(before: (usize, usize, usize)) -> (usize, usize, usize) {
     }
 }
 
-fn starts_nothing(case: &Case) -> Tried {
+fn starts_nothing(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("is_available");
     // The first call may open what the process keeps, such as a library.
@@ -135,7 +135,7 @@ fn starts_nothing(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn no_network(case: &Case) -> Tried {
+fn no_network(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("is_available");
     let before = backend.availability();

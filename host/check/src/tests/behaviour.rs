@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::case::Case;
 use super::super::probe::{MADE_UP, Twist};
 use super::super::trial::Trial;
-use super::super::{Area, Run, Surroundings, Test, Tried, Verdict, require};
+use super::super::{Area, Run, Surroundings, Test, TestResult, Verdict, require};
 use super::availability::{footprint, settled, within};
 use super::child;
 use super::results::all_right;
@@ -102,12 +102,12 @@ const TIDY: Test = Test {
     run: Run::Child(tidy),
 };
 
-const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> TestResult) -> Test {
     child(Area::Behaviour, name, weight, why, run)
 }
 
 /// A disturbed run must fail, and say why.
-fn disturbed(case: &Case, twist: Twist, never: &str) -> Tried {
+fn disturbed(case: &Case, twist: Twist, never: &str) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 400).twisted(twist).on(case, backend)?;
         if !ran.seen.disturbed {
@@ -125,23 +125,23 @@ fn disturbed(case: &Case, twist: Twist, never: &str) -> Tried {
     })
 }
 
-fn no_graph(case: &Case) -> Tried {
+fn no_graph(case: &Case) -> TestResult {
     disturbed(case, Twist::NoGraph, "it never asks for the graph")
 }
 
-fn no_operator(case: &Case) -> Tried {
+fn no_operator(case: &Case) -> TestResult {
     disturbed(case, Twist::NoOperators, "its workers open operators themselves")
 }
 
-fn no_events(case: &Case) -> Tried {
+fn no_events(case: &Case) -> TestResult {
     disturbed(case, Twist::NoEvents(3), "it never asked for a third batch")
 }
 
-fn no_emit(case: &Case) -> Tried {
+fn no_emit(case: &Case) -> TestResult {
     disturbed(case, Twist::NoEmit(1), "it never emitted anything")
 }
 
-fn cancel(case: &Case) -> Tried {
+fn cancel(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 1_000_000).twisted(Twist::Cancel(4)).on(case, backend)?;
         let Some(took) = ran.latency_of_cancellation() else {
@@ -158,7 +158,7 @@ fn cancel(case: &Case) -> Tried {
     })
 }
 
-fn drain(case: &Case) -> Tried {
+fn drain(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::real(case, 120).twisted(Twist::Drain(3)).on(case, backend)?;
         ran.account()?;
@@ -169,7 +169,7 @@ fn drain(case: &Case) -> Tried {
     })
 }
 
-fn logs(case: &Case) -> Tried {
+fn logs(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 20).on(case, backend)?;
         ran.account()?;
@@ -187,7 +187,7 @@ fn logs(case: &Case) -> Tried {
     })
 }
 
-fn run_twice(case: &Case) -> Tried {
+fn run_twice(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         all_right(case, backend, &Trial::null(case, 50))?;
         settle();
@@ -208,7 +208,7 @@ fn settle() {
     std::thread::sleep(Duration::from_millis(300));
 }
 
-fn concurrent(case: &Case) -> Tried {
+fn concurrent(case: &Case) -> TestResult {
     case.with_ready(|first| {
         let second = case.load()?;
         case.channel.phase("run");
@@ -240,7 +240,7 @@ pub fn right_or_refused(case: &Case, backend: &dyn LoadedBackend, trial: &Trial)
     }
 }
 
-fn scheduler(case: &Case) -> Tried {
+fn scheduler(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let mut trial = Trial::null(case, 30);
         trial.plan.scheduler = "no such scheduler \u{1f980}".into();
@@ -248,7 +248,7 @@ fn scheduler(case: &Case) -> Tried {
     })
 }
 
-fn options(case: &Case) -> Tried {
+fn options(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let mut trial = Trial::null(case, 30);
         let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -262,7 +262,7 @@ fn options(case: &Case) -> Tried {
     })
 }
 
-fn tidy(case: &Case) -> Tried {
+fn tidy(case: &Case) -> TestResult {
     let places = watched(case);
     let working = case.scratch().join("work");
     std::fs::create_dir_all(&working)
@@ -301,7 +301,7 @@ fn contents(places: &[PathBuf]) -> BTreeSet<PathBuf> {
     found
 }
 
-fn quiet(case: &Case) -> Tried {
+fn quiet(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         Trial::null(case, 30).on(case, backend)?.account()?;
         Ok(Verdict::Success)

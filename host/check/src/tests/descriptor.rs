@@ -1,7 +1,7 @@
 //! Names, versions, extensions.
 
 use super::super::case::{Case, DROP};
-use super::super::{Area, Test, Tried, Verdict, require};
+use super::super::{Area, Test, TestResult, Verdict, require};
 use super::child;
 use bench_isolate::describe::REQUIREMENTS;
 use bench_isolate::install::Requirements;
@@ -53,18 +53,18 @@ pub const TESTS: [Test; 8] = [
 /// What every other test of a loaded plugin begins with.
 pub const LOADS: &str = "loads";
 
-const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+const fn test(name: &'static str, why: &'static str, run: fn(&Case) -> TestResult) -> Test {
     child(Area::Descriptor, name, 1, why, run)
 }
 
-fn loads(case: &Case) -> Tried {
+fn loads(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase(DROP);
     case.channel.drop_after_answer(backend);
     Ok(Verdict::Success)
 }
 
-fn name(case: &Case) -> Tried {
+fn name(case: &Case) -> TestResult {
     // `load` compares it with the file's.
     let backend = case.load()?;
     let (stated, file) = (backend.name(), case.request.plugin.name.as_str());
@@ -72,7 +72,7 @@ fn name(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn version(case: &Case) -> Tried {
+fn version(case: &Case) -> TestResult {
     let backend = case.load()?;
     let stated = backend.plugin_version();
     Ok(match semver::Version::parse(stated) {
@@ -81,7 +81,7 @@ fn version(case: &Case) -> Tried {
     })
 }
 
-fn api(case: &Case) -> Tried {
+fn api(case: &Case) -> TestResult {
     let backend = case.load()?;
     let host = HostVersion::parse(bench_isolate::plugin_api::API_VERSION);
     let host = host
@@ -91,7 +91,7 @@ fn api(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn twice(case: &Case) -> Tried {
+fn twice(case: &Case) -> TestResult {
     let describe = || -> Result<_, bench_isolate::Error> {
         let backend = case.load()?;
         let told = (
@@ -106,7 +106,7 @@ fn twice(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn unknown(case: &Case) -> Tried {
+fn unknown(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("extension");
     for id in ["bench.no-such-thing/1", "bench.requirements/4711", "", "ünïcode/1"] {
@@ -119,7 +119,7 @@ fn unknown(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn odd(case: &Case) -> Tried {
+fn odd(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("extension");
     let long = "x".repeat(1 << 20);
@@ -130,7 +130,7 @@ fn odd(case: &Case) -> Tried {
     Ok(Verdict::Success)
 }
 
-fn requirements(case: &Case) -> Tried {
+fn requirements(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase(REQUIREMENTS);
     let Some(text) = backend.extension(REQUIREMENTS, "{}") else {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::Trial;
-use super::super::{Area, Test, Tried, Verdict};
+use super::super::{Area, Test, TestResult, Verdict};
 use super::behaviour::right_or_refused;
 use super::child;
 use bench_isolate::Error;
@@ -33,7 +33,7 @@ pub const TESTS: [Test; 2] = [
 /// Most specs that are tried; a slow runtime gets through fewer in its time.
 const SPECS: u64 = 24;
 
-fn specs(case: &Case) -> Tried {
+fn specs(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let started = Instant::now();
         for round in 0..SPECS {
@@ -90,7 +90,7 @@ fn text(random: &mut Stream, longest: u32) -> String {
         .collect()
 }
 
-fn extensions(case: &Case) -> Tried {
+fn extensions(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("extension");
     let mut random = random::stream(case.seed(), "extensions", 0);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::case::Case;
 use super::super::growth::{Growth, TURNS_PER_LOOK, Taken, watch};
-use super::super::{Area, Test, Tried, Verdict};
+use super::super::{Area, Test, TestResult, Verdict};
 use super::availability::footprint;
 use super::child;
 use bench_isolate::Error;
@@ -22,7 +22,7 @@ pub const TESTS: [Test; 1] = [child(
 /// How often a look that found more is repeated, because what is just ending is still counted.
 const LOOKS: u32 = 15;
 
-fn create_drop(case: &Case) -> Tried {
+fn create_drop(case: &Case) -> TestResult {
     case.channel.phase("create and drop");
     let deadline = Instant::now() + case.request.time / 2;
     let mut last = taken();

@@ -13,7 +13,7 @@ pub(super) use behaviour::PRINTS_NOTHING;
 pub(super) use descriptor::LOADS;
 
 use super::case::Case;
-use super::{Area, Run, Surroundings, Test, Tried};
+use super::{Area, Run, Surroundings, Test, TestResult};
 
 /// Every table, in the order in which tests run.
 pub(super) const TABLES: [&[Test]; 8] = [
@@ -33,7 +33,7 @@ const fn child(
     name: &'static str,
     weight: u32,
     why: &'static str,
-    run: fn(&Case) -> Tried,
+    run: fn(&Case) -> TestResult,
 ) -> Test {
     Test { name, area, why, weight, surroundings: Surroundings::Usual, run: Run::Child(run) }
 }

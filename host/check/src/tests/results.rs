@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::{Ran, Trial};
-use super::super::{Area, Test, Tried, Verdict, require};
+use super::super::{Area, Test, TestResult, Verdict, require};
 use super::child;
 use bench_isolate::load::LoadedBackend;
 
@@ -109,7 +109,7 @@ pub const TESTS: [Test; 17] = [
     ),
 ];
 
-const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> TestResult) -> Test {
     child(Area::Results, name, weight, why, run)
 }
 
@@ -130,11 +130,11 @@ pub fn all_right(
     Ok(ran)
 }
 
-fn right(case: &Case, trial: impl FnOnce(&Case) -> Result<Trial, bench_isolate::Error>) -> Tried {
+fn right(case: &Case, trial: impl FnOnce(&Case) -> Result<Trial, bench_isolate::Error>) -> TestResult {
     case.with_ready(|backend| all_right(case, backend, &trial(case)?).map(|_| Verdict::Success))
 }
 
-fn every_item(case: &Case) -> Tried {
+fn every_item(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 200).on(case, backend)?;
         ran.account()?;
@@ -144,7 +144,7 @@ fn every_item(case: &Case) -> Tried {
     })
 }
 
-fn counts(case: &Case) -> Tried {
+fn counts(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 77).on(case, backend)?;
         let (counted, arrived) = (ran.account()?.items_processed, ran.sunk.completed + ran.sunk.failed);
@@ -153,15 +153,15 @@ fn counts(case: &Case) -> Tried {
     })
 }
 
-fn answers(case: &Case) -> Tried {
+fn answers(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::real(case, 60)))
 }
 
-fn parallel(case: &Case) -> Tried {
+fn parallel(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::real(case, 60).parallel(8)))
 }
 
-fn stages(case: &Case) -> Tried {
+fn stages(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let trial = Trial::real(case, 60).parallel(4);
         let ran = all_right(case, backend, &trial)?;
@@ -174,15 +174,15 @@ fn stages(case: &Case) -> Tried {
     })
 }
 
-fn shuffled(case: &Case) -> Tried {
+fn shuffled(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::real(case, 60).parallel(4).twisted(Twist::Shuffle)))
 }
 
-fn late(case: &Case) -> Tried {
+fn late(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::real(case, 60).parallel(4).twisted(Twist::LateDocuments)))
 }
 
-fn backpressure(case: &Case) -> Tried {
+fn backpressure(case: &Case) -> TestResult {
     right(case, |case| {
         let mut trial = Trial::real(case, 120).parallel(4);
         let graph = bench_measure::workloads::workload::graph(&trial.plan.workload, &trial.plan.params);
@@ -192,7 +192,7 @@ fn backpressure(case: &Case) -> Tried {
     })
 }
 
-fn batch_size(case: &Case) -> Tried {
+fn batch_size(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let mut trial = Trial::null(case, 60);
         trial.plan.parity_batch_size = 7;
@@ -205,19 +205,19 @@ fn batch_size(case: &Case) -> Tried {
     })
 }
 
-fn zero(case: &Case) -> Tried {
+fn zero(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::null(case, 0)))
 }
 
-fn one(case: &Case) -> Tried {
+fn one(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::null(case, 1).parallel(4)))
 }
 
-fn many(case: &Case) -> Tried {
+fn many(case: &Case) -> TestResult {
     right(case, |case| Ok(Trial::null(case, 3000).parallel(4)))
 }
 
-fn huge(case: &Case) -> Tried {
+fn huge(case: &Case) -> TestResult {
     right(case, |case| {
         let texts: Vec<String> = (0..12).map(|i| format!("{i} ").repeat(1 << 19)).collect();
         let mut trial = Trial::null(case, 12).saying(case, &texts)?;
@@ -226,7 +226,7 @@ fn huge(case: &Case) -> Tried {
     })
 }
 
-fn scripts(case: &Case) -> Tried {
+fn scripts(case: &Case) -> TestResult {
     right(case, |case| {
         let texts = [
             "Straße, 東京, Ωμέγα, здравствуй",
@@ -243,7 +243,7 @@ fn scripts(case: &Case) -> Tried {
     })
 }
 
-fn failed(case: &Case) -> Tried {
+fn failed(case: &Case) -> TestResult {
     right(case, |case| {
         let mut trial = Trial::null(case, 60).parallel(4);
         trial.plan.params.fault = Some("raise:vdb1:7".into());
@@ -251,7 +251,7 @@ fn failed(case: &Case) -> Tried {
     })
 }
 
-fn account(case: &Case) -> Tried {
+fn account(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let started = Instant::now();
         let ran = Trial::null(case, 50).on(case, backend)?;
@@ -266,7 +266,7 @@ fn account(case: &Case) -> Tried {
     })
 }
 
-fn phases(case: &Case) -> Tried {
+fn phases(case: &Case) -> TestResult {
     const KNOWN: [&str; 6] = ["start-up", "deploy", "warm-up", "steady", "drain", "teardown"];
     case.with_ready(|backend| {
         let ran = Trial::null(case, 20).on(case, backend)?;

@@ -6,7 +6,7 @@ use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::{Ran, Trial};
 use super::super::workers::Ended;
-use super::super::{Area, Test, Tried, Verdict};
+use super::super::{Area, Test, TestResult, Verdict};
 use super::child;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::nodes;
@@ -28,11 +28,11 @@ pub const TESTS: [Test; 2] = [
     ),
 ];
 
-const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> Tried) -> Test {
+const fn test(name: &'static str, weight: u32, why: &'static str, run: fn(&Case) -> TestResult) -> Test {
     child(Area::Behaviour, name, weight, why, run)
 }
 
-fn several_nodes(case: &Case) -> Tried {
+fn several_nodes(case: &Case) -> TestResult {
     const ASKED: u32 = 3;
     const ITEMS: u32 = 120;
     case.with_ready(|backend| {
@@ -69,7 +69,7 @@ fn too_few_processes(asked: u32, workers: &BTreeSet<u32>) -> Option<String> {
     })
 }
 
-fn lost_worker(case: &Case) -> Tried {
+fn lost_worker(case: &Case) -> TestResult {
     const ITEMS: u32 = 2_000;
     case.with_ready(|backend| {
         let ran = Trial::null(case, ITEMS).twisted(Twist::LoseWorkers).on(case, backend)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Describe, Description};
 use crate::discover::{Address, BackendName, Candidate};
-use crate::isolate::{Failure, Notice, Remark, Runner, Stop, Wish};
+use crate::isolate::{Directive, Failure, Notice, Remark, Runner, Stop};
 use crate::vet::{Refusal, Vetted, vet};
 
 /// How long a plugin may take to describe itself.
@@ -105,7 +105,7 @@ impl Listing {
 }
 
 fn describe(vetted: Vetted, runner: &Runner, stop: &Stop) -> Status {
-    match runner.call::<Describe>(vetted, &mut |_: Notice<()>| Wish::Continue, stop) {
+    match runner.call::<Describe>(vetted, &mut |_: Notice<()>| Directive::Continue, stop) {
         Ok(answer) => Status::Described { description: Box::new(answer.reply), remarks: answer.remarks },
         Err(failure) => Status::Failed { failure },
     }

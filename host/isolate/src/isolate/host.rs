@@ -65,7 +65,7 @@ pub enum Notice<'a, E> {
 
 /// What the one who watches wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
+pub enum Directive {
     /// Go on.
     Continue,
     /// As a first Ctrl-C.
@@ -120,7 +120,7 @@ impl Runner {
     pub fn call<O: Operation>(
         &self,
         request: O::Request,
-        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive,
         stop: &Stop,
     ) -> Result<Answer<O::Reply>, Box<Failure>> {
         let subject = O::subject(&request);

@@ -4,7 +4,7 @@
 //! processes take part, all of this same binary:
 //!
 //! ```text
-//!  host ── leash, output ── warden ── fork ──► runner: dlopen, execute
+//!  host ── lifeline, output ── warden ── fork ──► runner: dlopen, execute
 //!    └──────────────── channel (private socket) ───┘
 //! ```
 //!
@@ -15,10 +15,10 @@
 //!   runner ended, kills what is left and reports. It runs no plugin code, hence survives a plugin.
 //!   One per call, because what belongs to which call is then a fact and not a guess; and the
 //!   host's own process stays as it was.
-//! * The **leash** is a socket between host and warden. When the host lets go of it, on purpose or
+//! * The **lifeline** is a socket between host and warden. When the host lets go of it, on purpose or
 //!   because it was killed, the warden kills everything below it. Nothing outlives the host.
 //! * The **scratch** directories, where a call has any, are made and removed by the warden, once the host has
-//!   closed the leash: whoever is killed, they do not stay behind.
+//!   closed the lifeline: whoever is killed, they do not stay behind.
 //!
 //! The descriptors travel as stdin and stdout of the warden and are moved away, close-on-exec,
 //! before anything else happens: no code runs between fork and exec, so none of it can be unsound.
@@ -40,7 +40,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, RUN, Remark};
-pub use host::{Limits, Notice, Runner, Wish, scratch_path, short_scratch_path, temp_dir};
+pub use host::{Directive, Limits, Notice, Runner, scratch_path, short_scratch_path, temp_dir};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 pub use warden::CpuTime;

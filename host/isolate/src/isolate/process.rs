@@ -20,13 +20,13 @@ pub(super) fn scratch_variables() -> impl Iterator<Item = String> {
 
 /// A warden with a runner below it, seen from the host. All descriptors are non-blocking.
 ///
-/// Dropping it lets go of the leash and waits for the warden, hence for the end of everything below.
+/// Dropping it lets go of the lifeline and waits for the warden, hence for the end of everything below.
 #[derive(Debug)]
 pub(super) struct Process {
     warden: Child,
     scratch: Vec<PathBuf>,
     pub channel: OwnedFd,
-    pub leash: OwnedFd,
+    pub lifeline: OwnedFd,
     pub output: OwnedFd,
 }
 
@@ -39,9 +39,9 @@ impl Process {
         // Everything is close-on-exec from birth: calls in other threads spawn at the same time.
         let socket = || socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let (channel, their_channel) = socket()?;
-        let (leash, their_leash) = socket()?;
+        let (lifeline, their_lifeline) = socket()?;
         let (output, their_output) = pipe_with(PipeFlags::CLOEXEC)?;
-        for ours in [&channel, &leash, &output] {
+        for ours in [&channel, &lifeline, &output] {
             rustix::io::ioctl_fionbio(ours, true)?;
         }
         let warden = Command::new(program)
@@ -50,10 +50,10 @@ impl Process {
             .envs(variables.iter().cloned())
             .envs(scratch.iter().zip(scratch_variables()).map(|(scratch, name)| (name, scratch)))
             .stdin(Stdio::from(their_channel))
-            .stdout(Stdio::from(their_leash))
+            .stdout(Stdio::from(their_lifeline))
             .stderr(Stdio::from(their_output))
             .spawn()?;
-        Ok(Self { warden, scratch: scratch.to_owned(), channel, leash, output })
+        Ok(Self { warden, scratch: scratch.to_owned(), channel, lifeline, output })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -63,7 +63,7 @@ impl Process {
     /// Tells the warden to kill everything and report.
     pub(super) fn let_go(&self) {
         // Fails only when the warden is gone already.
-        let _ = shutdown(self.leash.as_fd(), Shutdown::Write);
+        let _ = shutdown(self.lifeline.as_fd(), Shutdown::Write);
     }
 
     /// Ends a warden that has not reported in time.
@@ -81,7 +81,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Fails only when the warden is gone already.
-        let _ = shutdown(self.leash.as_fd(), Shutdown::Both);
+        let _ = shutdown(self.lifeline.as_fd(), Shutdown::Both);
         let status = self.warden.wait();
         // A warden that ended by itself has tidied up, or has never made anything.
         if status.is_ok_and(|status| status.code().is_none()) {

@@ -103,7 +103,7 @@ fn prepare() -> std::io::Result<OwnedFd> {
         }
     }
     let channel = rustix::io::fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
-    let leash = rustix::io::fcntl_dupfd_cloexec(stdio::stdout(), 3)?;
+    let lifeline = rustix::io::fcntl_dupfd_cloexec(stdio::stdout(), 3)?;
     stdio::dup2_stdin(File::open("/dev/null")?)?;
     stdio::dup2_stdout(stdio::stderr())?;
     // An ignored SIGCHLD is inherited, and would keep the warden from learning how the runner ended.
@@ -118,7 +118,7 @@ fn prepare() -> std::io::Result<OwnedFd> {
     // SAFETY: this process has one thread, so that the child is a complete copy of it.
     match unsafe { fork() } {
         0 => {
-            drop(leash);
+            drop(lifeline);
             let _ = rustix::process::setsid();
             end_with(warden);
             Ok(channel)
@@ -126,7 +126,7 @@ fn prepare() -> std::io::Result<OwnedFd> {
         pid => match Pid::from_raw(pid).filter(|_| pid > 0) {
             Some(runner) => {
                 drop(channel);
-                warden::watch(runner, &leash)
+                warden::watch(runner, &lifeline)
             }
             None => Err(std::io::Error::last_os_error()),
         },

@@ -24,7 +24,7 @@ fn scratch() -> impl Iterator<Item = OsString> {
     process::scratch_variables().map_while(std::env::var_os)
 }
 
-/// What the warden says at the end, one line on the leash.
+/// What the warden says at the end, one line on the lifeline.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     /// How the runner ended.
@@ -51,16 +51,16 @@ pub(super) fn make_scratch() -> io::Result<()> {
 }
 
 /// Watches until nothing is left of the runner, then ends the process.
-pub(super) fn watch(runner: Pid, leash: &OwnedFd) -> ! {
+pub(super) fn watch(runner: Pid, lifeline: &OwnedFd) -> ! {
     let mut adopted = Adopted::default();
-    let ending = wait_for(runner, leash, &mut adopted);
+    let ending = wait_for(runner, lifeline, &mut adopted);
     let Swept { names: left_behind, complete } = sweep(runner, &mut adopted);
     let cpu = cpu_time(adopted).filter(|_| complete);
     let report = Report { ending, left_behind, cpu };
     // Fails without a host; then there is nobody to tell.
-    let _ = wire::line(&report).map(|line| process::write(leash, &line));
+    let _ = wire::line(&report).map(|line| process::write(lifeline, &line));
     if scratch().next().is_some() {
-        wait_for_the_host(leash);
+        wait_for_the_host(lifeline);
     }
     // What cannot be removed stays; there is nobody who could be told that.
     scratch().for_each(|scratch| drop(std::fs::remove_dir_all(scratch)));
@@ -99,12 +99,12 @@ impl Adopted {
     }
 }
 
-/// The host reads results from the temporary directories until it closes the leash, or is killed. A
-/// leash that was only let go of does not count.
-fn wait_for_the_host(leash: &OwnedFd) {
+/// The host reads results from the temporary directories until it closes the lifeline, or is killed. A
+/// lifeline that was only let go of does not count.
+fn wait_for_the_host(lifeline: &OwnedFd) {
     loop {
         // No event is asked for, so that only the two that come unasked end it: hang-up and error.
-        let mut descriptors = [PollFd::new(leash, PollFlags::empty())];
+        let mut descriptors = [PollFd::new(lifeline, PollFlags::empty())];
         match poll(&mut descriptors, None) {
             Ok(_) if !descriptors[0].revents().is_empty() => return,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -113,7 +113,7 @@ fn wait_for_the_host(leash: &OwnedFd) {
     }
 }
 
-fn wait_for(runner: Pid, leash: &OwnedFd, adopted: &mut Adopted) -> Ending {
+fn wait_for(runner: Pid, lifeline: &OwnedFd, adopted: &mut Adopted) -> Ending {
     let exit = runner_descriptor(runner);
     let mut held = true;
     loop {
@@ -125,7 +125,7 @@ fn wait_for(runner: Pid, leash: &OwnedFd, adopted: &mut Adopted) -> Ending {
         }
         let mut descriptors: Vec<PollFd<'_>> = exit.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         if held {
-            descriptors.push(PollFd::new(leash, PollFlags::IN));
+            descriptors.push(PollFd::new(lifeline, PollFlags::IN));
         }
         let round = if exit.is_some() { ROUND } else { Timespec { tv_sec: 0, tv_nsec: 5_000_000 } };
         // An interrupted or failed wait costs one turn of the loop.

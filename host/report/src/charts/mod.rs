@@ -19,10 +19,10 @@ use super::Artifact;
 use crate::{Error, Result};
 use bars::{Bar, Cluster, Subject};
 use bench_judge::describe::Estimate;
-use bench_judge::extra::ATTRIBUTION;
 use bench_judge::model::Totals;
 use bench_judge::stats::bootstrap;
 use bench_judge::{Metric, Summary};
+use bench_record::evidence::Parts;
 
 /// More settings than this do not fit side by side; then all runs of a backend share one bar.
 const MOST_SETTINGS: usize = 6;
@@ -244,16 +244,15 @@ fn latency(summary: &Summary) -> Canvas {
 fn attribution(summary: &Summary) -> Option<Canvas> {
     let collected = &summary.collected;
     let mut parts: Vec<String> = Vec::new();
-    for operator in collected.runs.iter().flat_map(|run| &run.extra.operators) {
-        if !parts.contains(&operator.name) && parts.len() < 12 {
-            parts.push(operator.name.clone());
+    for operator in collected.runs.iter().flat_map(|run| run.evidence.operators.keys()) {
+        if !parts.contains(operator) && parts.len() < 12 {
+            parts.push(operator.clone());
         }
     }
     let stages = parts.len();
     // With stages known, what operators took together is not a part of its own.
-    let others: Vec<usize> = (usize::from(stages > 0)..ATTRIBUTION.len()).collect();
-    let other_name = |part: &usize| ATTRIBUTION[*part].trim_end_matches("_seconds").to_owned();
-    parts.extend(others.iter().map(other_name));
+    let others = usize::from(stages > 0)..Parts::NAMES.len();
+    parts.extend(others.clone().map(|part| Parts::NAMES[part].to_owned()));
     let mut rows = Vec::new();
     for group in collected.groups.iter().take(MOST_SERIES) {
         let runs: Vec<_> = collected.runs_of(group.setting, &group.backend).collect();
@@ -262,10 +261,12 @@ fn attribution(summary: &Summary) -> Option<Canvas> {
             if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
         };
         let stage = |name: &String| {
-            mean(&|run| run.extra.operators.iter().find(|o| o.name == *name).map(|o| o.busy_seconds))
+            mean(&|run| run.evidence.operators.get(name).map(|operator| operator.busy_seconds))
         };
         let mut seconds: Vec<f64> = parts[..stages].iter().map(stage).collect();
-        seconds.extend(others.iter().map(|part| mean(&|run| run.extra.attribution[*part])));
+        seconds.extend(
+            others.clone().map(|part| mean(&|run| Some(run.evidence.attribution.all.seconds()[part]))),
+        );
         if seconds.iter().sum::<f64>() > 0.0 {
             rows.push(stack::Row { name: series_name(summary, group.setting, &group.backend), seconds });
         }

@@ -1,4 +1,5 @@
 """Made tests/data/scipy_vectors.json once: python scipy_vectors.py > scipy_vectors.json (numpy, scipy)."""
+
 import json
 import sys
 
@@ -20,15 +21,28 @@ for n, draw in ((6, rng.normal), (8, rng.normal), (12, rng.lognormal), (30, rng.
     x = np.round(draw(3.0, 0.4, n), 6)
     b = stats.bootstrap((x,), np.mean, method="BCa", n_resamples=200_000, vectorized=True, rng=rng)
     t = stats.t.interval(0.95, n - 1, loc=x.mean(), scale=stats.sem(x))
-    out["bca"].append({"values": x.tolist(), "low": b.confidence_interval.low, "high": b.confidence_interval.high,
-                       "t_low": t[0], "t_high": t[1]})
+    out["bca"].append(
+        {
+            "values": x.tolist(),
+            "low": b.confidence_interval.low,
+            "high": b.confidence_interval.high,
+            "t_low": t[0],
+            "t_high": t[1],
+        }
+    )
 
 for n, m, shift in ((3, 4, 0.0), (5, 6, 0.1), (8, 8, 0.05)):
     a, b = np.round(rng.normal(0, 0.05, n), 6), np.round(rng.normal(shift, 0.08, m), 6)
-    p = stats.permutation_test((a, b), lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
-                               vectorized=True, permutation_type="independent", n_resamples=np.inf)
+    p = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
+        vectorized=True,
+        permutation_type="independent",
+        n_resamples=np.inf,
+    )
     w = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    out["unpaired"].append({"first": a.tolist(), "second": b.tolist(), "permutation_p": p.pvalue,
-                            "welch_low": w.low, "welch_high": w.high})
+    out["unpaired"].append(
+        {"first": a.tolist(), "second": b.tolist(), "permutation_p": p.pvalue, "welch_low": w.low, "welch_high": w.high}
+    )
 
 json.dump(out, sys.stdout, indent=1)

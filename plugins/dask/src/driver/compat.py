@@ -1,6 +1,7 @@
 """What of Dask, and of Python below it, is private. No other module touches such a thing.
 
-`cargo xtask runtime-versions --backend dask` tries the oldest version that the plugin accepts, the newest and one between.
+`cargo xtask runtime-versions --backend dask` tries the oldest version that the plugin accepts, the newest and one
+between.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ SEMAPHORES = f"bench-{os.getpid()}"
 
 
 def name_semaphores() -> None:
-    """Dask's queues to its workers are semaphores in /dev/shm. With a prefix of our own they can be told from others."""
+    """Dask's queues to its workers are semaphores in /dev/shm. A prefix of our own tells them from others."""
     multiprocessing.current_process()._config["semprefix"] = f"/{SEMAPHORES}"  # type: ignore[attr-defined]
 
 

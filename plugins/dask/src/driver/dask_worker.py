@@ -8,8 +8,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench_worker import Operator, Workload
 from distributed import Worker, WorkerPlugin, get_worker, secede
+
+from bench_worker import Operator, Workload
 
 PLUGIN = "bench"
 
@@ -24,7 +25,7 @@ class Used(NamedTuple):
     calls: int
 
 
-class OpenWorkload(WorkerPlugin):
+class OpenWorkload(WorkerPlugin):  # type: ignore[misc]
     """Opens the workload once per worker process, and keeps the worker's stateless operators."""
 
     name = PLUGIN
@@ -76,6 +77,11 @@ def prepare(chains: Sequence[Chain], threads: Mapping[str, int], dask_worker: Wo
         dask_worker.plugins[PLUGIN].prepare(chain, threads.get(dask_worker.address, 1))
 
 
+def _opened(worker: Worker) -> OpenWorkload:
+    plugin: OpenWorkload = worker.plugins[PLUGIN]
+    return plugin
+
+
 def where(dask_worker: Worker) -> str:
     """The machine that a worker is on, as it calls itself."""
     return os.uname().nodename
@@ -83,26 +89,26 @@ def where(dask_worker: Worker) -> str:
 
 def used(dask_worker: Worker) -> Used:
     """What a worker did."""
-    return Used(os.uname().nodename, os.getpid(), dask_worker.plugins[PLUGIN].calls)
+    return Used(os.uname().nodename, os.getpid(), _opened(dask_worker).calls)
 
 
 def finish(chain: Chain, dask_worker: Worker) -> bytes:
     """Once per worker, after the last task of a chain."""
-    return dask_worker.plugins[PLUGIN].finish(chain)
+    return _opened(dask_worker).finish(chain)
 
 
 def apply(chain: Chain, blocking: bool, batch: bytes) -> bytes:
     """A task: a batch through a chain of stateless operators."""
     if blocking:
         secede()  # it waits on the network: Dask may run another task meanwhile
-    return get_worker().plugins[PLUGIN].apply(chain, batch)
+    return _opened(get_worker()).apply(chain, batch)
 
 
 class Instance:
     """An actor: one instance of a chain that keeps state."""
 
     def __init__(self, chain: Chain, instance: int, of: int) -> None:
-        self._plugin = get_worker().plugins[PLUGIN]
+        self._plugin = _opened(get_worker())
         self._operator = self._plugin.workload.operator(chain, instance, of)
 
     def process(self, batch: bytes) -> bytes:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
+
+import dask
+from distributed import Client, Future, LocalCluster
 
 import bench_worker
 import compat
-import dask
 import dask_worker
 from bench_worker import Channel, Json, Refusal, Tally, Workload
-from distributed import Client, Future, LocalCluster
 
 CALLS_PER_WORKER = 4
 """Calls under way per worker up to which new events are taken: enough to keep workers busy."""
@@ -42,13 +44,15 @@ class Stage:
         self.actors: list[Any] = []
         self.under_way = self.calls = 0
 
+    def is_idle(self) -> bool:
+        """Whether no call of it is under way."""
+        return self.under_way == 0
+
 
 class Engine:
     """Batches come back here between stages, because routing needs one home and they are small."""
 
-    def __init__(
-        self, client: Client, channel: Channel, workload: Workload, parallelism: int, places: Places
-    ) -> None:
+    def __init__(self, client: Client, channel: Channel, workload: Workload, parallelism: int, places: Places) -> None:
         self._client, self.workers = client, places.workers
         # Tasks that are free to go anywhere cost the scheduler less.
         self._only = None if places.all else places.workers
@@ -76,9 +80,7 @@ class Engine:
 
     async def _actor(self, stage: Stage, instance: int, place: str) -> Any:
         arguments = stage.chain, instance, stage.instances
-        future = self._client.submit(
-            dask_worker.Instance, *arguments, actor=True, workers=[place], pure=False
-        )
+        future = self._client.submit(dask_worker.Instance, *arguments, actor=True, workers=[place], pure=False)
         self._held.append(future)
         return await future
 
@@ -93,7 +95,7 @@ class Engine:
             await self._until(lambda: len(self._calls) < limit)
         for stage in self.stages.values():
             # What is above has ended, and each call sends on its output before it counts as ended.
-            await self._until(lambda stage=stage: stage.under_way == 0)
+            await self._until(stage.is_idle)
             for output in await self._or_fail(asyncio.ensure_future(self._finish(stage))):
                 self._forward(stage, output)
         await self._until(lambda: not self._calls)
@@ -143,9 +145,7 @@ class Engine:
                 output = await stage.actors[instance].process(batch)
             else:
                 arguments = stage.chain, stage.blocking, batch
-                output = await self._client.submit(
-                    dask_worker.apply, *arguments, workers=self._only, pure=False
-                )
+                output = await self._client.submit(dask_worker.apply, *arguments, workers=self._only, pure=False)
             self._forward(stage, output)
         except Exception as cause:
             self._fail(f"a call of {stage.name}: {cause}")
@@ -156,7 +156,7 @@ class Engine:
 
     async def _finish(self, stage: Stage) -> list[bytes]:
         if stage.stateful:
-            return await asyncio.gather(*(actor.finish() for actor in stage.actors))
+            return list(await asyncio.gather(*(actor.finish() for actor in stage.actors)))
         return list((await self._client.run(dask_worker.finish, stage.chain, workers=self.workers)).values())
 
     async def nodes(self) -> Json:
@@ -172,7 +172,11 @@ class Engine:
 def chains(graph: Json) -> list[tuple[int, ...]]:
     """Chains in topological order, cut where state begins or ends: tasks are free to go where there is
     room, and what has state is not."""
-    cut = (itertools.groupby(chain, lambda node: graph["nodes"][node]["state"] == "none") for chain in bench_worker.chains(graph))
+
+    def is_stateless(node: int) -> bool:
+        return bool(graph["nodes"][node]["state"] == "none")
+
+    cut = (itertools.groupby(chain, is_stateless) for chain in bench_worker.chains(graph))
     return sorted(tuple(nodes) for groups in cut for _, nodes in groups)
 
 

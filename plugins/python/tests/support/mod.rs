@@ -49,7 +49,7 @@ struct State {
     seen: Seen,
 }
 
-/// See the module.
+/// The host of a run, and what it saw.
 pub struct Bench {
     pub open: OpenSpec,
     workload: Workload,

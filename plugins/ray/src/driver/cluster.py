@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import ray
-from bench_worker import Json, Refusal
 
 import compat
+from bench_worker import Json, Refusal
 
 CPUS_PER_NODE = 8
 """More than the machine has: Ray's places, not its cores. Actors take hardly any of one."""
 OBJECT_STORE_BYTES = 256 << 20
-SHIPPED = ("bench_worker.py", "workers.py", "plan.py", "naive.py")
+SHIPPED = ("bench_worker.py", "workers.py", "plan.py", "naive.py", "stream.py")
 """What workers on other machines import."""
 
 

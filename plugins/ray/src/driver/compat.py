@@ -11,11 +11,13 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
-from bench_worker import Json, Refusal
 from ray import exceptions
+
+from bench_worker import Json, Refusal
+from transport import Death, Failure
 
 # Ray 2.9 knows one kind of loss: there an actor that cannot be reached for a while counts as dead.
 UNAVAILABLE: Any = getattr(exceptions, "ActorUnavailableError", ())
@@ -32,37 +34,21 @@ FAST_FAILURE_DETECTION = {
 # ── Errors ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Death(NamedTuple):
-    """A call was lost with its actor's process."""
-
-    actor: str | None
-    """Whose, where Ray says so."""
-    unavailable: bool
-    """Perhaps it lives and cannot be reached."""
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """What an error came from: Ray wraps what a task raised."""
-    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
-    return cause if isinstance(cause, BaseException) else error
-
-
-def death_of(error: BaseException) -> Death | None:
-    """Whose death an error tells of, if it does."""
-    cause = cause_of(error)
-    if not isinstance(cause, exceptions.RayActorError):
-        return None
-    return Death(_hex(getattr(cause, "actor_id", None)), isinstance(cause, UNAVAILABLE))
-
-
-def object_was_lost(error: BaseException) -> bool:
-    """Whether the data that a call needed is gone with a node."""
-    return isinstance(cause_of(error), exceptions.ObjectLostError)
+def failure_of(error: BaseException) -> Failure:
+    """What an error of a call tells. Ray wraps what a task raised."""
+    inner = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    cause = inner if isinstance(inner, BaseException) else error
+    death = None
+    if isinstance(cause, exceptions.RayActorError):
+        death = Death(_hex(getattr(cause, "actor_id", None)), isinstance(cause, UNAVAILABLE))
+    return Failure(cause, death, isinstance(cause, exceptions.ObjectLostError))
 
 
 def _hex(actor: Any) -> str | None:
     """An actor's id: Ray gives it as text, as an id, or, in some errors of a creation task, not at all."""
-    return actor.hex() if hasattr(actor, "hex") else actor
+    if actor is None or isinstance(actor, str):
+        return actor
+    return str(actor.hex())
 
 
 def actor_id(actor: Any) -> str:
@@ -98,10 +84,8 @@ def join_nodes(cluster: Any, scratch: str, **options: Any) -> None:
     ray.init(address=cluster.address, _temp_dir=scratch, **options)
 
 
-def at_home_on(node: str | None) -> Json:
+def at_home_on(node: str) -> Json:
     """For the options of an actor: a node, which it leaves only if that dies."""
-    if node is None:
-        return {}
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
@@ -123,8 +107,8 @@ def need_compiled_graphs() -> None:
     wanted = {"_buffer_size_bytes", "_max_inflight_executions"}
     if compile_it is None or not wanted <= inspect.signature(compile_it).parameters.keys():
         raise Refusal(
-            f"ray_mode=compiled needs compiled graphs as Ray 2.40 and later have them, and this is Ray {ray.__version__}: "
-            "leave ray_mode at actors",
+            "ray_mode=compiled needs compiled graphs as Ray 2.40 and later have them, and this is Ray "
+            f"{ray.__version__}: leave ray_mode at actors",
             "unsupported",
         )
 

@@ -11,14 +11,16 @@ import collections
 import contextlib
 import os
 import queue
-import threading
 from typing import Any
 
-import compat
 import ray
+
+import compat
+import stream
 import workers
 from bench_worker import Channel, Json, Refusal, Tally, Workload
 from plan import Plan, Stage
+from stream import Clock
 from workers import Head
 
 IN_FLIGHT = 10
@@ -26,22 +28,7 @@ IN_FLIGHT = 10
 BUFFER_BYTES = 1 << 20
 
 
-class Loop(workers.Stage):
-    """A stage in the graph."""
-
-    def step(self, origins: tuple[int | None, ...], *given: Any) -> bytes:
-        """One execution. An origin of none stands for the events, as deliveries."""
-        output = b""
-        for origin, data in zip(origins, given):
-            if origin is None:
-                mine = [(node, part) for node, part in data if node in self.line.operators]
-                output += b"".join(self.line.take(Head(()), ~node, part) for node, part in mine)
-            else:
-                output += self.line.take(Head(()), origin, data)
-        return output
-
-
-def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
+def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     """The whole run."""
     from ray.dag import InputNode
 
@@ -55,7 +42,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     workload = Workload(config["library"], config["open"])
     router, tally = workload.router(1), Tally(plan.graph)
     setups = workers.setups(plan, config)
-    actor = ray.remote(Loop).options(num_cpus=0.01)
+    actor = ray.remote(workers.LoopActor).options(num_cpus=0.01)
     actors = {stage: actor.remote(setups[stage.name][0]) for stage in plan.stages}
     ray.get([a.ready.remote() for a in actors.values()])
     with InputNode() as events:
@@ -79,7 +66,8 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
 
     executions = 0
     pending: collections.deque[Any] = collections.deque()
-    arrived = _read(channel, clock)
+    arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    stream.read(channel, clock, arrived.put)
     ended = False
     while pending or not ended:
         room = len(pending) < IN_FLIGHT - 1 and not ended
@@ -111,24 +99,6 @@ def _origins(plan: Plan, stage: Stage) -> tuple[int | None, ...]:
     order = sorted(stage.inputs, key=lambda edge: edge["partition"] != "broadcast")
     sources = {node["id"] for node in plan.graph["nodes"] if node["role"] == "source"}
     return tuple(dict.fromkeys(None if edge["from"] in sources else edge["from"] for edge in order))
-
-
-def _read(channel: Channel, clock: Any) -> queue.SimpleQueue[bytes | None]:
-    """Events, from a thread of their own."""
-    arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        try:
-            clock.mark("steady")
-            for batch in channel.events():
-                arrived.put(batch)
-            clock.mark("drain")
-            arrived.put(None)
-        except BaseException as error:
-            channel.fatal(error)
-
-    threading.Thread(target=read, name="events", daemon=True).start()
-    return arrived
 
 
 def _in_our_session(process: int) -> bool:

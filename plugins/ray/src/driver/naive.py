@@ -10,53 +10,55 @@ from __future__ import annotations
 
 import os
 import queue
-import threading
 import time
-from typing import Any
+from collections.abc import Iterator
 
 import ray
+
+import stream
 import workers
 from bench_worker import Channel, Json, Refusal, Tally, Workload
 from plan import Plan
-from workers import Head, Line, Setup, StateLost
+from stream import Clock
+from workers import Head, Pipeline, Setup, StateLost
 
 GATHER_SECONDS = 0.005
 """How long a window that has a batch waits for the next one."""
 
 Parts = list[tuple[int, bytes]]
-_LINES: dict[str, list[Line]] = {}
+_PIPELINES: dict[str, list[Pipeline]] = {}
 _SEEN: dict[str, int] = {}
 
 
 def through(name: str, setups: list[Setup], parts: Parts) -> dict[int, list[bytes]]:
     """Runs stages one after the other in this process; what each operator wrote, by operator."""
-    if name not in _LINES:
-        _LINES[name] = [Line(setup) for setup in setups]
+    if name not in _PIPELINES:
+        _PIPELINES[name] = [Pipeline(setup) for setup in setups]
     written: dict[int, list[bytes]] = {}
     for origin, data in parts:
         if origin >= 0:
             written.setdefault(origin, []).append(data)
-    for line in _LINES[name]:
-        given = [(origin, data) for origin, data in parts if origin < 0 and ~origin in line.operators]
-        for origin in _before(line):
+    for pipeline in _PIPELINES[name]:
+        given = [(origin, data) for origin, data in parts if origin < 0 and ~origin in pipeline.operators]
+        for origin in _before(pipeline):
             given += [(origin, data) for data in written.get(origin, [])]
-        output = b"".join(line.take(Head(()), origin, data) for origin, data in given)
-        written.setdefault(line.exit, []).append(output)
+        output = b"".join(pipeline.take(Head(()), origin, data) for origin, data in given)
+        written.setdefault(pipeline.exit, []).append(output)
     return written
 
 
-def _before(line: Line) -> list[int]:
+def _before(pipeline: Pipeline) -> list[int]:
     """Operators that feed a stage from outside."""
-    edges = line.workload.graph["edges"]
-    into = [edge["from"] for edge in edges if edge["to"] in line.operators and edge["from"] not in line.operators]
-    return list(dict.fromkeys(into))
+    edges = pipeline.workload.graph["edges"]
+    ours = pipeline.operators
+    return list(dict.fromkeys(edge["from"] for edge in edges if edge["to"] in ours and edge["from"] not in ours))
 
 
 def front(setups: list[Setup], first: int, documents: list[Parts], parts: Parts) -> tuple[Parts, int, int]:
     """The first wave's task: what leaves the front, the process, and how many documents it has."""
     seen = _SEEN.get("front", 0)
     if first > seen:
-        raise StateLost("front", seen)
+        raise StateLost("front", os.getpid(), seen)
     for document in documents[seen - first :]:
         through("front", setups, document)
     _SEEN["front"] = seen = max(seen, first + len(documents))
@@ -72,7 +74,7 @@ def tail(setups: list[Setup], parts: Parts) -> Parts:
     return [(last, data) for data in written[last]]
 
 
-def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
+def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     """The whole run."""
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=naive runs on one node: leave --nodes at 1", "unsupported")
@@ -83,7 +85,7 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     router, tally = workload.router(1), Tally(plan.graph)
     setups = {name: some[0] for name, some in workers.setups(plan, config).items()}
     fronts, tails = [setups[s.name] for s in [*plan.side, *plan.front]], [setups[s.name] for s in plan.tail]
-    center = Line(setups[plan.center.name]) if plan.center else None
+    center = Pipeline(setups[plan.center.name]) if plan.center else None
     front_task, tail_task = (ray.remote(f).options(num_cpus=1, max_retries=0) for f in (front, tail))
     clock.phase("warm-up")
     ray.get([front_task.remote(fronts, 0, [], []) for _ in range(2 * width)])
@@ -103,10 +105,11 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
         first = min(seen.values()) if len(seen) >= width else 0
         ends = [len(documents) - len(news) + i + 1 for i in range(len(batches))]
         refs = [
-            front_task.remote(fronts, first, documents[first:end], parts) for end, parts in zip(ends, batches)
+            front_task.remote(fronts, first, documents[first:end], parts)
+            for end, parts in zip(ends, batches, strict=True)
         ]
         results = []
-        for ref, end, parts in zip(refs, ends, batches):
+        for ref, end, parts in zip(refs, ends, batches, strict=True):
             try:
                 output, pid, has = ray.get(ref)
             except StateLost:  # a process that is new
@@ -145,24 +148,13 @@ def run(channel: Channel, config: Json, clock: Any, facts: Json) -> None:
     channel.metrics(tally.metrics())
 
 
-def windows(channel: Channel, width: int, clock: Any) -> Any:
+def windows(channel: Channel, width: int, clock: Clock) -> Iterator[list[bytes]]:
     """Batches of events, up to `width` at a time."""
     waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        try:
-            clock.mark("steady")
-            for batch in channel.events():
-                waiting.put(batch)
-            clock.mark("drain")
-            waiting.put(None)
-        except BaseException as error:
-            channel.fatal(error)
-
-    threading.Thread(target=read, name="events", daemon=True).start()
+    stream.read(channel, clock, waiting.put)
     ended = False
     while not ended:
-        window = []
+        window: list[bytes] = []
         deadline = None
         while len(window) < width:
             try:
@@ -176,5 +168,3 @@ def windows(channel: Channel, width: int, clock: Any) -> Any:
             deadline = time.monotonic() + GATHER_SECONDS
         if window:
             yield window
-
-

@@ -63,7 +63,8 @@ class Plan:
         after = _reachable(graph, [line[-1] for line in center])
         only_broadcast = _only_broadcast(graph)
         front = [n for n in lines if n not in center and n[0] not in after and n[0] not in only_broadcast]
-        if len(center) > 1 or any(_state(graph, line) != "none" for line in lines if line[0] in after - set(sum(center, []))):
+        behind = [line for line in lines if line[0] in after and line not in center]
+        if len(center) > 1 or any(_state(graph, line) != "none" for line in behind):
             raise Refusal("this graph has state behind its single-instance operators", "unsupported")
         groups = [[line] for line in front]
         if fusion == "all" and _one_exit(graph, front):
@@ -71,7 +72,7 @@ class Plan:
         self.side = [self._stage([line]) for line in lines if line[0] in only_broadcast]
         self.front = [self._stage(group) for group in groups]
         self.center = self._stage(center[:1]) if center else None
-        self.tail = [self._stage([n]) for n in lines if n[0] in after and n not in center]
+        self.tail = [self._stage([line]) for line in behind]
         self.sinks = {node["id"] for node in graph["nodes"] if node["role"] == "sink"}
         self.by_node = {node: stage for stage in self.stages for node in stage.nodes}
 
@@ -79,6 +80,11 @@ class Plan:
     def stages(self) -> list[Stage]:
         """Every stage."""
         return [*self.side, *self.front, *([self.center] if self.center else []), *self.tail]
+
+    def is_broadcast(self, node: int, port: int) -> bool:
+        """Whether every instance of `node` needs what comes in at `port`."""
+        entering = (edge for edge in self.graph["edges"] if edge["to"] == node and edge["to_port"] == port)
+        return any(edge["partition"] == "broadcast" for edge in entering)
 
     def _stage(self, chains: list[list[int]]) -> Stage:
         nodes = [node for chain in chains for node in chain]
@@ -106,7 +112,7 @@ def _lines(graph: Json, fusion: str) -> list[list[int]]:
 def _state(graph: Json, nodes: list[int]) -> str:
     """The most demanding state of several nodes."""
     order = ("none", "broadcast", "keyed", "global")
-    return max((graph["nodes"][node]["state"] for node in nodes), key=order.index)
+    return max((str(graph["nodes"][node]["state"]) for node in nodes), key=order.index)
 
 
 def _reachable(graph: Json, nodes: list[int]) -> set[int]:
@@ -122,9 +128,9 @@ def _only_broadcast(graph: Json) -> set[int]:
     found: set[int] = set()
     for node in reversed(graph["nodes"]):
         leaving = bench_worker.outputs(graph, node["id"])
-        if node["role"] == "operator" and leaving:
-            if all(edge["partition"] == "broadcast" or edge["to"] in found for edge in leaving):
-                found.add(node["id"])
+        if leaving and node["role"] == "operator":
+            only = all(edge["partition"] == "broadcast" or edge["to"] in found for edge in leaving)
+            found |= {node["id"]} if only else set()
     return found
 
 

@@ -7,20 +7,22 @@ A method takes and returns plain bytes. A call that overruns its time limit is e
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench_worker import Json, Workload, extents
+from plan import Plan, Stage
 
 
 class StateLost(Exception):
     """A restarted actor has not seen what this call builds on; it has the documents before `position`."""
 
-    def __init__(self, stage: str, position: int) -> None:
-        super().__init__(stage, position)
-        self.stage, self.position = stage, position
+    def __init__(self, stage: str, instance: int, position: int) -> None:
+        super().__init__(stage, instance, position)
+        self.stage, self.instance, self.position = stage, instance, position
 
 
 class KeysRewritten(Exception):
@@ -63,7 +65,7 @@ def open_workload(library: str, open_spec: str) -> Workload:
     return Workload(library, open_spec)
 
 
-class Line:
+class Pipeline:
     """The operators of a stage and the way between them. Knows nothing of Ray."""
 
     def __init__(self, setup: Setup) -> None:
@@ -109,12 +111,12 @@ class Line:
         return b"".join(self._work(node, part) for node, _, part in self.inside.route(last, output, 0))
 
 
-class Stage:
-    """An actor."""
+class StageActor:
+    """An actor with the operators of a stage."""
 
     def __init__(self, setup: Setup) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        self.line, self.time_limit = Line(setup), setup.time_limit
+        self.pipeline, self.time_limit = Pipeline(setup), setup.time_limit
         self.seen = 0
         self.flushed: bytes | None = None
         self.generation = 0
@@ -130,19 +132,19 @@ class Stage:
         """Processes batches and returns what leaves the stage."""
         with self._limited():
             output = self._documents(head, data)
-            for origin, batch in zip(head.origins[head.documents :], data[head.documents :]):
-                output += self.line.take(head, origin, batch)
+            for origin, batch in zip(head.origins[head.documents :], data[head.documents :], strict=True):
+                output += self.pipeline.take(head, origin, batch)
             return output + self._finish() if head.finish else output
 
     def begin(self, generation: int, released: set[int]) -> None:
         """Starts the state of the whole stream anew; frames in `released` have been answered for."""
-        self.line.renew()
+        self.pipeline.renew()
         self.generation, self.released, self.flushed = generation, released, None
 
     def run_center(self, head: Head, *data: bytes) -> tuple[bytes, list[int]]:
         """As `run` for the one state of the whole stream: also the sequence numbers of what is released."""
         if head.generation != self.generation:
-            raise StateLost(self.line.setup.name, 0)
+            raise self._state_lost(0)
         output = self.run(head, *data)
         seqs = [_seq(output, at) for at, _ in extents(output)]
         if self.released:
@@ -156,18 +158,21 @@ class Stage:
         if head.documents == 0 and head.first == 0:
             return b""
         if head.first > self.seen:
-            raise StateLost(self.line.setup.name, self.seen)
+            raise self._state_lost(self.seen)
         output = b""
         for position in range(self.seen, head.first + head.documents):
             index = position - head.first
-            output += self.line.take(head, head.origins[index], data[index])
+            output += self.pipeline.take(head, head.origins[index], data[index])
             self.seen += 1
         return output
+
+    def _state_lost(self, position: int) -> StateLost:
+        return StateLost(self.pipeline.setup.name, self.pipeline.setup.instance, position)
 
     def _finish(self) -> bytes:
         """What was held; the same again when asked again."""
         if self.flushed is None:
-            self.flushed = self.line.finish()
+            self.flushed = self.pipeline.finish()
         return self.flushed
 
     @contextlib.contextmanager
@@ -182,27 +187,45 @@ class Stage:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+class LoopActor(StageActor):
+    """A stage in a compiled graph."""
+
+    def step(self, origins: tuple[int | None, ...], *given: Any) -> bytes:
+        """One execution. An origin of none stands for the events, as deliveries."""
+        output = b""
+        for origin, data in zip(origins, given, strict=True):
+            if origin is None:
+                mine = [(node, part) for node, part in data if node in self.pipeline.operators]
+                output += b"".join(self.pipeline.take(Head(()), ~node, part) for node, part in mine)
+            else:
+                output += self.pipeline.take(Head(()), origin, data)
+        return output
+
+
 def _seq(batch: bytes, at: int) -> int:
     return int.from_bytes(batch[at + 8 : at + 16], "little")
 
 
-def setups(plan, config: Json) -> dict[str, list[Setup]]:  # type: ignore[no-untyped-def]
+def setups(plan: Plan, config: Json) -> dict[str, list[Setup]]:
     """One setup for each instance of each stage."""
     graph, limit = config["graph"], config["extra"].get("call_timeout_seconds")
     any_edges = [(e["from"], e["to"]) for e in graph["edges"] if e["partition"] == "any"]
 
-    def setup(stage, instance: int) -> Setup:  # type: ignore[no-untyped-def]
+    def setup(stage: Stage, instance: int) -> Setup:
         return Setup(
-            stage.name, config["library"], _json(config["open"]), stage.chains, any_edges,
-            instance, stage.instances, plan.parallelism, float(limit) if limit else None,
+            name=stage.name,
+            library=config["library"],
+            open=_json(config["open"]),
+            chains=stage.chains,
+            any_edges=any_edges,
+            instance=instance,
+            of=stage.instances,
+            parallelism=plan.parallelism,
+            time_limit=float(limit) if limit else None,
         )
 
     return {stage.name: [setup(stage, i) for i in range(stage.instances)] for stage in plan.stages}
 
 
 def _json(value: Json | str) -> str:
-    import json
-
     return value if isinstance(value, str) else json.dumps(value)
-
-

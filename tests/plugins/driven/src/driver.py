@@ -46,9 +46,7 @@ def main(channel: Channel) -> None:
     channel.phase("deploy")
     workload = Workload(config["library"], config["open"])
     router = workload.router(1)
-    operators = {
-        chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)
-    }
+    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)}
 
     def deliver(deliveries: list[bench_worker.Delivery]) -> None:
         for node, _, batch in deliveries:

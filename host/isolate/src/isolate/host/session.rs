@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Limits, Notice, Wish};
+use super::{Directive, Limits, Notice};
 use crate::Error;
 use crate::isolate::failure::{Answer, Cause, Failure};
 use crate::isolate::output::Output;
@@ -79,17 +79,17 @@ impl<'a, O: Operation> Session<'a, O> {
         mut self,
         mut process: Process,
         opening: Vec<u8>,
-        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive,
         stop: &Stop,
     ) -> Result<Answer<O::Reply>, Box<Failure>> {
         self.outbox = opening;
-        let wish = watch(Notice::Started(process.id()));
-        self.obey(wish);
+        let directive = watch(Notice::Started(process.id()));
+        self.order(directive);
         let reported = loop {
             if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
                 break false;
             }
-            self.heed(stop);
+            self.follow(stop);
             self.judge(&process);
             match self.exchange(&process, watch) {
                 Ok(false) => {}
@@ -117,21 +117,21 @@ impl<'a, O: Operation> Session<'a, O> {
         concluded
     }
 
-    /// Passes the user's wish on, each level once.
-    fn heed(&mut self, stop: &Stop) {
-        self.obey(match stop.level() {
-            StopLevel::Go => Wish::Continue,
-            StopLevel::Drain if O::DRAINS => Wish::Drain,
-            StopLevel::Drain => Wish::Kill,
-            StopLevel::Kill => Wish::Kill,
+    /// Passes on what the user asked for, each level once.
+    fn follow(&mut self, stop: &Stop) {
+        self.order(match stop.level() {
+            StopLevel::Go => Directive::Continue,
+            StopLevel::Drain if O::DRAINS => Directive::Drain,
+            StopLevel::Drain => Directive::Kill,
+            StopLevel::Kill => Directive::Kill,
         });
     }
 
-    fn obey(&mut self, wish: Wish) {
-        let (level, control) = match wish {
-            Wish::Continue => return,
-            Wish::Drain => (StopLevel::Drain, Control::Drain),
-            Wish::Kill => (StopLevel::Kill, Control::Cancel),
+    fn order(&mut self, directive: Directive) {
+        let (level, control) = match directive {
+            Directive::Continue => return,
+            Directive::Drain => (StopLevel::Drain, Control::Drain),
+            Directive::Kill => (StopLevel::Kill, Control::Cancel),
         };
         if level <= self.stop {
             return;
@@ -180,11 +180,11 @@ impl<'a, O: Operation> Session<'a, O> {
     fn exchange(
         &mut self,
         process: &Process,
-        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive,
     ) -> io::Result<bool> {
         let mut wanted = PollFlags::IN;
         wanted.set(PollFlags::OUT, !self.outbox.is_empty());
-        let mut descriptors = vec![PollFd::new(&process.leash, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(&process.lifeline, PollFlags::IN)];
         if self.is_listening() {
             descriptors.push(PollFd::new(&process.channel, wanted));
         }
@@ -196,13 +196,13 @@ impl<'a, O: Operation> Session<'a, O> {
             Err(error) => return Err(error.into()),
         }
         if !self.outbox.is_empty() && self.channel_closed.is_none() {
-            // A runner that is gone does not read; how it ended is told on the leash.
+            // A runner that is gone does not read; how it ended is told on the lifeline.
             let sent = process::write(&process.channel, &self.outbox).unwrap_or(self.outbox.len());
             self.outbox.drain(..sent);
         }
         self.drain_channel(process, watch)?;
         self.drain_output(process, 1 << 20)?;
-        self.drain_leash(process)
+        self.drain_lifeline(process)
     }
 
     fn patience(&self) -> Timespec {
@@ -219,7 +219,7 @@ impl<'a, O: Operation> Session<'a, O> {
     fn drain_channel(
         &mut self,
         process: &Process,
-        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish,
+        watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive,
     ) -> io::Result<()> {
         let mut buffer = [0; 64 << 10];
         while self.is_listening() {
@@ -238,7 +238,7 @@ impl<'a, O: Operation> Session<'a, O> {
         Ok(())
     }
 
-    fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Wish) -> Result<(), String> {
+    fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive) -> Result<(), String> {
         while let Some(line) = self.lines.next_line()? {
             if self.answer.is_some() {
                 return Err("it went on after its answer".into());
@@ -266,8 +266,8 @@ impl<'a, O: Operation> Session<'a, O> {
                     continue;
                 }
             };
-            let wish = watch(notice);
-            self.obey(wish);
+            let directive = watch(notice);
+            self.order(directive);
         }
         Ok(())
     }
@@ -294,10 +294,10 @@ impl<'a, O: Operation> Session<'a, O> {
         Ok(())
     }
 
-    fn drain_leash(&mut self, process: &Process) -> io::Result<bool> {
+    fn drain_lifeline(&mut self, process: &Process) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         loop {
-            match process::read(&process.leash, &mut buffer)? {
+            match process::read(&process.lifeline, &mut buffer)? {
                 None => return Ok(false),
                 Some(0) => return Ok(true),
                 // Its report is one line.

@@ -1,0 +1,87 @@
+//! What a run found out, as its record keeps it.
+
+use bench_isolate::isolate::Answer;
+use bench_record::canonical_json::sha256_hex;
+use bench_record::evidence::{
+    Attribution, Evidence, Finding as Found, Items, Plugin, ServiceLatency, Validity, Worker, object,
+};
+use serde_json::json;
+
+use super::attribution::Parts;
+use super::machine;
+use super::monitor::Seen;
+use super::operation::{Measured, RunReply};
+use super::supervise::Job;
+use super::validity::Finding;
+
+impl Job<'_> {
+    /// All but the files beside the record.
+    pub(super) fn evidence(&self, answer: &Answer<RunReply>, seen: &Seen, findings: &[Finding]) -> Evidence {
+        let (plan, about) = (self.plan, self.description);
+        let RunReply { backend, measured } = &answer.reply;
+        let cpu = answer.cpu.as_ref().map(|cpu| cpu.waited + seen.unwaited);
+        let operators = measured.operators.iter().map(|(name, usage)| (name.clone(), (*usage).into()));
+        Evidence {
+            backend_hash: Some(sha256_hex(about.name.to_string().as_bytes())),
+            scheduler: Some(plan.scheduler.clone()),
+            repeat_index: Some(self.repeat_index.into()),
+            repeats: Some(plan.repeat.into()),
+            partial: measured.partial,
+            output_digest: measured.output_digest.clone(),
+            items: Items {
+                emitted: Some(measured.emitted),
+                completed: Some(measured.completed),
+                failed: Some(measured.failed),
+                join_empty: Some(measured.join_empty),
+                warmup: Some(plan.warmup_items.into()),
+                timed: Some(measured.timed),
+            },
+            failure_reasons: measured.reasons.clone(),
+            operators: operators.collect(),
+            attribution: attribution(measured),
+            service_latency: ServiceLatency { p50: measured.service_p50, p99: measured.service_p99 },
+            load: Some(plan.load),
+            late_arrivals: Some(measured.late),
+            generator: measured.generator,
+            memory_peak_bytes: Some(seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes)),
+            cpu_seconds: cpu.map(|cpu| cpu.as_secs_f64()),
+            cpu_seconds_sampled: Some(seen.unwaited.as_secs_f64()),
+            processes_peak: seen.processes,
+            workers: measured
+                .workers
+                .iter()
+                .map(|(pid, spans)| Worker { pid: *pid, spans: *spans })
+                .collect(),
+            quality: measured.scores.as_ref().map(object),
+            corpus: measured.corpus.as_ref().map(object),
+            embedding_endpoint: plan.served.as_ref().map(object),
+            plugin: Plugin {
+                version: Some(about.plugin_version.clone()),
+                api: Some(about.api_version.clone()),
+                abi: Some(about.abi.clone()),
+                sha256: Some(about.sha256.clone()),
+            },
+            runtime_version: Some(about.availability.detail.clone()),
+            workloads_sha256: self.library.as_ref().map(|library| library.sha256.clone()),
+            bench_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            simd: Some(measured.simd.clone()),
+            host: Some(object(&machine::read())),
+            disturbance: seen.disturbance.clone(),
+            validity: Validity::of(findings.iter().map(Found::from).collect()),
+            effective_config: object(&plan.fingerprint()),
+            backend_options: self.options.iter().cloned().collect(),
+            place: self.place.clone(),
+            backend_account: Some(backend.clone()),
+            remarks: answer.remarks.iter().map(|remark| json!(remark)).collect(),
+            ..Evidence::default()
+        }
+    }
+}
+
+fn attribution(measured: &Measured) -> Attribution {
+    let stages = measured.attribution.iter();
+    Attribution {
+        all: stages.clone().map(|(_, parts)| *parts).sum::<Parts>().into(),
+        stages: stages.map(|(name, parts)| (name.clone(), (*parts).into())).collect(),
+    }
+}

@@ -1,0 +1,40 @@
+//! Where in a campaign a run belongs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A run's place in a campaign; nothing for a run of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Place {
+    /// Which pair of a paired run this is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair_index: Option<u64>,
+    /// Which side this is, when one backend runs against itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arm: Option<String>,
+    /// Which run of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepPlace>,
+    /// Which trial of a search for capacity, or of a soak.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialPlace>,
+}
+
+/// A run's place in a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SweepPlace {
+    /// Number of the point in the plan.
+    pub point: usize,
+    /// Which repeat of it.
+    pub repeat: u32,
+}
+
+/// A run's place in a search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialPlace {
+    /// What it was to show.
+    pub phase: String,
+    /// Which run of the search it is.
+    pub index: u32,
+}

@@ -1,0 +1,45 @@
+//! Whether a run may be read as a measurement.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The verdict on a run, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Validity {
+    /// Null when the run was not judged.
+    pub verdict: Option<Verdict>,
+    /// What there is to say against it.
+    pub findings: Vec<Finding>,
+}
+
+impl Validity {
+    /// Whatever is found makes a run INVALID.
+    #[must_use]
+    pub fn of(findings: Vec<Finding>) -> Self {
+        let verdict = if findings.is_empty() { Verdict::Valid } else { Verdict::Invalid };
+        Self { verdict: Some(verdict), findings }
+    }
+}
+
+/// In a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// It may be read as a measurement.
+    Valid,
+    /// It may not.
+    Invalid,
+}
+
+/// One reason to doubt a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Finding {
+    /// Short name, such as "late_generator".
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub mend: String,
+}
