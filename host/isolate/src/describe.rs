@@ -12,6 +12,7 @@ pub use listing::{DEFAULT_TIMEOUT, Listing, Status, list};
 use super::discover::BackendName;
 use super::isolate::{Channel, Operation};
 use super::load::load;
+use super::options::{self, Declared, OPTIONS};
 use super::vet::Vetted;
 use super::{Error, ErrorKind};
 
@@ -38,7 +39,6 @@ pub struct Description {
     /// What `bench backends install` needs, as the plugin states it.
     pub requirements: Option<serde_json::Value>,
     /// What `--backend-option` takes; nothing when the plugin does not say.
-    #[serde(default)]
     pub options: Option<Vec<Declared>>,
 }
 

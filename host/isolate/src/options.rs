@@ -2,8 +2,9 @@
 //! those that a user gave. One that nobody knows would be ignored in silence, and another experiment be measured
 //! than was asked for.
 
-use regex_lite::{Regex, RegexBuilder};
-use serde::{Deserialize, Serialize};
+mod declared;
+
+pub use declared::{Declared, Range, read};
 
 /// The extension by which a plugin declares its options.
 pub const OPTIONS: &str = "bench.options/1";
@@ -14,54 +15,9 @@ pub const FROM_THE_PLAN: [&str; 7] =
 
 /// Names closer than this are worth a question.
 const NEAR: f64 = 0.7;
-/// Bytes of a compiled pattern: it comes from a plugin.
-const PATTERN: usize = 1 << 20;
-
-/// An option as a plugin declares it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Declared {
-    pub name: String,
-    /// What it does.
-    pub meaning: String,
-    /// What holds when it is not given.
-    #[serde(default)]
-    pub default: Option<String>,
-    /// All that it takes, when that can be listed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub values: Option<Vec<String>>,
-    /// Otherwise a regular expression for the whole value; any text without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<String>,
-    /// The pattern in words, such as `HOST:PORT`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub takes: Option<String>,
-}
 
 /// Options that a user gave, each key once.
 pub type Given = Vec<(String, String)>;
-
-/// Reads a plugin's answer to [`OPTIONS`].
-///
-/// # Errors
-/// With what is wrong with it.
-pub fn read(answer: &str) -> Result<Vec<Declared>, String> {
-    let declared: Vec<Declared> = serde_json::from_str(answer).map_err(|cause| cause.to_string())?;
-    for (place, option) in declared.iter().enumerate() {
-        let name = &option.name;
-        name_is_fine(name).map_err(|why| format!("option `{name}`: {why}"))?;
-        if declared[..place].iter().any(|other| other.name == *name) {
-            return Err(format!("option `{name}` is declared twice"));
-        }
-        if option.values.as_ref().is_some_and(Vec::is_empty) {
-            return Err(format!("option `{name}` takes no value at all"));
-        }
-        option.compiled().map_err(|cause| format!("the pattern of option `{name}`: {cause}"))?;
-        if let Some(default) = &option.default {
-            option.accepts(default).map_err(|why| format!("the default of option `{name}`: {why}"))?;
-        }
-    }
-    Ok(declared)
-}
 
 /// Whether something can be the key of an option.
 ///
@@ -78,39 +34,6 @@ pub fn name_is_fine(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl Declared {
-    fn compiled(&self) -> Result<Option<Regex>, String> {
-        let compile = |pattern: &String| RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN).build();
-        self.pattern.as_ref().map(compile).transpose().map_err(|cause| cause.to_string())
-    }
-
-    /// What it takes, for people.
-    #[must_use]
-    pub fn form(&self) -> String {
-        match (&self.values, &self.takes, &self.pattern) {
-            (Some(values), ..) => one_of(values),
-            (None, Some(form), _) => form.clone(),
-            (None, None, Some(pattern)) => format!("text like {pattern}"),
-            (None, None, None) => "any text".to_owned(),
-        }
-    }
-
-    /// Whether it can be set to `value`.
-    ///
-    /// # Errors
-    /// With what it takes, and the nearest value.
-    pub fn accepts(&self, value: &str) -> Result<(), String> {
-        let near = match (&self.values, self.compiled()) {
-            (Some(values), _) if values.iter().any(|known| known == value) => return Ok(()),
-            (Some(values), _) => question(value, values.iter().map(String::as_str)),
-            (None, Ok(Some(pattern))) if !pattern.is_match(value) => String::new(),
-            // A pattern that is none was refused when the plugin was asked.
-            (None, _) => return Ok(()),
-        };
-        Err(format!("`{}` takes {}, not '{value}'{near}", self.name, self.form()))
-    }
-}
-
 /// A backend and what it declares; nothing when it does not say what it takes.
 pub type Taker<'a> = (&'a str, Option<&'a [Declared]>);
 
@@ -119,8 +42,8 @@ pub type Taker<'a> = (&'a str, Option<&'a [Declared]>);
 pub struct Shared {
     /// In the order of the backends.
     pub by_backend: Vec<Given>,
-    /// Keys that are passed on to backends that declare nothing, so that nobody knows whether they are heard.
-    pub unchecked: Vec<(String, String)>,
+    /// Backends that declare nothing, so that nobody knows whether they heed what is passed on to them.
+    pub unchecked: Vec<String>,
 }
 
 /// An option that nobody takes, or not so.
@@ -133,83 +56,67 @@ pub struct Refused {
     pub backend: String,
 }
 
-/// Gives each backend the options that it declares. What none declares goes to those that declare nothing, where
-/// there are any.
+/// Gives each backend the options that it declares, and all of them to a backend that declares nothing.
 ///
 /// # Errors
-/// The first option that no backend has, or a value that some backend does not take.
+/// The first option that no backend takes, or a value that some backend does not take.
 pub fn share(given: &Given, takers: &[Taker<'_>]) -> Result<Shared, Refused> {
     let mut shared = Shared { by_backend: vec![Given::new(); takers.len()], unchecked: Vec::new() };
     for (key, value) in given {
-        let mut known = false;
+        let mut taken = false;
         for ((backend, declared), own) in takers.iter().zip(&mut shared.by_backend) {
-            let Some(option) = declared.and_then(|all| all.iter().find(|option| option.name == *key)) else {
-                continue;
-            };
             let refused = |why| Refused {
-                message: format!("option {why} (of backend '{backend}')"),
+                message: format!("--backend-option {key}={value}: {why} (backend '{backend}')"),
                 backend: (*backend).to_owned(),
             };
-            option.accepts(value).map_err(refused)?;
-            known = true;
+            match declared.map(|all| all.iter().find(|option| option.name == *key)) {
+                Some(None) => continue,
+                Some(Some(option)) => option.accepts(value).map_err(refused)?,
+                None => name_is_fine(key).map_err(|why| refused(why.to_owned()))?,
+            }
+            taken = true;
             own.push((key.clone(), value.clone()));
         }
-        if known {
-            continue;
-        }
-        let silent = takers.iter().zip(&mut shared.by_backend).filter(|((_, declared), _)| declared.is_none());
-        for ((backend, _), own) in silent {
-            known = true;
-            own.push((key.clone(), value.clone()));
-            shared.unchecked.push(((*backend).to_owned(), key.clone()));
-        }
-        if !known {
-            return Err(unknown(key, takers));
+        if !taken {
+            return Err(unknown(key, value, takers));
         }
     }
+    let silent = takers.iter().filter(|(_, declared)| declared.is_none() && !given.is_empty());
+    shared.unchecked = silent.map(|(backend, _)| (*backend).to_owned()).collect();
     Ok(shared)
 }
 
-fn unknown(key: &str, takers: &[Taker<'_>]) -> Refused {
-    let names = |declared: Option<&'_ [Declared]>| -> Vec<String> {
-        declared.unwrap_or_default().iter().map(|option| option.name.clone()).collect()
+/// Nobody has the key; everybody says what they take.
+fn unknown(key: &str, value: &str, takers: &[Taker<'_>]) -> Refused {
+    let names = |taker: &Taker<'_>| -> Vec<String> {
+        taker.1.unwrap_or_default().iter().map(|option| option.name.clone()).collect()
     };
-    let all: Vec<(String, String)> = takers
-        .iter()
-        .flat_map(|(backend, declared)| names(*declared).into_iter().map(|name| ((*backend).to_owned(), name)))
-        .collect();
+    let all: Vec<(&str, String)> =
+        takers.iter().flat_map(|taker| names(taker).into_iter().map(|name| (taker.0, name))).collect();
     let nearest = nearest(key, all.iter().map(|(_, name)| name.as_str()));
-    let whose = nearest.and_then(|nearest| all.iter().find(|(_, name)| name == nearest));
-    let first = takers.first().map_or("", |(backend, _)| *backend);
-    let backend = whose.map_or(first, |(backend, _)| backend);
-    let has = takers.iter().map(|(backend, declared)| match names(*declared) {
-        names if names.is_empty() => format!("'{backend}' has none"),
-        names => format!("'{backend}' has {}", names.join(", ")),
+    let whose = all.iter().find(|(_, name)| nearest.is_none_or(|nearest| name == nearest));
+    let backend = whose.map(|(backend, _)| *backend).or(takers.first().map(|(backend, _)| *backend));
+    let has = takers.iter().map(|taker| match names(taker) {
+        names if names.is_empty() => format!("'{}' has none", taker.0),
+        names => format!("'{}' has {}", taker.0, names.join(", ")),
     });
+    let has = has.collect::<Vec<String>>().join("; ");
     let near = nearest.map_or(String::new(), |name| format!(": did you mean `{name}`?"));
-    let has: Vec<String> = has.collect();
-    let message = match takers {
-        [(only, _)] => format!("backend '{only}' has no option `{key}`{near} ({})", has.join("; ")),
-        _ => format!("none of the backends has an option `{key}`{near} ({})", has.join("; ")),
+    let nobody = match takers {
+        [(only, _)] => format!("backend '{only}' has no such option"),
+        _ => "none of the backends has such an option".to_owned(),
     };
-    Refused { message, backend: backend.to_owned() }
+    let message = format!("--backend-option {key}={value}: {nobody}{near} ({has})");
+    Refused { message, backend: backend.unwrap_or_default().to_owned() }
 }
 
-fn question<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> String {
-    nearest(text, known).map_or(String::new(), |name| format!(": did you mean '{name}'?"))
-}
-
+/// The one of `known` that `text` looks like, whatever its case and dashes.
 fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.map(|name| (strsim::jaro_winkler(name, text), name)).filter(|(near, _)| *near > NEAR);
+    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+    let text = plain(text);
+    let near = known.map(|name| (strsim::jaro_winkler(&plain(name), &text), name));
+    let near = near.filter(|(near, _)| *near > NEAR);
     near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
-}
-
-fn one_of(values: &[String]) -> String {
-    match values {
-        [only] => only.clone(),
-        [all @ .., last] => format!("{} or {last}", all.join(", ")),
-        [] => String::new(),
-    }
 }
 
 #[cfg(test)]
@@ -218,7 +125,7 @@ mod tests {
 
     fn ray() -> Vec<Declared> {
         read(
-            r#"[{"name": "ray_mode", "meaning": "m", "default": "actors", "values": ["actors", "naive", "compiled"]},
+            r#"[{"name": "ray_mode", "meaning": "m", "default": "actors", "values": ["actors", "naive"]},
                 {"name": "ray_address", "meaning": "m", "pattern": "[^:]+:[0-9]+", "takes": "HOST:PORT"}]"#,
         )
         .unwrap()
@@ -233,52 +140,43 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_option_is_refused_with_the_nearest_and_all_there_are() {
+    fn an_unknown_option_is_refused_with_the_nearest_and_all_there_are() {
         let ray = ray();
-        let message = refused(&[("ray_adress", "x:1")], &[("ray", Some(&ray))]);
-        let expected = "backend 'ray' has no option `ray_adress`: did you mean `ray_address`? ('ray' has ray_mode, ray_address)";
-        assert_eq!(message, expected);
+        for key in ["ray_adress", "ray-address", "RAY_ADDRESS", "address"] {
+            let message = refused(&[(key, "x:1")], &[("ray", Some(&ray))]);
+            let expected = format!(
+                "--backend-option {key}=x:1: backend 'ray' has no such option: did you mean `ray_address`? ('ray' has ray_mode, ray_address)"
+            );
+            assert_eq!(message, expected);
+        }
         let message = refused(&[("foo", "bar")], &[("local", Some(&[]))]);
-        assert_eq!(message, "backend 'local' has no option `foo` ('local' has none)");
+        let expected = "--backend-option foo=bar: backend 'local' has no such option ('local' has none)";
+        assert_eq!(message, expected);
     }
 
     #[test]
-    fn a_value_that_is_not_taken_is_refused_with_what_is() {
+    fn a_value_that_is_not_taken_is_refused_with_what_is_and_whose_it_is() {
         let ray = ray();
-        let message = refused(&[("ray_mode", "actor")], &[("ray", Some(&ray))]);
-        assert_eq!(message, "option `ray_mode` takes actors, naive or compiled, not 'actor': did you mean 'actors'? (of backend 'ray')");
-        for wrong in ["x", "x:1\n", "a:1:2", ""] {
-            let message = refused(&[("ray_address", wrong)], &[("ray", Some(&ray))]);
-            assert!(message.contains("takes HOST:PORT, not"), "{wrong:?}: {message}");
-        }
+        let message = refused(&[("ray_mode", "actor")], &[("local", Some(&[])), ("ray", Some(&ray))]);
+        let expected = "--backend-option ray_mode=actor: it takes actors or naive: did you mean `actors`? (backend 'ray')";
+        assert_eq!(message, expected);
     }
 
     #[test]
-    fn each_backend_gets_its_own_options_and_one_that_declares_nothing_the_rest() {
-        let (ray, both) = (ray(), given(&[("ray_mode", "naive"), ("other", "1")]));
+    fn each_backend_gets_its_own_options_and_one_that_declares_nothing_all() {
+        let (ray, one) = (ray(), given(&[("ray_mode", "naive")]));
+        let both = given(&[("ray_mode", "naive"), ("other", "1")]);
         let shared = share(&both, &[("ray", Some(&ray)), ("local", Some(&[])), ("old", None)]).unwrap();
-        let expected = [given(&[("ray_mode", "naive")]), Given::new(), given(&[("other", "1")])];
-        assert_eq!(shared.by_backend, expected);
-        assert_eq!(shared.unchecked, given(&[("old", "other")]));
+        assert_eq!(shared.by_backend, [one, Given::new(), both.clone()]);
+        assert_eq!(shared.unchecked, ["old"]);
         let refused = share(&both, &[("local", Some(&[])), ("ray", Some(&ray))]).unwrap_err();
-        assert!(refused.message.starts_with("none of the backends has an option `other`"), "{refused}");
+        assert!(refused.message.contains("none of the backends has such an option"), "{refused}");
     }
 
     #[test]
-    fn a_declaration_that_makes_no_sense_is_named() {
-        for (answer, why) in [
-            ("{", "EOF"),
-            ("{}", "expected a sequence"),
-            (r#"[{"name": "a"}]"#, "missing field `meaning`"),
-            (r#"[{"name": "A-b", "meaning": "m"}]"#, "lower-case letters"),
-            (r#"[{"name": "seed", "meaning": "m"}]"#, "belongs to the plan"),
-            (r#"[{"name": "a", "meaning": "m"}, {"name": "a", "meaning": "m"}]"#, "declared twice"),
-            (r#"[{"name": "a", "meaning": "m", "values": []}]"#, "no value at all"),
-            (r#"[{"name": "a", "meaning": "m", "pattern": "("}]"#, "the pattern of option `a`"),
-            (r#"[{"name": "a", "meaning": "m", "values": ["x"], "default": "y"}]"#, "the default of option `a`"),
-        ] {
-            let error = read(answer).unwrap_err();
-            assert!(error.contains(why), "{answer}: {error}");
-        }
+    fn a_backend_that_declares_nothing_gets_no_key_that_cannot_be_one() {
+        assert!(refused(&[("A b", "1")], &[("old", None)]).contains("a key holds lower-case letters"));
+        assert!(refused(&[("seed", "1")], &[("old", None)]).contains("belongs to the plan"));
+        assert_eq!(share(&Given::new(), &[("old", None)]).unwrap().unchecked, Vec::<String>::new());
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::find::{ready_backend, workload_library};
+use super::find::{ReadyBackend, ready_backend, workload_library};
 use super::output::{self, say};
-use super::run::{answered, check_folder, prepare, stopped};
+use super::run::{answered, check_folder, dry_run, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::describe::Description;
@@ -81,11 +81,15 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;
+    if args.run.dry_run {
+        return dry_run(&args.run, &plan);
+    }
     let name = args.run.backend();
+    let given = args.run.backend_options()?;
     let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
     check_folder(&output_dir, &[FILE_NAME, html::FILE_NAME])?;
-    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.run.plugins, &name, &given)?;
     prepare(&plan)?;
     let trials = Trials {
         plan: &plan,
@@ -94,7 +98,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
         run_id: args.run.run_id()?,
         output_dir: output_dir.clone(),
         memory_limit: Some(args.run.memory_bytes()),
-        options: args.run.backend_options()?,
+        options,
         arrivals: args.run.arrivals(),
         verbose: args.run.verbose,
     };

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::{Exit, PluginArgs, Stopped, screen};
+use bench_isolate::options::{FROM_THE_PLAN, Given};
 use bench_measure::machine::default_memory_limit;
 use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
 use bench_measure::trace::Format;
@@ -312,8 +313,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", help_heading = "Limits")]
     pub cache_dir: Option<PathBuf>,
 
-    /// Setting of the backend itself (repeatable); the backend's documentation lists them. Recorded, but
-    /// no part of the configuration's hash
+    /// Setting of the backend itself (repeatable); `bench backends info NAME` lists them. Of several backends each
+    /// gets its own. Recorded, but no part of the configuration's hash
     #[arg(long = "backend-option", value_name = "KEY=VALUE", help_heading = "Backend")]
     pub backend_options: Vec<String>,
 
@@ -324,10 +325,6 @@ pub struct RunArgs {
     #[arg(skip)]
     pub params: Vec<(String, Value)>,
 }
-
-/// Entries of a plugin's spec that come from the plan: an option must not contradict it.
-const FROM_THE_PLAN: [&str; 7] =
-    ["nodes", "parity_batch_size", "max_in_flight", "seed", "run_id", "temp_dir", "operator_attempts"];
 
 impl RunArgs {
     /// A command of several runs has no one run to look at.
@@ -342,19 +339,18 @@ impl RunArgs {
         }
     }
 
-    /// The backend's own settings, each key once.
+    /// The backend's own settings, each key once. What a backend takes of them it says itself.
     ///
     /// # Errors
     /// When one is not KEY=VALUE, is given twice, or belongs to a flag.
-    pub fn backend_options(&self) -> Result<Vec<(String, String)>, Stopped> {
-        let mut options: Vec<(String, String)> = Vec::new();
+    pub fn backend_options(&self) -> Result<Given, Stopped> {
+        let mut options = Given::new();
         for option in &self.backend_options {
             let wrong = |why: &str| Err(Stopped::usage(format!("--backend-option {option}: {why}")));
             let Some((key, value)) = option.split_once('=') else { return wrong("write it as KEY=VALUE") };
             let (key, value) = (key.trim(), value.trim());
-            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            if key.is_empty() || !key.chars().all(plain) {
-                return wrong("a key holds lower-case letters, digits and '_'");
+            if key.is_empty() {
+                return wrong("write it as KEY=VALUE");
             }
             if FROM_THE_PLAN.contains(&key) {
                 return wrong("this belongs to the plan, which has a flag for it");

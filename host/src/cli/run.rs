@@ -1,10 +1,11 @@
 //! `bench run`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::find::{go_on, ready_backend, workload_library};
+use super::find::{ReadyBackend, go_on, ready_backend, workload_library};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::{Exit, RunArgs, STOP, Stopped, places};
@@ -27,7 +28,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
     }
     if args.dry_run {
-        return dry_run(args, &plan, &name);
+        return dry_run(args, &plan);
     }
     places::output(&output_dir, "--output-dir")?;
     check_folder(&output_dir, &[])?;
@@ -36,7 +37,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         places::output(folder.unwrap_or(Path::new(".")), "--trace")?;
         atomic::check(trace)?;
     }
-    let (vetted, description) = ready_backend(&args.plugins, &name)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.plugins, &name, &options)?;
     prepare(&plan)?;
     let run_id = args.run_id()?;
     let (mut finished, mut failure) = (Vec::new(), None);
@@ -44,7 +45,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         let folder = claim_folder(&output_dir, &run_id, &description.name, repeat_index)?;
         let job = Job {
             plan: &plan,
-            plugin: &vetted,
+            plugin: &plugin,
             description: &description,
             run_id: &run_id,
             repeat_index,
@@ -160,14 +161,16 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
     go_on()
 }
 
-/// Shows what would run.
-fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
-    let hash = plan.config_hash()?;
-    let ready = ready_backend(&args.plugins, name);
+/// Shows what would run, unless it could not be said so on the command line.
+pub fn dry_run(args: &RunArgs, plan: &Plan) -> Result<Exit, Stopped> {
+    let (hash, name) = (plan.config_hash()?, args.backend());
+    let ready = ready_backend(&args.plugins, &name, &args.backend_options()?);
     let state = match &ready {
-        Ok((_, description)) => {
-            json!({"name": name, "ready": true, "version": description.availability.detail})
+        Ok(ready) => {
+            json!({"name": name, "ready": true, "version": ready.description.availability.detail,
+                   "options": ready.options.iter().cloned().collect::<BTreeMap<_, _>>()})
         }
+        Err(stopped) if stopped.exit == Exit::Usage => return ready.map(|_| Exit::Ok),
         Err(stopped) => {
             json!({"name": name, "ready": false, "reason": stopped.message, "remedy": stopped.remedy})
         }

@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::Trials;
-use super::find::ready_backend;
+use super::find::{ReadyBackend, ready_backend};
 use super::output;
-use super::run::{answered, check_folder, prepare};
+use super::run::{answered, check_folder, dry_run, prepare};
 use super::screen;
 use super::{Exit, RunArgs, Stopped, places};
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
@@ -45,11 +45,15 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
+    if args.run.dry_run {
+        return dry_run(&args.run, &base);
+    }
     let name = args.run.backend();
+    let given = args.run.backend_options()?;
     let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
     check_folder(&output_dir, &[FILES[0], FILES[1], html::FILE_NAME])?;
-    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.run.plugins, &name, &given)?;
     prepare(&base)?;
     let seconds = args.duration.as_secs_f64();
     let trials = Trials {
@@ -59,7 +63,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         run_id: args.run.run_id()?,
         output_dir: output_dir.clone(),
         memory_limit: Some(args.run.memory_bytes()),
-        options: args.run.backend_options()?,
+        options,
         arrivals: args.run.arrivals(),
         verbose: args.run.verbose,
     };

@@ -144,10 +144,6 @@ impl<B: Backend> v1::WorkloadRunner for Contained<B> {
             None if id.as_str() == OPTIONS => self.0.options().map(options_answer),
             answer => answer,
         };
-        contained(|| Ok(answer()))
-            .ok()
-            .flatten()
-            .map(RString::from)
-            .into()
+        contained(|| Ok(answer())).ok().flatten().map(RString::from).into()
     }
 }

@@ -5,12 +5,12 @@
 
 use serde_json::{Value, json};
 
-/// The extension by which the host asks for them. The answer is a list of
-/// `{"name", "meaning", "default", "values"}` or `{"name", "meaning", "default", "pattern", "takes"}`.
+/// The extension by which the host asks for them. The answer is a list of `{"name", "meaning", "default"}`, each with
+/// `values`, with `number`, with `pattern` and `takes`, or with none of them for any text.
 pub const OPTIONS: &str = "bench.options/1";
 
 /// One setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BackendOption {
     /// What comes before the `=`: lower case letters, digits and `_`.
     pub name: &'static str,
@@ -23,10 +23,19 @@ pub struct BackendOption {
 }
 
 /// What an option may be set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Takes {
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// A number.
+    Number {
+        /// Without a fraction.
+        whole: bool,
+        /// The least, if there is one.
+        minimum: Option<f64>,
+        /// The most, if there is one.
+        maximum: Option<f64>,
+    },
     /// Text that a regular expression describes as a whole.
     Like {
         /// The expression; look-around and back-references are not known.
@@ -38,21 +47,14 @@ pub enum Takes {
     Text,
 }
 
-impl Takes {
-    /// A number above zero, with or without a fraction.
-    pub const POSITIVE_NUMBER: Self = Self::Like {
-        pattern: r"[0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]*\.[0-9]*[1-9][0-9]*",
-        form: "a number above 0",
-    };
-    /// A whole number, zero included.
-    pub const WHOLE_NUMBER: Self = Self::Like { pattern: "[0-9]+", form: "a whole number" };
-}
-
 impl BackendOption {
     fn to_json(self) -> Value {
         let mut value = json!({"name": self.name, "meaning": self.meaning, "default": self.default});
         match self.takes {
             Takes::OneOf(values) => value["values"] = json!(values),
+            Takes::Number { whole, minimum, maximum } => {
+                value["number"] = json!({"whole": whole, "minimum": minimum, "maximum": maximum});
+            }
             Takes::Like { pattern, form } => {
                 value["pattern"] = pattern.into();
                 value["takes"] = form.into();
@@ -88,11 +90,19 @@ mod tests {
                 default: None,
                 takes: Takes::Like { pattern: ".+:[0-9]+", form: "HOST:PORT" },
             },
+            BackendOption {
+                name: "lanes",
+                meaning: "how many",
+                default: Some("2"),
+                takes: Takes::Number { whole: true, minimum: Some(1.0), maximum: None },
+            },
         ];
         let answer: Value = serde_json::from_str(&options_answer(&options)).unwrap();
         let expected = json!([
             {"name": "mode", "meaning": "how", "default": "fast", "values": ["fast", "slow"]},
             {"name": "address", "meaning": "where", "default": null, "pattern": ".+:[0-9]+", "takes": "HOST:PORT"},
+            {"name": "lanes", "meaning": "how many", "default": "2",
+             "number": {"whole": true, "minimum": 1.0, "maximum": null}},
         ]);
         assert_eq!(answer, expected);
         assert_eq!(options_answer(&[]), "[]");

@@ -24,6 +24,7 @@ const ENGINE: Engine = Engine {
     imports: &[],
     driver: include_str!("inline_driver.py"),
     plain_pip: None,
+    options: &[],
     starts_processes: true,
 };
 

@@ -23,7 +23,7 @@ const ENGINE: Engine = Engine {
 const OPTIONS: [BackendOption; 4] = [
     BackendOption {
         name: "ray_fusion",
-        meaning: "what shares an actor: all operators before the center, those that the graph chains, or none",
+        meaning: "what shares an actor: all operators before the center, those that the graph chains (the default of ray_mode=compiled), or none",
         default: Some("all"),
         takes: Takes::OneOf(&["all", "chains", "none"]),
     },
@@ -37,7 +37,7 @@ const OPTIONS: [BackendOption; 4] = [
         name: "call_timeout_seconds",
         meaning: "a call that takes longer is ended with its worker; without it only --timeout ends it",
         default: None,
-        takes: Takes::POSITIVE_NUMBER,
+        takes: Takes::Number { whole: false, minimum: Some(0.001), maximum: None },
     },
     BackendOption {
         name: "ray_address",

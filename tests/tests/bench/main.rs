@@ -23,6 +23,7 @@ mod load;
 mod loader;
 mod measuring;
 mod models;
+mod options;
 mod pair;
 mod places;
 mod proxies;
