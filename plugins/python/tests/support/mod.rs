@@ -15,9 +15,11 @@ use bench_plugin_api::sdk::{Host, InlinePipeline, Spec};
 use bench_plugin_api::v1;
 use bench_workloads::instance::{Instance, monotonic_ns};
 use bench_workloads::schedule::Schedule;
-use bench_workloads::wl4::params::Params;
-use bench_workloads::wl4::records::Answer;
-use bench_workloads::workload::{OpenSpec, Workload, prepare};
+use bench_workloads::list;
+use bench_workloads::open::{OpenWorkload, prepare};
+use bench_workloads::parameters::Values;
+use bench_workloads::records::Answer;
+use bench_workloads::workload::OpenSpec;
 
 /// What became of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
