@@ -323,8 +323,7 @@ pub unsafe extern "C" fn bench_fail(
         let (workload, input, reason) = unsafe { (given(workload)?, bytes(batch, len), text(reason)?) };
         let mut output = Vec::new();
         let (graph, batched) = (workload.workload.graph(), workload.workload.batched(node));
-        chain::fail(graph, node, &batched, input, reason, &mut output)
-            .map_err(|cause| cause.to_string())?;
+        chain::fail(graph, node, &batched, input, reason, &mut output).map_err(|cause| cause.to_string())?;
         Ok(CBatches(vec![Delivery { node, instance: 0, batch: output }]))
     }))
 }

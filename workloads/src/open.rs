@@ -9,14 +9,14 @@ use crate::corpus::Corpus;
 use crate::fault::Fault;
 use crate::instance::{Instance, Placement};
 use crate::judge::Judge;
-use crate::list;
+use crate::list::{self, Listed};
 use crate::parameters::FAULT;
 use crate::schedule::Schedule;
-use crate::workload::{OpenSpec, Operators, Source, Workload, WorkloadError, planned_corpus};
+use crate::workload::{OpenSpec, Operators, Source, WorkloadError, planned_corpus};
 
 /// An open workload. Cheap to share, usable from any thread.
 pub struct OpenWorkload {
-    workload: &'static dyn Workload,
+    workload: Listed,
     spec: OpenSpec,
     graph: Graph,
     source: Source,
@@ -58,7 +58,7 @@ impl OpenWorkload {
     /// # Errors
     /// As [`OpenWorkload::new`], and when the corpus cannot be read.
     pub fn with_texts(spec: OpenSpec) -> Result<Self, WorkloadError> {
-        let corpus = planned_corpus(list::find(&spec.workload)?, &spec)?;
+        let corpus = planned_corpus(&*list::find(&spec.workload)?, &spec)?;
         Ok(Self { corpus, ..Self::new(spec)? })
     }
 

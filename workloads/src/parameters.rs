@@ -336,9 +336,9 @@ impl Table {
     /// # Errors
     /// The first parameter out of range.
     pub fn validate(&self, values: &Values) -> Result<(), ParamError> {
-        self.rows.iter().try_for_each(|row| {
-            row.range.check(row.name, values.get(row.name).unwrap_or(&Value::Null))
-        })?;
+        self.rows
+            .iter()
+            .try_for_each(|row| row.range.check(row.name, values.get(row.name).unwrap_or(&Value::Null)))?;
         (self.relations)(values)
     }
 

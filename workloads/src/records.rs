@@ -100,6 +100,14 @@ pub struct Answer {
     pub docs_seen: u64,
 }
 
+impl Answer {
+    /// Whether its query met a document of the stream.
+    #[must_use]
+    pub fn met_documents(&self) -> bool {
+        self.counts.join_matched_docs > 0
+    }
+}
+
 /// Byte strings encode as one slice instead of element by element.
 mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};

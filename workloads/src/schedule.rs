@@ -399,9 +399,8 @@ mod tests {
 
     #[test]
     fn slow_streams_carry_heartbeats_and_fast_ones_do_not() {
-        let beats = |qps| {
-            of(3, 42, qps).filter(|e| e.as_ref().unwrap().header.kind == Kind::Heartbeat).count()
-        };
+        let beats =
+            |qps| of(3, 42, qps).filter(|e| e.as_ref().unwrap().header.kind == Kind::Heartbeat).count();
         assert_eq!((beats(40.0), beats(2.0)), (0, 8));
     }
 }

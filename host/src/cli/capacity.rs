@@ -193,7 +193,7 @@ impl Trials<'_> {
         let after = unless_it_broke(self.whole(&plan, index, "closed"))?.ok();
         Ok(Report {
             backend: self.description.name.to_string(),
-            workload: self.plan.workload.clone(),
+            workload: self.plan.workload.name().to_owned(),
             nodes: self.plan.nodes,
             parallelism: self.plan.parallelism,
             run_id: self.run_id.clone(),

@@ -143,21 +143,22 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
 /// As [`prepare`], where `by` names the cache.
 pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
     let mut spinner = None;
-    bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| {
-        let text = format!("preparing {what} in {}", plan.cache_dir.display());
-        match &spinner {
-            None => spinner = Some(Spinner::start(&text)),
-            Some(spinner) => spinner.say(&text),
-        }
-    })
-    .map_err(|error| match error {
-        WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
-            let place = shell_word(&plan.cache_dir);
-            let text = format!("prepared indexes cannot be written to {place}: {source}");
-            Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
-        }
-        other => Stopped::new(Exit::Usage, other, ""),
-    })?;
+    plan.workload
+        .prepare(&plan.open_spec(), &mut |what| {
+            let text = format!("preparing {what} in {}", plan.cache_dir.display());
+            match &spinner {
+                None => spinner = Some(Spinner::start(&text)),
+                Some(spinner) => spinner.say(&text),
+            }
+        })
+        .map_err(|error| match error {
+            WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
+                let place = shell_word(&plan.cache_dir);
+                let text = format!("prepared indexes cannot be written to {place}: {source}");
+                Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
+            }
+            other => Stopped::new(Exit::Usage, other, ""),
+        })?;
     go_on()
 }
 

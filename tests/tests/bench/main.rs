@@ -13,6 +13,7 @@ mod dask;
 mod encryption;
 mod endpoints;
 mod folders;
+mod goldens;
 mod guide;
 mod hostile;
 mod house;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bench_dataflow::frame::{self, Header, Kind, frames};
 use bench_workloads::index::Index;
+use bench_workloads::open::OpenWorkload;
 use bench_workloads::random::stream;
 use bench_workloads::search::{search, search_batch};
 use bench_workloads::text::bm25::{Bm25, DocTerms};
@@ -22,7 +23,6 @@ use bench_workloads::wl4::records::{
 };
 use bench_workloads::wl4::rerank::{Documents, Rerank};
 use bench_workloads::wl4::shared::{Lookup, Shared};
-use bench_workloads::open::OpenWorkload;
 use serde_json::{Value, json};
 
 use crate::Failure;

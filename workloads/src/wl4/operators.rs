@@ -111,9 +111,8 @@ fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
     };
     let window = &shared.prepared.window;
     let documents = p.documents();
-    let docs = (0..window.len()).map(|row| {
-        (window.id(row), documents.time_ns(row as u64), window.row(row), window.norm2(row))
-    });
+    let docs = (0..window.len())
+        .map(|row| (window.id(row), documents.time_ns(row as u64), window.row(row), window.norm2(row)));
     SemanticJoin::new(config, docs, keeps_doc_spans)
 }
 

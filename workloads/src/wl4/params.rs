@@ -535,7 +535,8 @@ mod tests {
 
     #[test]
     fn every_row_with_a_range_refuses_what_is_outside_and_names_itself() {
-        let outside = ["-1", "0", "3", "0.5", "1e9", "no fault", "a b", "{finance = 2, factual = 2, semantic = 2}"];
+        let outside =
+            ["-1", "0", "3", "0.5", "1e9", "no fault", "a b", "{finance = 2, factual = 2, semantic = 2}"];
         for row in TABLE.rows.iter().filter(|row| !row.range.says.is_empty()) {
             let named = outside.iter().any(|text| {
                 let mut values = TABLE.defaults();
@@ -546,7 +547,8 @@ mod tests {
                 let set = set.or_else(|_| {
                     members.iter().find_map(|text| TABLE.set_text(&mut values, row.name, text).ok()).ok_or(())
                 });
-                let error = set.ok().and_then(|()| TABLE.validate(&values).err()).map(|error| error.to_string());
+                let error =
+                    set.ok().and_then(|()| TABLE.validate(&values).err()).map(|error| error.to_string());
                 let start = format!("parameter '{}' must be {}, not ", row.name, row.range.says);
                 error.is_some_and(|error| error.starts_with(&start))
             });
