@@ -19,12 +19,13 @@ use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
 use bench_measure::supervise::{Finished, Job, claim_folder};
 use bench_measure::validity::Finding;
-use bench_record::atomic;
 use bench_record::evidence::{Place, TrialPlace};
+use bench_record::folder::Numbering;
 use bench_record::histogram;
 use bench_record::quantity::{duration_within, share};
 use bench_record::series::Sample;
 use bench_record::time::UtcTime;
+use bench_record::{OutputLock, atomic, lock};
 use bench_report as report;
 use bench_report::html::{self, curves::Curves};
 use bench_stats::support::items_needed;
@@ -88,7 +89,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     let given = args.run.backend_options()?;
     let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir, &[FILE_NAME, html::FILE_NAME])?;
+    check_folder(&output_dir)?;
     let ReadyBackend { plugin, description, options } = ready_backend(&args.run.plugins, &name, &given)?;
     prepare(&plan)?;
     let trials = Trials {
@@ -114,14 +115,17 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })
 }
 
-/// Writes the artefacts. What a search found is not lost when that fails.
+/// Writes the artefacts beside those of earlier commands. What a search found is not lost when that fails.
 pub fn keep(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
     let rescued = || serde_json::to_string_pretty(report).ok();
     write(folder, report).map_err(|stopped| Stopped { rescued: rescued(), ..stopped })
 }
 
 fn write(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
-    let path = folder.join(FILE_NAME);
+    let lock = OutputLock::acquire(folder, lock::DEFAULT_WAIT)?;
+    let numbering = Numbering::free(&lock, &[FILE_NAME, html::FILE_NAME]);
+    let name = numbering.of(FILE_NAME);
+    let path = lock.path(&name);
     atomic::write_json(&path, report)?;
     let page = Curves {
         title: &format!("Capacity of {}", report.backend),
@@ -129,10 +133,10 @@ fn write(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
         notes: &report::capacity::words(report),
         charts: &report::capacity::charts(report),
         grid: &report::capacity::grid(report),
-        files: &[FILE_NAME.to_owned()],
+        files: &[name],
     };
     let mut files = vec![path];
-    files.extend(report::write_curves(&page, folder)?);
+    files.extend(report::write_curves(&page, folder, numbering)?);
     Ok(files)
 }
 

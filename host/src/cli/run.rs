@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         return dry_run(args, &plan);
     }
     places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir, &[])?;
+    check_folder(&output_dir)?;
     if let Some(trace) = &args.trace {
         let folder = trace.parent().filter(|folder| !folder.as_os_str().is_empty());
         places::output(folder.unwrap_or(Path::new(".")), "--trace")?;
@@ -102,11 +102,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
 ///
 /// # Errors
 /// What stands in the way.
-pub fn check_folder(folder: &Path, files: &[&str]) -> Result<(), Stopped> {
-    folder::check(folder, lock::DEFAULT_WAIT)?;
-    let files = files.iter().filter(|_| folder.exists());
-    files.map(|name| folder.join(name)).try_for_each(|file| atomic::check(&file))?;
-    Ok(())
+pub fn check_folder(folder: &Path) -> Result<(), Stopped> {
+    Ok(folder::check(folder, lock::DEFAULT_WAIT)?)
 }
 
 /// A run in which nothing was answered measured nothing, whoever is to blame. Its record is kept and says so. One

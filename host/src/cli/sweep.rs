@@ -23,6 +23,7 @@ use bench_judge::Options;
 use bench_judge::capacity::{Goal, Report, Slo};
 use bench_judge::scaling::{Point, Row, relate};
 use bench_measure::supervise::{Job, claim_folder};
+use bench_record::folder::Numbering;
 use bench_record::time::UtcTime;
 use bench_record::{Record, atomic, bom, jsonl};
 use bench_report as report;
@@ -359,7 +360,7 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
         grid: &grid,
         files: &beside,
     };
-    let files = report::write_curves(&page, tree.folder())?;
+    let files = report::write_curves(&page, tree.folder(), Numbering::NONE)?;
     if json {
         return output::json(&value);
     }
