@@ -4,8 +4,7 @@
 
 use bench_dataflow::frame::{frames, push};
 use bench_dataflow::route::Router;
-use bench_workloads::wl4::params::Params;
-use bench_workloads::workload::graph;
+use bench_workloads::list;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,7 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
         }
         assert_eq!(again, bytes);
     }
-    let router = Router::new(graph("wl4", &Params::default()).unwrap(), 3);
+    let workload = list::default();
+    let router = Router::new(workload.graph(&workload.parameters().defaults()).unwrap(), 3);
     assert_eq!(router.route_events(bytes, 1).is_ok(), read.is_ok());
     for node in 0..router.graph().nodes.len() as u32 {
         assert_eq!(router.route(node, bytes, 2).is_ok(), read.is_ok());

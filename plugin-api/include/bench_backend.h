@@ -226,7 +226,8 @@ typedef struct bench_backend_v1 {
     bench_status (*run)(bench_self *self, const bench_spec *spec, const bench_host *host,
                         bench_result *result);
     /* Answers an extension such as bench.requirements/1; BENCH_END when there is no such thing. The
-     * member may be null. */
+     * member may be null. Answer bench.options/1 with the --backend-option that you take, or "[]": the
+     * host then refuses all others. Its form is in docs/plugin-author.md. */
     bench_status (*extension)(bench_self *self, const char *id, const char *request, bench_text *answer);
     /* Ends the backend. May be null. */
     void (*drop)(bench_self *self);

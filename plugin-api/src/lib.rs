@@ -23,7 +23,9 @@ pub use bench_dataflow as dataflow;
 /// Everything a small backend needs.
 pub mod prelude {
     pub use crate::export_backend;
-    pub use crate::sdk::{Availability, Backend, Error, Finished, Host, InlinePipeline, Spec};
+    pub use crate::sdk::{
+        Availability, Backend, BackendOption, Error, Finished, Host, InlinePipeline, Spec, Takes,
+    };
 }
 
 /// Semantic version of the API a plugin is compiled against. A plugin loads when its major version

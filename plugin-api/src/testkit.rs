@@ -204,6 +204,10 @@ mod tests {
     impl Backend for Inline {
         const NAME: &'static str = "inline";
 
+        fn options(&self) -> Option<&'static [crate::sdk::BackendOption]> {
+            Some(&[])
+        }
+
         fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
             let mut pipeline = InlinePipeline::new(host)?;
             while let Some(events) = host.next_events(spec.batch_size())? {
@@ -244,6 +248,17 @@ mod tests {
         let seen = seen.lock().unwrap();
         assert_eq!(seen.results, expected(20));
         assert!(seen.log.contains(&"done items=20".to_owned()), "{:?}", seen.log);
+    }
+
+    #[test]
+    fn options_are_answered_unless_nothing_is_declared() {
+        use abi_stable::std_types::{ROption, RString};
+        let answer = |runner: v1::RunnerBox| match runner.extension("bench.options/1".into(), "".into()) {
+            ROption::RSome(answer) => Some(RString::into_string(answer)),
+            ROption::RNone => None,
+        };
+        assert_eq!(answer(runner(|| Inline).unwrap()), Some("[]".to_owned()));
+        assert_eq!(answer(runner(|| Panics).unwrap()), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bench_dataflow::graph::{Graph, Partition};
 
 use crate::instance::{Finished, Instance};
 use crate::operator::Tombstone;
-use crate::wl4::records::Batch;
+use crate::records::Batch;
 
 /// Operators in a line, each feeding the next.
 pub struct Chain {
@@ -104,13 +104,15 @@ impl Link {
 }
 
 /// Tombstones for a batch that a runtime lost on its way into `node`, on every output port of it.
-/// Records on a broadcast input leave no trace: they have no answer of their own.
+/// Records on a broadcast input leave no trace: they have no answer of their own. On the ports `batched` each
+/// record is a batch, and fails for each of its members.
 ///
 /// # Errors
 /// When `input` is not a batch.
 pub fn fail(
     graph: &Graph,
     node: u32,
+    batched: &[u8],
     input: &[u8],
     reason: &str,
     output: &mut Vec<u8>,
@@ -127,7 +129,8 @@ pub fn fail(
         if broadcast.contains(&frame.header.port) {
             continue;
         }
-        let batch = if frame.header.kind == Kind::Data { members(&frame) } else { None };
+        let is_batch = frame.header.kind == Kind::Data && batched.contains(&frame.header.port);
+        let batch = if is_batch { Batch::of(&frame) } else { None };
         let records = match &batch {
             Some(batch) => frames(&batch.items).collect::<Result<Vec<_>, _>>()?,
             None => vec![frame],
@@ -147,12 +150,4 @@ pub fn fail(
         }
     }
     Ok(())
-}
-
-/// The batch that a record is, if it is one: then each of its members has to be answered for.
-pub(crate) fn members(frame: &Frame<'_>) -> Option<Batch> {
-    let (batch, rest) = postcard::take_from_bytes::<Batch>(frame.body).ok()?;
-    let named = batch.id.starts_with("category_batch_") || batch.id.starts_with("global_batch_");
-    let whole = || frames(&batch.items).filter(Result::is_ok).count() == batch.size as usize;
-    (named && rest.is_empty() && whole()).then_some(batch)
 }

@@ -13,7 +13,8 @@ use std::ptr;
 use bench_dataflow::route::{Delivery, Router};
 
 use crate::chain::{self, Chain};
-use crate::workload::{OpenSpec, Workload};
+use crate::open::OpenWorkload;
+use crate::workload::OpenSpec;
 
 /// Version of this C ABI.
 pub const ABI: u32 = 1;
@@ -27,7 +28,7 @@ thread_local! {
 
 /// An open workload with its graph as text.
 pub struct CWorkload {
-    workload: Workload,
+    workload: OpenWorkload,
     graph: CString,
 }
 
@@ -116,7 +117,7 @@ pub unsafe extern "C" fn bench_workload_open(spec_json: *const c_char) -> *mut C
         // SAFETY: as this function's contract.
         let spec = unsafe { text(spec_json) }?;
         let spec: OpenSpec = serde_json::from_str(spec).map_err(|cause| format!("open spec: {cause}"))?;
-        let workload = Workload::open(spec).map_err(|cause| cause.to_string())?;
+        let workload = OpenWorkload::new(spec).map_err(|cause| cause.to_string())?;
         let graph = serde_json::to_string(workload.graph()).map_err(|cause| cause.to_string())?;
         Ok(CWorkload { workload, graph: CString::new(graph).map_err(|cause| cause.to_string())? })
     }))
@@ -321,8 +322,8 @@ pub unsafe extern "C" fn bench_fail(
         // SAFETY: as this function's contract.
         let (workload, input, reason) = unsafe { (given(workload)?, bytes(batch, len), text(reason)?) };
         let mut output = Vec::new();
-        chain::fail(workload.workload.graph(), node, input, reason, &mut output)
-            .map_err(|cause| cause.to_string())?;
+        let (graph, batched) = (workload.workload.graph(), workload.workload.batched(node));
+        chain::fail(graph, node, &batched, input, reason, &mut output).map_err(|cause| cause.to_string())?;
         Ok(CBatches(vec![Delivery { node, instance: 0, batch: output }]))
     }))
 }

@@ -7,9 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 
-use crate::chain::members;
 use crate::fault::Fault;
 use crate::operator::{Operator, OperatorError, Output, Owed};
+use crate::records::Batch;
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.
 #[must_use]
@@ -33,6 +33,8 @@ pub struct Placement {
     pub instance: u16,
     /// Output ports of the node.
     pub ports: Vec<u8>,
+    /// Its input ports on which records are batches.
+    pub batched: Vec<u8>,
     /// How often a failing record is tried; at least 1. Only operators that take batches are
     /// stateless enough to be tried again.
     pub attempts: u32,
@@ -151,7 +153,8 @@ impl Instance {
             }
         }
         // A batch that fails fails for each of its members: every query has to be answered for.
-        match members(single) {
+        let batch = self.placement.batched.contains(&single.header.port).then(|| Batch::of(single)).flatten();
+        match batch {
             Some(batch) => frames(&batch.items).flatten().for_each(|member| output.fail(member, &error)),
             None => output.fail(*single, error),
         }
@@ -210,7 +213,7 @@ mod tests {
     }
 
     fn placement(fault: Option<Fault>, attempts: u32) -> Placement {
-        Placement { node: 2, instance: 0, ports: vec![0], attempts, fault }
+        Placement { node: 2, instance: 0, ports: vec![0], batched: Vec::new(), attempts, fault }
     }
 
     fn input(seqs: std::ops::Range<u64>) -> Vec<u8> {
@@ -247,22 +250,18 @@ mod tests {
     #[test]
     fn a_batch_that_fails_fails_for_each_of_its_members() {
         let items = input(10..13);
-        let batch = crate::wl4::records::Batch {
-            id: "global_batch_0".into(),
-            category: None,
-            closed_ns: 0,
-            items,
-            size: 3,
-        };
+        let batch = Batch { id: "batch_0".into(), category: None, closed_ns: 0, items, size: 3 };
         let mut frame = Vec::new();
         let header = Header { port: 0, kind: Kind::Data, seq: 3, key: 0, event_time_ns: 0, watermark_ns: 0 };
         push(&mut frame, header, &postcard::to_stdvec(&batch).unwrap(), b"");
-        let mut instance = Instance::new(Box::new(Picky), placement(None, 1));
-        let out = run(&mut instance, &frame);
-        assert_eq!(
-            out.iter().map(|o| (o.0, o.1)).collect::<Vec<_>>(),
-            (10..13).map(|seq| (seq, Kind::Failed)).collect::<Vec<_>>()
-        );
+        let failed_on = |batched| {
+            let placement = Placement { batched, ..placement(None, 1) };
+            let out = run(&mut Instance::new(Box::new(Picky), placement), &frame);
+            out.iter().map(|o| (o.0, o.1)).collect::<Vec<_>>()
+        };
+        assert_eq!(failed_on(vec![0]), (10..13).map(|seq| (seq, Kind::Failed)).collect::<Vec<_>>());
+        // Bytes that look like a batch where none is due are a record like others.
+        assert_eq!(failed_on(Vec::new()), [(3, Kind::Failed)]);
     }
 
     #[test]

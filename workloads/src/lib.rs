@@ -1,7 +1,8 @@
 //! Workloads as dataflow graphs of operators, independent of any runtime.
 //!
-//! * [`workload`] opens a workload: its graph, operators and schedule. Start there.
-//! * [`wl4`] is the main one; [`null`] the same graph without the work.
+//! * [`workload`] says what a workload is: its parameters, graph, operators and schedule. Start there.
+//! * [`list`] has those there are: [`wl4`] is the main one, [`null`] the same graph without the work.
+//! * [`open`] makes one ready to run. [`parameters`] is the table of each.
 //! * [`operator`] says what an operator is; [`instance`] and [`chain`] make it ready to run.
 //! * [`judge`] scores rankings where the corpus has judgements, by the measures of [`quality`].
 //! * [`text`], [`vector`], [`index`], [`corpus`] are what the operators are made of.
@@ -19,16 +20,23 @@ pub mod ffi;
 pub mod index;
 pub mod instance;
 pub mod judge;
+pub mod list;
 pub mod null;
+pub mod open;
 pub mod operator;
+pub mod parameters;
 pub mod parts;
 pub mod quality;
 pub mod random;
+pub mod records;
 pub mod schedule;
 pub mod search;
 pub mod shuffle;
 pub mod text;
 pub mod vector;
+pub mod wl1;
+pub mod wl2;
+pub mod wl3;
 pub mod wl4;
 pub mod workload;
 

@@ -3,11 +3,74 @@
 //! What it costs is what the runtime costs. Every record makes every hop, the two halves of a query
 //! still meet in the merge, and the sink still counts and digests; only the work is gone.
 
-use bench_dataflow::frame::{Frame, Kind, own_spans};
+use std::path::Path;
+use std::sync::Arc;
 
+use bench_dataflow::frame::{Frame, Kind, own_spans};
+use bench_dataflow::graph::{Graph, Node, State};
+
+use crate::corpus::Corpus;
 use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::parameters::{ParamError, Table, Values};
 use crate::parts::Parts;
-use crate::wl4::records::{Answer, Query};
+use crate::records::{Answer, Query};
+use crate::schedule::Schedule;
+use crate::wl4;
+use crate::workload::{OpenSpec, Operators, Source, Workload, WorkloadError};
+
+/// The graph, the schedule and the parameters are those of Workload4.
+pub struct Null;
+
+pub const WORKLOAD: Null = Null;
+
+impl Workload for Null {
+    fn name(&self) -> &'static str {
+        "null"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the graph of wl4 without the work: what the runtime itself costs"
+    }
+
+    fn parameters(&self) -> &'static Table {
+        wl4::WORKLOAD.parameters()
+    }
+
+    fn graph(&self, params: &Values) -> Result<Graph, ParamError> {
+        let mut graph = wl4::WORKLOAD.graph(params)?;
+        graph.workload = self.name().to_owned();
+        // Nothing holds back records that only pass through.
+        graph.min_in_flight = 1;
+        graph.nodes.iter_mut().for_each(|node| node.blocking = false);
+        Ok(graph)
+    }
+
+    fn source(&self, params: &Values) -> Result<Source, ParamError> {
+        wl4::WORKLOAD.source(params)
+    }
+
+    fn corpus(&self, params: &Values, cache_dir: &Path) -> Result<Option<Corpus>, WorkloadError> {
+        wl4::WORKLOAD.corpus(params, cache_dir)
+    }
+
+    fn schedule(&self, spec: &OpenSpec, corpus: Option<Arc<Corpus>>) -> Result<Schedule, ParamError> {
+        wl4::WORKLOAD.schedule(spec, corpus)
+    }
+
+    fn operators(&self, _spec: &OpenSpec) -> Result<Operators, WorkloadError> {
+        Ok(Box::new(|graph, node, _instance| Some(create(graph, node))))
+    }
+}
+
+fn create(graph: &Graph, node: &Node) -> Box<dyn Operator> {
+    let ports = graph.output_ports(node.id);
+    match node.name.as_str() {
+        "join" => Box::new(PassQueries),
+        "generate" => Box::new(Echo),
+        _ if node.state == State::Keyed => Box::new(PassParts::new(graph.inputs(node.id).count(), ports)),
+        _ => Box::new(Pass::new(ports)),
+    }
+}
 
 /// Emits what it gets, on every output port.
 pub struct Pass {

@@ -19,11 +19,10 @@ use bench_dataflow::frame::{Header, Kind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::corpus::{Corpus, CorpusError};
+use crate::records::{Doc, Query};
 use crate::shuffle::deterministic_shuffle_v1;
 use crate::text::synthetic;
 use crate::text::vocabulary::{Category, QueryType};
-use crate::wl4::params::Params;
-use crate::wl4::records::{Doc, Query};
 
 /// Node id of the query source in every workload's graph.
 pub const QUERY_SOURCE: u8 = 0;
@@ -44,15 +43,24 @@ pub struct Event {
 }
 
 /// What to schedule.
-#[derive(Debug, Clone)]
 pub struct ScheduleConfig {
-    pub seed: u64,
     pub queries: u32,
-    /// Whether there is a stream of documents beside the queries.
-    pub documents: bool,
-    pub params: Params,
-    /// Real text; synthetic without.
-    pub corpus: Option<Arc<Corpus>>,
+    /// Queries a second of event time.
+    pub query_qps: f64,
+    /// The stream of documents beside the queries, where there is one.
+    pub documents: Option<Documents>,
+    /// Queries further apart than this have heartbeats between them.
+    pub heartbeat_ns: i64,
+    pub texts: Texts,
+}
+
+/// A stream of documents.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Documents {
+    /// Documents a second of event time.
+    pub qps: f64,
+    /// Those that precede the first query: they are part of the prepared state and are not emitted.
+    pub prefill: u64,
 }
 
 /// Arrivals that lie less behind event time are on time: no timer is that fine.
@@ -65,10 +73,8 @@ type Arrivals = std::iter::Peekable<Box<dyn Iterator<Item = u64> + Send>>;
 pub struct Schedule {
     texts: Texts,
     order: Vec<u32>,
-    documents: bool,
+    documents: Option<Documents>,
     query_qps: f64,
-    doc_qps: f64,
-    prefill: u64,
     heartbeat_ns: i64,
     next_position: u64,
     next_seq: u64,
@@ -79,43 +85,49 @@ pub struct Schedule {
     arrivals: Option<Arrivals>,
 }
 
-/// Documents in the window when the first query comes: `window * doc_qps`.
-#[must_use]
-pub fn prefill(params: &Params) -> u64 {
-    (params.join_window_seconds * params.doc_qps).floor() as u64
-}
-
 /// Partition key of the query with this id, which its answer keeps.
 #[must_use]
 pub fn query_key(id: &str) -> u64 {
     xxh3_64(id.as_bytes())
 }
 
-/// Event time of document `doc`, in nanoseconds.
-#[must_use]
-pub fn doc_time_ns(doc: u64, prefill: u64, doc_qps: f64) -> i64 {
-    ((doc as f64 - prefill as f64) / doc_qps * 1e9).round() as i64
+impl Documents {
+    /// Event time of document `doc`, in nanoseconds.
+    #[must_use]
+    pub fn time_ns(&self, doc: u64) -> i64 {
+        ((doc as f64 - self.prefill as f64) / self.qps * 1e9).round() as i64
+    }
+
+    /// Documents with event times not after `now_ns`, prefill included.
+    fn before(&self, now_ns: i64) -> u64 {
+        let mut doc = self.prefill + (now_ns as f64 / 1e9 * self.qps).floor() as u64;
+        // The estimate may be off by one where rounding meets equality.
+        while self.time_ns(doc) <= now_ns {
+            doc += 1;
+        }
+        while doc > 0 && self.time_ns(doc - 1) > now_ns {
+            doc -= 1;
+        }
+        doc
+    }
 }
 
 impl Schedule {
     /// The schedule for `config`.
     #[must_use]
     pub fn new(config: ScheduleConfig) -> Self {
-        let ScheduleConfig { seed, queries, documents, params, corpus } = config;
-        let prefill = prefill(&params);
+        let ScheduleConfig { queries, query_qps, documents, heartbeat_ns, texts } = config;
         Self {
-            order: deterministic_shuffle_v1(queries, seed),
+            order: deterministic_shuffle_v1(queries, texts.seed),
             documents,
-            query_qps: params.query_qps,
-            doc_qps: params.doc_qps,
-            prefill,
-            heartbeat_ns: i64::from(params.category_batch_timeout_ms) * 1_000_000 / 3,
+            query_qps,
+            heartbeat_ns,
             next_position: 0,
             next_seq: 0,
-            next_doc: prefill,
+            next_doc: documents.map_or(0, |documents| documents.prefill),
             last_ns: None,
             arrivals: None,
-            texts: Texts::new(seed, &params, corpus),
+            texts,
         }
     }
 
@@ -130,20 +142,7 @@ impl Schedule {
         (position as f64 / self.query_qps * 1e9).round() as i64
     }
 
-    /// Documents with event times not after `now_ns`, prefill included.
-    fn docs_before(&self, now_ns: i64) -> u64 {
-        let mut doc = self.prefill + (now_ns as f64 / 1e9 * self.doc_qps).floor() as u64;
-        // The estimate may be off by one where rounding meets equality.
-        while doc_time_ns(doc, self.prefill, self.doc_qps) <= now_ns {
-            doc += 1;
-        }
-        while doc > 0 && doc_time_ns(doc - 1, self.prefill, self.doc_qps) > now_ns {
-            doc -= 1;
-        }
-        doc
-    }
-
-    fn doc_event(&mut self, due_ns: Option<u64>) -> Result<Event, CorpusError> {
+    fn doc_event(&mut self, event_time_ns: i64, due_ns: Option<u64>) -> Result<Event, CorpusError> {
         let seq = self.next_doc;
         self.next_doc += 1;
         let header = Header {
@@ -151,7 +150,7 @@ impl Schedule {
             kind: Kind::Data,
             seq,
             key: seq,
-            event_time_ns: doc_time_ns(seq, self.prefill, self.doc_qps),
+            event_time_ns,
             watermark_ns: i64::MIN,
         };
         let doc = self.texts.doc(seq)?;
@@ -165,7 +164,7 @@ impl Schedule {
         let position = self.next_position;
         self.next_position += 1;
         let mut query = self.texts.query(self.order[position as usize]);
-        query.docs_before = if self.documents { self.docs_before(event_time_ns) } else { 0 };
+        query.docs_before = self.documents.map_or(0, |documents| documents.before(event_time_ns));
         let header = self.in_query_sequence(Kind::Data, query_key(&query.id), event_time_ns);
         self.last_ns = Some(now_ns);
         let body = postcard::to_stdvec(&query).expect("a query is plain data");
@@ -207,8 +206,9 @@ impl Iterator for Schedule {
         });
         let next_ns = beat_ns.unwrap_or(query_ns);
         let due_ns = arrival.map(|arrival| beat_ns.map_or(arrival, |beat| arrival.min(beat.max(0) as u64)));
-        if self.documents && doc_time_ns(self.next_doc, self.prefill, self.doc_qps) <= next_ns.min(query_ns) {
-            return Some(self.doc_event(due_ns));
+        let doc_ns = self.documents.map(|documents| documents.time_ns(self.next_doc));
+        if let Some(doc_ns) = doc_ns.filter(|doc_ns| *doc_ns <= next_ns.min(query_ns)) {
+            return Some(self.doc_event(doc_ns, due_ns));
         }
         Some(Ok(match beat_ns {
             Some(beat) => self.heartbeat(beat, query_ns, due_ns),
@@ -226,15 +226,13 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Synthetic texts, or those of a corpus in a seeded order.
+    /// Synthetic texts, with these weights of query types and categories, or those of a corpus in a seeded order.
     #[must_use]
-    pub fn new(seed: u64, params: &Params, corpus: Option<Arc<Corpus>>) -> Self {
-        let t = &params.query_type_distribution;
-        let c = &params.category_distribution;
+    pub fn new(seed: u64, types: [f64; 3], categories: [f64; 4], corpus: Option<Arc<Corpus>>) -> Self {
         Self {
             seed,
-            types: [t.factual, t.analytical, t.exploratory],
-            categories: [c.finance, c.healthcare, c.technology, c.general],
+            types,
+            categories,
             corpus: corpus.map(|corpus| {
                 let order = deterministic_shuffle_v1(corpus.docs.len() as u32, seed);
                 (corpus, order)
@@ -276,9 +274,18 @@ impl Texts {
 mod tests {
     use super::*;
 
-    fn schedule(queries: u32, seed: u64, params: Params) -> Vec<Event> {
-        let config = ScheduleConfig { seed, queries, documents: true, params, corpus: None };
-        Schedule::new(config).collect::<Result<_, _>>().unwrap()
+    fn of(queries: u32, seed: u64, query_qps: f64) -> Schedule {
+        Schedule::new(ScheduleConfig {
+            queries,
+            query_qps,
+            documents: Some(Documents { qps: 25.0, prefill: 1_500 }),
+            heartbeat_ns: 100_000_000,
+            texts: Texts::new(seed, [0.40, 0.35, 0.25], [0.25; 4], None),
+        })
+    }
+
+    fn schedule(queries: u32, seed: u64) -> Vec<Event> {
+        of(queries, seed, 40.0).collect::<Result<_, _>>().unwrap()
     }
 
     fn query(event: &Event) -> Query {
@@ -287,7 +294,7 @@ mod tests {
 
     #[test]
     fn events_come_in_event_time_order_with_dense_sequences() {
-        let events = schedule(200, 42, Params::default());
+        let events = schedule(200, 42);
         assert!(events.windows(2).all(|pair| pair[0].header.event_time_ns <= pair[1].header.event_time_ns));
         for (port, first) in [(QUERY_SOURCE, 0), (DOC_SOURCE, 1_500)] {
             let seqs: Vec<u64> =
@@ -299,7 +306,7 @@ mod tests {
     #[test]
     fn a_query_knows_how_many_documents_precede_it() {
         let mut docs = 1_500;
-        for event in schedule(300, 42, Params::default()) {
+        for event in schedule(300, 42) {
             match event.header.port {
                 DOC_SOURCE => docs += 1,
                 _ => assert_eq!(query(&event).docs_before, docs),
@@ -310,7 +317,7 @@ mod tests {
     #[test]
     fn every_question_is_asked_once_in_a_seeded_order() {
         let ids = |seed| -> Vec<String> {
-            let events = schedule(50, seed, Params::default());
+            let events = schedule(50, seed);
             events.iter().filter(|e| e.position.is_some()).map(|e| query(e).id).collect()
         };
         let mut sorted = ids(42);
@@ -322,10 +329,8 @@ mod tests {
 
     /// As `schedule`, with a query each `gap_ms`.
     fn arriving(queries: u32, gap_ms: u64) -> Vec<Event> {
-        let params = Params::default();
-        let config = ScheduleConfig { seed: 42, queries, documents: true, params, corpus: None };
         let arrivals = (0..).map(move |position| position * gap_ms * 1_000_000);
-        Schedule::new(config).arriving(arrivals).collect::<Result<_, _>>().unwrap()
+        of(queries, 42, 40.0).arriving(arrivals).collect::<Result<_, _>>().unwrap()
     }
 
     #[test]
@@ -335,7 +340,7 @@ mod tests {
             data.map(|event| (event.header.port, event.header.key, event.header.event_time_ns, event.body))
                 .collect()
         };
-        let closed = work(schedule(50, 42, Params::default()));
+        let closed = work(schedule(50, 42));
         for gap_ms in [500, 60, 25, 1] {
             assert_eq!(work(arriving(50, gap_ms)), closed, "a query each {gap_ms} ms");
         }
@@ -394,10 +399,8 @@ mod tests {
 
     #[test]
     fn slow_streams_carry_heartbeats_and_fast_ones_do_not() {
-        let beats = |qps| {
-            let params = Params { query_qps: qps, ..Params::default() };
-            schedule(3, 42, params).iter().filter(|e| e.header.kind == Kind::Heartbeat).count()
-        };
+        let beats =
+            |qps| of(3, 42, qps).filter(|e| e.as_ref().unwrap().header.kind == Kind::Heartbeat).count();
         assert_eq!((beats(40.0), beats(2.0)), (0, 8));
     }
 }

@@ -97,7 +97,7 @@ impl PairPlan {
             nodes: self.plan.nodes,
             seed: self.plan.seed,
             repeat: self.plan.repeat,
-            workload: self.plan.workload.clone(),
+            workload: self.plan.workload.name().to_owned(),
             backends: self.backends.clone(),
             aa: self.aa,
         }

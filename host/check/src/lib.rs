@@ -31,6 +31,7 @@ pub use suite::{NOT_RUN, Obstacle, Outcome, Report, Suite};
 
 use bench_isolate::Error;
 use bench_isolate::discover::Candidate;
+use bench_measure::workloads::list;
 use case::Case;
 
 /// What a test is about.
@@ -124,7 +125,7 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The run that tests compare with: its indexes have to be prepared before any test.
 #[must_use]
 pub fn reference_plan(cache_dir: &std::path::Path) -> bench_measure::plan::Plan {
-    trial::small_plan("wl4", 60, trial::INDEX_SEED, cache_dir)
+    trial::small_plan(list::default(), 60, trial::INDEX_SEED, cache_dir)
 }
 
 /// Fails with `message` unless `fine`.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bench_isolate::plugin_api::sdk::{Host, InlinePipeline};
 use bench_isolate::plugin_api::v1;
-use bench_measure::workloads::corpus::{Choice, Corpus};
+use bench_measure::workloads::list::{self, Listed};
+use bench_measure::workloads::parameters::CORPUS;
 use bench_measure::workloads::schedule::QUERY_SOURCE;
-use bench_measure::workloads::wl4::params::Params;
 
 use super::case::Case;
 use super::probe::{Probe, Seen, Twist};
@@ -48,15 +48,12 @@ pub struct Ran {
 }
 
 /// A plan of `items` queries that any backend gets through in seconds.
-pub fn small_plan(workload: &str, items: u32, seed: u64, cache_dir: &Path) -> Plan {
-    let params = Params {
-        vdb1_corpus_size: 1000,
-        vdb2_corpus_size: 1000,
-        join_window_seconds: 10.0,
-        ..Params::default()
-    };
+pub fn small_plan(workload: Listed, items: u32, seed: u64, cache_dir: &Path) -> Plan {
+    let table = workload.parameters();
+    let mut params = table.defaults();
+    table.set_together(&mut params, table.quick.sets).expect("a workload's own scale fits its parameters");
     Plan {
-        workload: workload.to_owned(),
+        workload,
         seed,
         nodes: 1,
         parallelism: 2,
@@ -79,13 +76,13 @@ pub fn small_plan(workload: &str, items: u32, seed: u64, cache_dir: &Path) -> Pl
 impl Trial {
     /// `items` queries through the operators that only pass records on.
     pub fn null(case: &Case, items: u32) -> Self {
-        let plan = small_plan("null", items, case.seed(), &case.request.cache_dir);
+        let plan = small_plan(list::without_work(), items, case.seed(), &case.request.cache_dir);
         Self { plan, twist: Twist::None, extra: Vec::new() }
     }
 
     /// `items` queries of the real workload. The seed is fixed: its indexes are prepared beforehand.
     pub fn real(case: &Case, items: u32) -> Self {
-        let plan = small_plan("wl4", items, INDEX_SEED, &case.request.cache_dir);
+        let plan = small_plan(list::default(), items, INDEX_SEED, &case.request.cache_dir);
         Self { plan, twist: Twist::None, extra: Vec::new() }
     }
 
@@ -102,10 +99,7 @@ impl Trial {
     /// Nodes that a query passes. What others wrote (embeddings of documents) may ride along with any
     /// query that it arrived in time for.
     pub fn nodes_of_queries(&self) -> Vec<usize> {
-        let Ok(graph) = bench_measure::workloads::workload::graph(&self.plan.workload, &self.plan.params)
-        else {
-            return Vec::new();
-        };
+        let Ok(graph) = self.plan.graph() else { return Vec::new() };
         let mut passed = vec![u32::from(QUERY_SOURCE)];
         for node in &graph.nodes {
             if graph.inputs(node.id).any(|edge| passed.contains(&edge.from)) {
@@ -117,7 +111,7 @@ impl Trial {
 
     /// Queries that say `texts`.
     pub fn saying(mut self, case: &Case, texts: &[String]) -> Result<Self, Error> {
-        let folder = case.scratch().join("corpus");
+        let folder = case.scratch().join("texts");
         let line = |id: usize, text: &String| serde_json::json!({"_id": format!("q{id}"), "text": text});
         let queries: Vec<String> =
             texts.iter().enumerate().map(|(id, text)| line(id, text).to_string()).collect();
@@ -127,10 +121,12 @@ impl Trial {
             fs::write(folder.join("queries.jsonl"), queries.join("\n"))
         };
         write().map_err(ours)?;
-        let corpus = Corpus::load(&folder, Choice::default(), case.scratch()).map_err(ours)?;
+        let (workload, params) = (self.plan.workload, &mut self.plan.params);
+        let named = folder.display().to_string().into();
+        workload.parameters().set(params, CORPUS, named).map_err(ours)?;
+        let corpus = workload.corpus(params, case.scratch()).map_err(ours)?;
         self.plan.num_tasks = texts.len() as u32;
-        self.plan.params.corpus = Some(folder);
-        self.plan.corpus_digest = Some(corpus.digest().to_owned());
+        self.plan.corpus_digest = corpus.map(|corpus| corpus.digest().to_owned());
         Ok(self)
     }
 
@@ -197,7 +193,7 @@ fn inline(host: &Host, batch: u32) -> Result<(), bench_isolate::plugin_api::sdk:
     host.emit(&pipeline.finish()?)
 }
 
-fn ours(cause: impl std::fmt::Display) -> Error {
+pub fn ours(cause: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Host, cause.to_string(), "")
 }
 

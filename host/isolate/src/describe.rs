@@ -12,6 +12,7 @@ pub use listing::{DEFAULT_TIMEOUT, Listing, Status, list};
 use super::discover::BackendName;
 use super::isolate::{Channel, Operation};
 use super::load::load;
+use super::options::{self, Declared, OPTIONS};
 use super::vet::Vetted;
 use super::{Error, ErrorKind};
 
@@ -37,6 +38,8 @@ pub struct Description {
     pub availability: Availability,
     /// What `bench backends install` needs, as the plugin states it.
     pub requirements: Option<serde_json::Value>,
+    /// What `--backend-option` takes; nothing when the plugin does not say.
+    pub options: Option<Vec<Declared>>,
 }
 
 /// Whether a backend can run here and now.
@@ -74,6 +77,12 @@ impl Operation for Describe {
             let message = format!("its answer to {REQUIREMENTS} is not JSON: {cause}");
             Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
         })?;
+        channel.phase(OPTIONS);
+        let options = backend.extension(OPTIONS, "{}").map(|text| options::read(&text)).transpose();
+        let options = options.map_err(|cause| {
+            let message = format!("its answer to {OPTIONS} makes no sense: {cause}");
+            Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
+        })?;
         let description = Description {
             plugin_version: backend.plugin_version().to_owned(),
             api_version: backend.api_version().to_owned(),
@@ -84,6 +93,7 @@ impl Operation for Describe {
                 remedy: answer.remedy.into(),
             },
             requirements,
+            options,
             name: vetted.name,
             path: vetted.path,
             sha256: vetted.sha256,

@@ -20,6 +20,7 @@ pub mod install;
 pub mod isolate;
 pub mod load;
 pub mod offline;
+pub mod options;
 pub mod text;
 pub mod trust;
 pub mod vet;

@@ -284,7 +284,7 @@ mod tests {
 
     use bench_dataflow::frame::frames;
     use bench_workloads::corpus::{Choice, Corpus};
-    use bench_workloads::schedule::{QUERY_SOURCE, ScheduleConfig};
+    use bench_workloads::schedule::QUERY_SOURCE;
 
     use super::*;
     use crate::plan::example as plan;
@@ -316,13 +316,7 @@ mod tests {
 
     fn emitter_over(plan: &Plan, corpus: Option<Arc<Corpus>>) -> (Emitter<ByHand>, Arc<Ledger>) {
         let ledger = Arc::new(Ledger::default());
-        let schedule = Schedule::new(ScheduleConfig {
-            seed: plan.seed,
-            queries: plan.num_tasks,
-            documents: true,
-            params: plan.params.clone(),
-            corpus,
-        });
+        let schedule = plan.workload.schedule(&plan.open_spec(), corpus).unwrap();
         (Emitter::with_clock(plan, schedule, Arc::clone(&ledger), ByHand::default()), ledger)
     }
 

@@ -8,7 +8,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString, RVec};
 use bench_isolate::plugin_api::v1;
 use bench_workloads::instance::{Instance, monotonic_ns};
-use bench_workloads::workload::Workload;
+use bench_workloads::open::OpenWorkload;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -94,7 +94,7 @@ pub struct WorkloadLibrary {
 
 /// Shared by the plugin's host object and the runner's own threads.
 pub struct Guest {
-    pub workload: Workload,
+    pub workload: OpenWorkload,
     pub emitter: Emitter,
     pub sink: Sink,
     pub ledger: Arc<Ledger>,

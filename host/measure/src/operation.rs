@@ -13,8 +13,9 @@ use bench_isolate::plugin_api::v1;
 use bench_workloads::corpus::Facts;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::Scores;
-use bench_workloads::schedule::prefill;
-use bench_workloads::workload::Workload;
+use bench_workloads::open::OpenWorkload;
+use bench_workloads::parameters::ATTEMPTS;
+use bench_workloads::schedule::QUERY_SOURCE;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -206,13 +207,13 @@ fn host_error(cause: impl std::fmt::Display) -> Error {
 
 pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box<dyn std::error::Error>> {
     let plan = &request.plan;
-    let workload = Workload::with_texts(plan.open_spec())?;
+    let workload = OpenWorkload::with_texts(plan.open_spec())?;
     let ledger = Arc::new(Ledger::default());
     let graph = workload.graph();
     let on_path = graph.nodes.iter().map(|node| on_path(graph, node)).collect();
     let items = File::create(request.scratch.join(ITEMS_FILE))?;
     Ok(Guest {
-        emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
+        emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
@@ -233,11 +234,11 @@ pub fn spec(request: &RunRequest) -> v1::WorkloadSpec {
         pair("seed", plan.seed.to_string()),
         pair("run_id", request.run_id.clone()),
         pair("temp_dir", request.temp_dir.display().to_string()),
-        pair("operator_attempts", plan.params.operator_attempts.to_string()),
+        pair(ATTEMPTS, plan.params.attempts().to_string()),
     ]);
     extra.extend(request.extra.iter().map(|(key, value)| pair(key, value.clone())));
     v1::WorkloadSpec {
-        name: plan.workload.as_str().into(),
+        name: plan.workload.name().into(),
         total_items: u64::from(plan.num_tasks),
         parallelism: plan.parallelism,
         scheduler_name: plan.scheduler.as_str().into(),
@@ -277,7 +278,7 @@ fn measure(
         timed_completed: sunk.timed_completed,
         duplicates: sunk.duplicates,
         unexpected: sunk.unexpected,
-        join_empty: if guest.workload.graph().node("join").is_some() { sunk.join_empty } else { 0 },
+        join_empty: guest.workload.source().documents.map_or(0, |_| sunk.join_empty),
         throughput: throughput(&emitted, &sunk),
         latency_p50: sunk.response.quantile(0.50),
         latency_p95: sunk.response.quantile(0.95),
@@ -285,7 +286,7 @@ fn measure(
         service_p50: sunk.service.quantile(0.50),
         service_p99: sunk.service.quantile(0.99),
         output_digest,
-        operators: operators(request, guest, &sunk),
+        operators: operators(guest, &sunk),
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
         attribution: attribution(guest, &sunk),
         late: emitted.late,
@@ -343,9 +344,11 @@ fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench
     histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }
 
-/// Whether queries pass a node: some only see documents, which end in the join.
+/// Whether queries pass a node: some only see documents, which end where they meet the queries.
 fn on_path(graph: &Graph, node: &Node) -> bool {
-    graph.inputs(node.id).any(|edge| graph.nodes[edge.from as usize].name != "doc_source")
+    let is_of_documents =
+        |node: u32| node != u32::from(QUERY_SOURCE) && graph.nodes[node as usize].role == Role::Source;
+    graph.inputs(node.id).any(|edge| !is_of_documents(edge.from))
 }
 
 fn attribution(guest: &Guest, sunk: &Sunk) -> Vec<(String, Parts)> {
@@ -360,11 +363,12 @@ fn epoch_ns() -> u64 {
     (since.as_nanos() as u64).saturating_sub(monotonic_ns())
 }
 
-/// Records and time per operator. Documents end in the join, so their spans ride on whichever query
+/// Records and time per operator. Documents end where they meet the queries, so their spans ride on whichever query
 /// comes next: how many there were is known exactly only from what the queries had to wait for.
-fn operators(request: &RunRequest, guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
+fn operators(guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
     let graph = guest.workload.graph();
-    let documents = sunk.docs_seen.saturating_sub(prefill(&request.plan.params));
+    let documents = guest.workload.source().documents;
+    let documents = sunk.docs_seen.saturating_sub(documents.map_or(0, |documents| documents.prefill));
     graph
         .operators()
         .map(|node| {

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bench_dataflow::graph::Graph;
+use bench_workloads::list::{self, Listed};
+use bench_workloads::parameters::{ParamError, Values};
 use bench_workloads::text::endpoint::Served;
-use bench_workloads::wl4::params::Params;
-use bench_workloads::workload::OpenSpec;
+use bench_workloads::workload::{OpenSpec, WorkloadError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,7 +18,7 @@ pub use bench_record::evidence::{Arrivals, Load};
 /// A complete, validated plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    pub workload: String,
+    pub workload: Listed,
     pub seed: u64,
     pub nodes: u32,
     pub parallelism: u32,
@@ -28,7 +30,7 @@ pub struct Plan {
     pub scheduler: String,
     pub max_in_flight: u32,
     pub load: Load,
-    pub params: Params,
+    pub params: Values,
     /// Stands for the corpus in the hash; absent for synthetic text.
     pub corpus_digest: Option<String>,
     /// Stands for the model behind an embedding endpoint; absent without one.
@@ -46,9 +48,9 @@ pub enum PlanError {
     #[error("{flag} must be {range}, not {value}")]
     Range { flag: &'static str, range: String, value: String },
     #[error(transparent)]
-    Param(#[from] bench_workloads::wl4::params::ParamError),
+    Param(#[from] ParamError),
     #[error(transparent)]
-    Workload(#[from] bench_workloads::workload::WorkloadError),
+    Workload(#[from] WorkloadError),
 }
 
 impl Plan {
@@ -76,8 +78,8 @@ impl Plan {
         if let Load::Open { rate, .. } = self.load {
             check(rate > 0.0 && rate <= 1e6, "--rate", "above 0 and at most 1000000 per second", &rate)?;
         }
-        self.params.validate()?;
-        let graph = bench_workloads::workload::graph(&self.workload, &self.params)?;
+        self.workload.parameters().validate(&self.params)?;
+        let graph = self.graph()?;
         let least = graph.min_in_flight.saturating_add(self.parity_batch_size);
         check(
             self.max_in_flight >= least,
@@ -90,9 +92,18 @@ impl Plan {
         )
     }
 
+    /// The graph of the workload.
+    ///
+    /// # Errors
+    /// When the parameters are another workload's.
+    pub fn graph(&self) -> Result<Graph, ParamError> {
+        self.workload.graph(&self.params)
+    }
+
     /// What the configuration hash is taken of: everything that changes the work, nothing else.
     #[must_use]
     pub fn fingerprint(&self) -> Value {
+        let (digest, served) = (self.corpus_digest.as_deref(), self.served.as_ref());
         json!({
             "workload": self.workload,
             "seed": self.seed,
@@ -107,7 +118,7 @@ impl Plan {
             "max_in_flight": self.max_in_flight,
             "load": self.load,
             "deterministic_shuffle_version": bench_workloads::shuffle::SHUFFLE_VERSION,
-            "parameters": self.params.fingerprint(self.corpus_digest.as_deref(), self.served.as_ref()),
+            "parameters": self.workload.parameters().fingerprint(&self.params, digest, served),
         })
     }
 
@@ -136,7 +147,7 @@ impl Plan {
     #[must_use]
     pub fn open_spec(&self) -> OpenSpec {
         OpenSpec {
-            workload: self.workload.clone(),
+            workload: self.workload.name().to_owned(),
             seed: self.seed,
             num_tasks: self.num_tasks,
             params: self.params.clone(),
@@ -158,7 +169,7 @@ pub fn default_cache_dir() -> PathBuf {
 #[doc(hidden)]
 pub fn example() -> Plan {
     Plan {
-        workload: "wl4".into(),
+        workload: list::default(),
         seed: 42,
         nodes: 1,
         parallelism: 2,
@@ -170,7 +181,7 @@ pub fn example() -> Plan {
         scheduler: "default".into(),
         max_in_flight: 128,
         load: Load::Closed,
-        params: Params::default(),
+        params: list::default().parameters().defaults(),
         corpus_digest: None,
         served: None,
         cache_dir: "/nowhere".into(),
@@ -188,11 +199,13 @@ mod tests {
         let base = plan().config_hash().unwrap();
         let elsewhere = Plan { cache_dir: "/else".into(), timeout: Some(Duration::from_secs(1)), ..plan() };
         assert_eq!(elsewhere.config_hash().unwrap(), base);
+        let mut params = plan().params;
+        plan().workload.parameters().set_text(&mut params, "mmr_lambda", "0.6").unwrap();
         for other in [
             Plan { seed: 43, ..plan() },
             Plan { parallelism: 4, ..plan() },
             Plan { scheduler: "fifo".into(), ..plan() },
-            Plan { params: Params { mmr_lambda: 0.6, ..Params::default() }, ..plan() },
+            Plan { params, ..plan() },
         ] {
             assert_ne!(other.config_hash().unwrap(), base);
         }

@@ -14,8 +14,8 @@ use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
 use bench_workloads::operator::Tombstone;
+use bench_workloads::records::Answer;
 use bench_workloads::schedule::query_key;
-use bench_workloads::wl4::records::Answer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -210,7 +210,7 @@ impl Sink {
         match &answer {
             Ok(answer) => {
                 sunk.completed += 1;
-                sunk.join_empty += u64::from(answer.counts.join_matched_docs == 0);
+                sunk.join_empty += u64::from(!answer.met_documents());
                 sunk.docs_seen = sunk.docs_seen.max(answer.docs_seen);
                 if let Some(judge) = judge {
                     judge.score(&answer.query_id, &answer.retrieved, &answer.ranking);

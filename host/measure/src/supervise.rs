@@ -291,7 +291,7 @@ impl Job<'_> {
         let succeeded = measured.timed_completed;
         let record = Record {
             backend: self.description.name.to_string(),
-            workload: self.plan.workload.clone(),
+            workload: self.plan.workload.name().to_owned(),
             run_id: self.run_id.to_owned(),
             seed: self.plan.seed,
             nodes: self.plan.nodes,
@@ -362,7 +362,7 @@ fn keep(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
 fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<()> {
-    let graph = bench_workloads::workload::graph(&plan.workload, &plan.params).map_err(io::Error::other)?;
+    let graph = plan.graph().map_err(io::Error::other)?;
     let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
     let nodes: Vec<(usize, &str)> =
         graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();

@@ -54,6 +54,37 @@ pub fn claim(directory: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
+/// How the files of one command are called that lie beside those of an earlier one: `name.json` where nobody has any of
+/// them, otherwise all `name.2.json` and so on, so that they are told apart and nothing is overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbering(u64);
+
+impl Numbering {
+    /// The names as they are.
+    pub const NONE: Self = Self(1);
+
+    /// The first under which none of `names` is taken. It holds for as long as the lock does.
+    #[must_use]
+    pub fn free(lock: &OutputLock, names: &[&str]) -> Self {
+        let mut numbering = Self::NONE;
+        let taken = |name: &str| lock.path(name).symlink_metadata().is_ok();
+        while names.iter().any(|name| taken(&numbering.of(name))) {
+            numbering.0 += 1;
+        }
+        numbering
+    }
+
+    /// The name of a file.
+    #[must_use]
+    pub fn of(self, name: &str) -> String {
+        match name.rsplit_once('.') {
+            _ if self == Self::NONE => name.to_owned(),
+            Some((stem, ending)) => format!("{stem}.{}.{ending}", self.0),
+            None => format!("{name}.{}", self.0),
+        }
+    }
+}
+
 fn can_be_made(directory: &Path) -> Result<()> {
     let above = directory.ancestors().find(|above| above.exists()).unwrap_or(Path::new("."));
     if above.is_dir() {
@@ -126,6 +157,23 @@ mod tests {
         assert!(checked(dir.path()).unwrap_err().contains("in use by another bench process"));
         drop(held);
         assert_eq!((checked(dir.path()), checked(dir.path())), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn files_of_one_command_have_one_number_and_take_nobodys_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
+        let names = || {
+            let numbering = Numbering::free(&lock, &["a.json", "b.html"]);
+            ["a.json", "b.html", "c"].map(|name| numbering.of(name))
+        };
+        assert_eq!(names(), ["a.json", "b.html", "c"]);
+        fs::write(dir.path().join("b.html"), "").unwrap();
+        assert_eq!(names(), ["a.2.json", "b.2.html", "c.2"]);
+        // Whatever it is that has the name.
+        fs::create_dir(dir.path().join("a.2.json")).unwrap();
+        std::os::unix::fs::symlink("/nowhere/x", dir.path().join("a.3.json")).unwrap();
+        assert_eq!(names(), ["a.4.json", "b.4.html", "c.4"]);
     }
 
     #[test]

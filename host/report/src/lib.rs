@@ -27,6 +27,7 @@ pub use error::{Error, Result};
 
 use bench_judge::{Options, Summary};
 use bench_record as results;
+use bench_record::folder::Numbering;
 
 /// Compares all results under `paths` and writes every report into `output_dir`.
 ///
@@ -67,10 +68,16 @@ pub struct Grid {
     pub rows: Vec<Vec<String>>,
 }
 
-/// Writes a page of curves, and each curve as a file of its own. Returns where they are, the page first.
-pub fn write_curves(page: &html::curves::Curves<'_>, folder: &Path) -> Result<Vec<PathBuf>> {
+/// Writes a page of curves, and each curve as a file of its own, under the names that `numbering` gives them. Returns
+/// where they are, the page first.
+pub fn write_curves(
+    page: &html::curves::Curves<'_>,
+    folder: &Path,
+    numbering: Numbering,
+) -> Result<Vec<PathBuf>> {
     let mut artifacts = vec![page.render()?];
     artifacts.extend(charts::files(page.charts)?);
+    artifacts.iter_mut().for_each(|artifact| artifact.name = numbering.of(&artifact.name));
     artifacts.iter().try_for_each(|artifact| write(folder, artifact))?;
     Ok(artifacts.iter().map(|artifact| folder.join(&artifact.name)).collect())
 }

@@ -13,6 +13,7 @@ use super::{Exit, PluginArgs, STOP, Stopped, places};
 use bench_isolate::describe::{DEFAULT_TIMEOUT, Listing, Status, list};
 use bench_isolate::install::{InstallError, Requirements, install, uninstall, venvs_dir};
 use bench_isolate::isolate::{Limits, Runner};
+use bench_isolate::options::Declared;
 use bench_record::quantity::{duration, shown};
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +171,7 @@ fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Res
         if let Some(requirements) = &d.requirements {
             say!("needs      {requirements}");
         }
+        options(d.options.as_deref());
     }
     if let Status::Described { remarks, .. } = &listing.status {
         remarks.iter().for_each(|remark| say!("remark     {remark}"));
@@ -181,6 +183,23 @@ fn info(plugins: &PluginArgs, runner: &Runner, name: &str, as_json: bool) -> Res
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What `--backend-option` takes, an option after the other.
+fn options(declared: Option<&[Declared]>) {
+    let Some(declared) = declared else {
+        say!("options    not said: --backend-option is passed on unchecked");
+        return;
+    };
+    if declared.is_empty() {
+        say!("options    none");
+    }
+    for (at, option) in declared.iter().enumerate() {
+        let head = if at == 0 { "options" } else { "" };
+        let default = option.default.as_ref().map_or(String::new(), |value| format!(" [default: {value}]"));
+        say!("{head:<10} {}={}{default}", option.name, option.form());
+        say!("{:<10}   {}", "", option.meaning);
+    }
 }
 
 fn failed(error: InstallError) -> Stopped {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::find::{ready_backend, workload_library};
+use super::find::{ReadyBackend, ready_backend, workload_library};
 use super::output::{self, say};
-use super::run::{answered, check_folder, prepare, stopped};
+use super::run::{answered, check_folder, dry_run, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::describe::Description;
@@ -19,12 +19,13 @@ use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
 use bench_measure::supervise::{Finished, Job, claim_folder};
 use bench_measure::validity::Finding;
-use bench_record::atomic;
 use bench_record::evidence::{Place, TrialPlace};
+use bench_record::folder::Numbering;
 use bench_record::histogram;
 use bench_record::quantity::{duration_within, share};
 use bench_record::series::Sample;
 use bench_record::time::UtcTime;
+use bench_record::{OutputLock, atomic, lock};
 use bench_report as report;
 use bench_report::html::{self, curves::Curves};
 use bench_stats::support::items_needed;
@@ -81,11 +82,15 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;
+    if args.run.dry_run {
+        return dry_run(&args.run, &plan);
+    }
     let name = args.run.backend();
+    let given = args.run.backend_options()?;
     let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir, &[FILE_NAME, html::FILE_NAME])?;
-    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    check_folder(&output_dir)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.run.plugins, &name, &given)?;
     prepare(&plan)?;
     let trials = Trials {
         plan: &plan,
@@ -94,7 +99,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
         run_id: args.run.run_id()?,
         output_dir: output_dir.clone(),
         memory_limit: Some(args.run.memory_bytes()),
-        options: args.run.backend_options()?,
+        options,
         arrivals: args.run.arrivals(),
         verbose: args.run.verbose,
     };
@@ -110,14 +115,17 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     Ok(if report.found.capacity.is_some() { Exit::Ok } else { Exit::RunFailed })
 }
 
-/// Writes the artefacts. What a search found is not lost when that fails.
+/// Writes the artefacts beside those of earlier commands. What a search found is not lost when that fails.
 pub fn keep(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
     let rescued = || serde_json::to_string_pretty(report).ok();
     write(folder, report).map_err(|stopped| Stopped { rescued: rescued(), ..stopped })
 }
 
 fn write(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
-    let path = folder.join(FILE_NAME);
+    let lock = OutputLock::acquire(folder, lock::DEFAULT_WAIT)?;
+    let numbering = Numbering::free(&lock, &[FILE_NAME, html::FILE_NAME]);
+    let name = numbering.of(FILE_NAME);
+    let path = lock.path(&name);
     atomic::write_json(&path, report)?;
     let page = Curves {
         title: &format!("Capacity of {}", report.backend),
@@ -125,10 +133,10 @@ fn write(folder: &Path, report: &Report) -> Result<Vec<PathBuf>, Stopped> {
         notes: &report::capacity::words(report),
         charts: &report::capacity::charts(report),
         grid: &report::capacity::grid(report),
-        files: &[FILE_NAME.to_owned()],
+        files: &[name],
     };
     let mut files = vec![path];
-    files.extend(report::write_curves(&page, folder)?);
+    files.extend(report::write_curves(&page, folder, numbering)?);
     Ok(files)
 }
 
@@ -189,7 +197,7 @@ impl Trials<'_> {
         let after = unless_it_broke(self.whole(&plan, index, "closed"))?.ok();
         Ok(Report {
             backend: self.description.name.to_string(),
-            workload: self.plan.workload.clone(),
+            workload: self.plan.workload.name().to_owned(),
             nodes: self.plan.nodes,
             parallelism: self.plan.parallelism,
             run_id: self.run_id.clone(),

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bench_workloads::wl4::params::Params;
+use bench_workloads::list::WORKLOADS;
+use bench_workloads::parameters::Table;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -118,7 +119,8 @@ impl ConfigFile {
 
     /// Takes a key as a parameter of the workload. The error is empty for one that is not known.
     fn parameter(&mut self, key: &str, value: Value) -> Result<(), Option<String>> {
-        if Params::default().value(key).is_none() {
+        let tables: Vec<&Table> = tables().filter(|table| table.defaults().get(key).is_some()).collect();
+        if tables.is_empty() {
             return Err(None);
         }
         if let Value::Object(members) = value {
@@ -128,7 +130,11 @@ impl ConfigFile {
                     .map_err(|why| why.or(Some(format!("there is no parameter `{name}`"))))
             });
         }
-        set_written(&mut Params::default(), key, value.clone()).map_err(Some)?;
+        let fits = |table: &Table| set_written(table, &mut table.defaults(), key, value.clone());
+        // One workload that takes it is enough: which one runs is said elsewhere.
+        let refused =
+            tables.into_iter().map(fits).reduce(|refused, next| refused.or_else(|why| next.map_err(|_| why)));
+        refused.unwrap_or(Ok(())).map_err(Some)?;
         self.params.push((key.to_owned(), value));
         Ok(())
     }
@@ -153,6 +159,11 @@ impl ConfigFile {
     }
 }
 
+/// The parameters of each workload.
+fn tables() -> impl Iterator<Item = &'static Table> {
+    WORKLOADS.into_iter().map(|workload| workload.parameters())
+}
+
 /// The flag that a key means.
 fn flag<'a>(flags: &'a Command, key: &str) -> Option<&'a Arg> {
     let name = key.replace('_', "-");
@@ -171,8 +182,7 @@ fn names(flag: &Arg) -> impl Iterator<Item = &str> {
 }
 
 fn unknown(key: &str, flags: &Command) -> String {
-    let params = serde_json::to_value(Params::default()).unwrap_or_default();
-    let params = params.as_object().into_iter().flat_map(|params| params.keys().cloned());
+    let params = tables().flat_map(|table| table.rows).map(|row| row.name.to_owned());
     let flags_of = |flag: &Arg| names(flag).map(|name| name.replace('-', "_")).collect::<Vec<_>>();
     let known = usable(flags).flat_map(flags_of).chain(params);
     let wanted = key.replace('-', "_");

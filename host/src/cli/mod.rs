@@ -20,6 +20,7 @@ mod soak;
 mod sweep;
 mod top;
 mod trust;
+mod workload_args;
 mod workloads;
 
 use std::ffi::OsString;

@@ -9,16 +9,14 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::compare::{as_json, exit_of, show};
-use super::find::{ready_backend, workload_library};
+use super::find::{ReadyBackend, check_options, ready_backends, workload_library};
 use super::output;
 use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults};
 use super::run::{answered, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
 use bench_campaign::pair::{Outcome, PairPlan, Step, Tree};
-use bench_isolate::describe::Description;
 use bench_isolate::isolate::{Stop, StopLevel};
-use bench_isolate::vet::Vetted;
 use bench_judge::{Options, Summary};
 use bench_measure::supervise::{Job, claim_folder};
 use bench_record::time::UtcTime;
@@ -50,14 +48,21 @@ pub struct PairArgs {
     pub run: RunArgs,
 }
 
-type Ready = BTreeMap<String, (Vetted, Description)>;
+type Ready = BTreeMap<String, ReadyBackend>;
 
 pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     let (tree, plan) = match &args.resume {
         Some(id) => find(args, id)?,
         None => begin(args)?,
     };
+    let plugins = PluginArgs {
+        plugins_dir: plan.plugins_dir.clone(),
+        no_user_plugins: plan.no_user_plugins,
+        // Whoever resumes may be stricter than the plan, never laxer.
+        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
+    };
     if args.run.dry_run {
+        check_options(&plugins, plan.backends.iter(), &plan.backend_options)?;
         let order: Vec<_> = plan.steps().iter().map(|s| json!([s.backend, s.pair_index, s.arm])).collect();
         output::json(&json!({"folder": tree.folder(), "plan": plan, "order": order}))?;
         return Ok(Exit::Ok);
@@ -68,16 +73,7 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         return Err(Stopped::new(Exit::Usage, text, resume_command(args, &plan.run_id)));
     }
     tree.check(plan.backends.iter().map(|name| tree.backend(name)))?;
-    let plugins = PluginArgs {
-        plugins_dir: plan.plugins_dir.clone(),
-        no_user_plugins: plan.no_user_plugins,
-        // Whoever resumes may be stricter than the plan, never laxer.
-        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
-    };
-    let ready = |name: &String| -> Result<(String, (Vetted, Description)), Stopped> {
-        Ok((name.clone(), ready_backend(&plugins, name)?))
-    };
-    let ready = plan.backends.iter().map(ready).collect::<Result<Ready, _>>()?;
+    let ready = ready_backends(&plugins, plan.backends.iter(), &plan.backend_options)?;
     prepare(&plan.plan)?;
     tree.begin(&plan)?;
     let _lock = tree.lock()?;
@@ -212,7 +208,7 @@ fn interrupted(args: &PairArgs, tree: &Tree, plan: &PairPlan, errors: &BTreeMap<
 
 /// One run, with its section in the log.
 fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) -> Result<(), Stopped> {
-    let Some((plugin, description)) = ready.get(&step.backend) else {
+    let Some(ReadyBackend { plugin, description, options }) = ready.get(&step.backend) else {
         return Err(Stopped::new(Exit::UnknownBackend, format!("'{}' is not ready", step.backend), ""));
     };
     let output_dir = tree.backend(&step.backend);
@@ -227,7 +223,7 @@ fn one(tree: &Tree, plan: &PairPlan, step: &Step, ready: &Ready, verbose: bool) 
         folder: &folder,
         library: workload_library(),
         memory_limit: plan.memory_limit,
-        options: plan.backend_options.clone(),
+        options: options.clone(),
         place: step.place(),
         trace: None,
     };

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench_workloads::corpus::Corpus;
-use bench_workloads::wl4::params::{EmbedderKind, Params, preset_tasks};
-use bench_workloads::workload::{self, WORKLOADS};
+use bench_workloads::list::{self, Listed};
+use bench_workloads::parameters::{ATTEMPTS, CORPUS, Preset, Table, Values};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
+use bench_isolate::options::{FROM_THE_PLAN, Given};
 use bench_measure::machine::default_memory_limit;
 use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
 use bench_measure::trace::Format;
-use bench_record::quantity::{self, count, duration, milliseconds};
+use bench_record::quantity::{self, count, duration};
 
 /// The backend that runs when none is named.
 pub const DEFAULT_BACKEND: &str = "sage";
@@ -83,20 +85,20 @@ fn rates(text: &str) -> Result<OneOrMore<f64>, String> {
 }
 
 /// What `--set KEY=VALUE` asks for.
-pub fn set_parameter(params: &mut Params, set: &str) -> Result<(), Stopped> {
+pub fn set_parameter(table: &Table, params: &mut Values, set: &str) -> Result<(), Stopped> {
     let pair = set.split_once('=');
     let (key, value) = pair.ok_or_else(|| Stopped::usage(format!("--set {set}: write it as KEY=VALUE")))?;
     let (key, value) = (key.trim(), value.trim());
     let wrong = |cause: &dyn std::fmt::Display| Stopped::usage(format!("--set {set}: {cause}"));
-    match read_as(params.value(key), key, value).map_err(|cause| wrong(&cause))? {
-        Some(number) => params.set(key, number).map_err(|cause| wrong(&cause)),
-        None => params.set_text(key, value).map_err(|cause| wrong(&cause)),
+    match read_as(params.get(key), key, value).map_err(|cause| wrong(&cause))? {
+        Some(number) => table.set(params, key, number).map_err(|cause| wrong(&cause)),
+        None => table.set_text(params, key, value).map_err(|cause| wrong(&cause)),
     }
 }
 
 /// What people wrote for a parameter: a number in the way of flags of its kind, text as it stands; nothing for
 /// a parameter of another kind.
-fn read_as(now: Option<Value>, key: &str, text: &str) -> Result<Option<Value>, String> {
+fn read_as(now: Option<&Value>, key: &str, text: &str) -> Result<Option<Value>, String> {
     let now = match now {
         Some(Value::Number(now)) => now,
         // A name may look like a number, and may be quoted as in JSON.
@@ -131,26 +133,21 @@ fn as_written(value: &Value) -> Option<String> {
 }
 
 /// Takes a parameter as a configuration file has it.
-pub fn set_written(params: &mut Params, key: &str, value: Value) -> Result<(), String> {
+pub fn set_written(table: &Table, params: &mut Values, key: &str, value: Value) -> Result<(), String> {
     let number = match as_written(&value) {
         Some(text) => {
-            read_as(params.value(key), key, &text).map_err(|cause| format!("parameter '{key}': {cause}"))?
+            read_as(params.get(key), key, &text).map_err(|cause| format!("parameter '{key}': {cause}"))?
         }
         None => None,
     };
-    params.set(key, number.unwrap_or(value)).map_err(|cause| cause.to_string())
+    table.set(params, key, number.unwrap_or(value)).map_err(|cause| cause.to_string())
 }
 
 /// The collection that the parameters name, with a warning for each kind of oddity in it.
-fn corpus(params: &Params, cache_dir: &Path) -> Result<Option<Corpus>, Stopped> {
-    let Some(corpus) = workload::corpus(params, cache_dir).map_err(Stopped::usage)? else {
-        let (default, only) = (Params::default(), "say something about a corpus: add --corpus DIR");
-        if params.corpus_split.is_some() || params.corpus_queries != default.corpus_queries {
-            return Err(Stopped::usage(format!("--corpus-split and --corpus-queries {only}")));
-        }
-        return Ok(None);
-    };
-    let folder = params.corpus.as_deref().unwrap_or(Path::new("")).display();
+fn corpus(workload: Listed, params: &Values, cache_dir: &Path) -> Result<Option<Corpus>, Stopped> {
+    let corpus = workload.corpus(params, cache_dir).map_err(Stopped::usage)?;
+    let Some(corpus) = corpus else { return Ok(None) };
+    let folder = params.get(CORPUS).and_then(Value::as_str).unwrap_or_default();
     let facts = corpus.facts();
     for remark in &facts.remarks {
         screen::warning(&format!("corpus {folder}: {remark}"));
@@ -211,8 +208,8 @@ pub struct RunArgs {
     /// Queries per input batch, equal for every backend [default: 16]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub parity_batch_size: Option<u32>,
-    /// Reduced scale for a smoke test: 20 tasks, 1,000-document indexes, a 10 s window
-    #[arg(long)]
+    /// Reduced scale for a smoke test
+    #[arg(long, help = quick_help())]
     pub quick: bool,
 
     /// Folder for all results [default: results]
@@ -247,42 +244,8 @@ pub struct RunArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv, each also as .gz) instead of synthetic
-    /// text
-    #[arg(long, value_name = "DIR", help_heading = "Workload")]
-    pub corpus: Option<PathBuf>,
-    /// Judge by qrels/NAME.tsv of the corpus [default: test, or the first of dev, validation and train]
-    #[arg(long, value_name = "NAME", help_heading = "Workload")]
-    pub corpus_split: Option<String>,
-    /// Ask all queries of the corpus, or only those that have a judgement [default: all]
-    #[arg(long, value_name = "WHICH", value_parser = ["all", "judged"], help_heading = "Workload")]
-    pub corpus_queries: Option<String>,
-    /// Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped
-    /// [default: 10000]
-    #[arg(long, value_name = "N", conflicts_with = "corpus", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Workload")]
-    pub corpus_size: Option<u32>,
-    /// Shards of each vector database, searched by an operator each; the answers stay the same [default: 1]
-    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Workload")]
-    pub corpus_shards: Option<u32>,
-    /// Parameter preset: default, light, extreme, cpu_optimized
-    #[arg(long, value_name = "NAME", help_heading = "Workload")]
-    pub preset: Option<String>,
-    /// TOML file with any flag of this command, written as rate = 50 or quick = true, and any workload parameter;
-    /// flags beat the file
-    #[arg(long, value_name = "FILE", help_heading = "Workload")]
-    pub config: Option<PathBuf>,
-    /// Set one workload parameter (repeatable): --set mmr_lambda=0.5
-    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Workload")]
-    pub sets: Vec<String>,
-    /// OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY
-    #[arg(long, value_name = "URL", help_heading = "Workload")]
-    pub embedding_url: Option<String>,
-    /// OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY
-    #[arg(long, value_name = "URL", help_heading = "Workload")]
-    pub llm_url: Option<String>,
-    /// Service time added to each generation batch, as a timer [default: 0]
-    #[arg(long, value_name = "MS", value_parser = milliseconds, allow_hyphen_values = true, help_heading = "Workload")]
-    pub llm_latency_ms: Option<u32>,
+    #[command(flatten)]
+    pub of_workload: WorkloadArgs,
 
     /// How events arrive. Latency under a closed load follows from the throughput: to compare latencies, give all
     /// backends one rate with open [default: closed]
@@ -312,8 +275,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", help_heading = "Limits")]
     pub cache_dir: Option<PathBuf>,
 
-    /// Setting of the backend itself (repeatable); the backend's documentation lists them. Recorded, but
-    /// no part of the configuration's hash
+    /// Setting of the backend itself (repeatable); `bench backends info NAME` lists them. Of several backends each
+    /// gets its own. Recorded, but no part of the configuration's hash
     #[arg(long = "backend-option", value_name = "KEY=VALUE", help_heading = "Backend")]
     pub backend_options: Vec<String>,
 
@@ -325,9 +288,10 @@ pub struct RunArgs {
     pub params: Vec<(String, Value)>,
 }
 
-/// Entries of a plugin's spec that come from the plan: an option must not contradict it.
-const FROM_THE_PLAN: [&str; 7] =
-    ["nodes", "parity_batch_size", "max_in_flight", "seed", "run_id", "temp_dir", "operator_attempts"];
+fn quick_help() -> String {
+    let quick = list::default().parameters().quick;
+    format!("Reduced scale for a smoke test: {} tasks, {}", quick.tasks.unwrap_or(RUN.num_tasks), quick.says)
+}
 
 impl RunArgs {
     /// A command of several runs has no one run to look at.
@@ -342,19 +306,18 @@ impl RunArgs {
         }
     }
 
-    /// The backend's own settings, each key once.
+    /// The backend's own settings, each key once. What a backend takes of them it says itself.
     ///
     /// # Errors
     /// When one is not KEY=VALUE, is given twice, or belongs to a flag.
-    pub fn backend_options(&self) -> Result<Vec<(String, String)>, Stopped> {
-        let mut options: Vec<(String, String)> = Vec::new();
+    pub fn backend_options(&self) -> Result<Given, Stopped> {
+        let mut options = Given::new();
         for option in &self.backend_options {
             let wrong = |why: &str| Err(Stopped::usage(format!("--backend-option {option}: {why}")));
             let Some((key, value)) = option.split_once('=') else { return wrong("write it as KEY=VALUE") };
             let (key, value) = (key.trim(), value.trim());
-            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            if key.is_empty() || !key.chars().all(plain) {
-                return wrong("a key holds lower-case letters, digits and '_'");
+            if key.is_empty() {
+                return wrong("write it as KEY=VALUE");
             }
             if FROM_THE_PLAN.contains(&key) {
                 return wrong("this belongs to the plan, which has a flag for it");
@@ -393,51 +356,36 @@ impl RunArgs {
     /// As [`RunArgs::plan`].
     pub fn plan_with(&self, defaults: Defaults) -> Result<Plan, Stopped> {
         let args = self;
-        let workload = args.workload.clone().unwrap_or_else(|| WORKLOADS[0].to_owned());
-        let mut params = Params::default();
-        if let Some(preset) = &args.preset {
-            params.use_preset(preset).map_err(Stopped::usage)?;
+        let workload =
+            args.workload.as_deref().map_or(Ok(list::default()), list::find).map_err(Stopped::usage)?;
+        let table = workload.parameters();
+        let preset = args.of_workload.preset.as_deref().map(|name| table.preset(name)).transpose();
+        let preset = preset.map_err(Stopped::usage)?;
+        let quick = args.quick.then_some(&table.quick);
+        let mut params = table.defaults();
+        for scale in preset.into_iter().chain(quick) {
+            table.set_together(&mut params, scale.sets).map_err(Stopped::usage)?;
         }
-        if args.quick {
-            params.use_quick();
-        }
-        if let Some(folder) = &args.corpus {
-            let folder = folder
-                .canonicalize()
-                .map_err(|cause| Stopped::usage(format!("{}: {cause}", folder.display())))?;
-            params.use_corpus(folder);
-        }
+        args.of_workload.set_places(workload, &mut params)?;
         for (key, value) in &args.params {
-            set_written(&mut params, key, value.clone()).map_err(Stopped::usage)?;
+            set_written(table, &mut params, key, value.clone()).map_err(Stopped::usage)?;
         }
-        if let Some(size) = args.corpus_size {
-            (params.vdb1_corpus_size, params.vdb2_corpus_size) = (size, size);
-        }
-        params.vdb_shards = args.corpus_shards.unwrap_or(params.vdb_shards);
-        if let Some(url) = &args.embedding_url {
-            params.embedder = EmbedderKind::Http;
-            params.embedding_url = Some(url.clone());
-        }
-        params.llm_url = args.llm_url.clone().or(params.llm_url);
-        params.llm_latency_ms = args.llm_latency_ms.unwrap_or(params.llm_latency_ms);
+        args.of_workload.set_others(workload, &mut params)?;
         if let Some(retries) = args.retries {
-            params.operator_attempts = retries.saturating_add(1);
+            let attempts = retries.saturating_add(1).into();
+            table.set(&mut params, ATTEMPTS, attempts).map_err(Stopped::usage)?;
         }
-        params.corpus_split = args.corpus_split.clone().or(params.corpus_split);
-        if let Some(queries) = &args.corpus_queries {
-            params.set("corpus_queries", queries.as_str().into()).map_err(Stopped::usage)?;
-        }
-        for set in &args.sets {
-            set_parameter(&mut params, set)?;
+        for set in &args.of_workload.sets {
+            set_parameter(table, &mut params, set)?;
         }
         // Drivers and their workers run in directories of their own.
         let cache_dir = std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
             .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?;
-        let corpus = corpus(&params, &cache_dir)?;
+        let corpus = corpus(workload, &params, &cache_dir)?;
         let num_tasks = args.num_tasks.or_else(|| {
             let queries = corpus.as_ref().map(|corpus| corpus.queries.len() as u32);
-            let preset = args.preset.as_deref().and_then(preset_tasks).map(|tasks| tasks as u32);
-            if args.quick { Some(20) } else { queries.or(preset) }
+            let tasks = |preset: &Preset| preset.tasks;
+            quick.and_then(tasks).or(queries).or(preset.and_then(tasks))
         });
         let mut plan = Plan {
             workload,
@@ -451,7 +399,7 @@ impl RunArgs {
             quick: args.quick,
             scheduler: args.scheduler.clone().unwrap_or_else(|| defaults.scheduler.to_owned()),
             max_in_flight: args.max_in_flight.unwrap_or(128),
-            load: args.load_model(&params)?,
+            load: args.load_model(workload, &params)?,
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),
             served: None,
             params,
@@ -459,7 +407,7 @@ impl RunArgs {
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
-        plan.served = workload::served(&plan.open_spec()).map_err(Stopped::usage)?;
+        plan.served = workload.served(&plan.open_spec()).map_err(Stopped::usage)?;
         Ok(plan)
     }
 
@@ -472,14 +420,17 @@ impl RunArgs {
         }
     }
 
-    fn load_model(&self, params: &Params) -> Result<Load, Stopped> {
+    fn load_model(&self, workload: Listed, params: &Values) -> Result<Load, Stopped> {
         let arrivals = self.arrivals();
         match (self.load, one("--rate", self.rate.as_ref())?) {
             (None | Some(LoadModel::Closed), None) => Ok(Load::Closed),
             (Some(LoadModel::Closed), Some(_)) => {
                 Err(Stopped::usage("--rate belongs to an open load: add --load open, or leave --rate out"))
             }
-            (Some(LoadModel::Nominal), None) => Ok(Load::Open { rate: params.query_qps, arrivals }),
+            (Some(LoadModel::Nominal), None) => {
+                let source = workload.source(params).map_err(Stopped::usage)?;
+                Ok(Load::Open { rate: source.rate, arrivals })
+            }
             (Some(LoadModel::Nominal), Some(_)) => {
                 Err(Stopped::usage("--load nominal has the workload's own rate: use --load open for another"))
             }

@@ -1,10 +1,11 @@
 //! `bench run`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::find::{go_on, ready_backend, workload_library};
+use super::find::{ReadyBackend, go_on, ready_backend, workload_library};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::{Exit, RunArgs, STOP, Stopped, places};
@@ -27,16 +28,16 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
     }
     if args.dry_run {
-        return dry_run(args, &plan, &name);
+        return dry_run(args, &plan);
     }
     places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir, &[])?;
+    check_folder(&output_dir)?;
     if let Some(trace) = &args.trace {
         let folder = trace.parent().filter(|folder| !folder.as_os_str().is_empty());
         places::output(folder.unwrap_or(Path::new(".")), "--trace")?;
         atomic::check(trace)?;
     }
-    let (vetted, description) = ready_backend(&args.plugins, &name)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.plugins, &name, &options)?;
     prepare(&plan)?;
     let run_id = args.run_id()?;
     let (mut finished, mut failure) = (Vec::new(), None);
@@ -44,7 +45,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
         let folder = claim_folder(&output_dir, &run_id, &description.name, repeat_index)?;
         let job = Job {
             plan: &plan,
-            plugin: &vetted,
+            plugin: &plugin,
             description: &description,
             run_id: &run_id,
             repeat_index,
@@ -101,11 +102,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
 ///
 /// # Errors
 /// What stands in the way.
-pub fn check_folder(folder: &Path, files: &[&str]) -> Result<(), Stopped> {
-    folder::check(folder, lock::DEFAULT_WAIT)?;
-    let files = files.iter().filter(|_| folder.exists());
-    files.map(|name| folder.join(name)).try_for_each(|file| atomic::check(&file))?;
-    Ok(())
+pub fn check_folder(folder: &Path) -> Result<(), Stopped> {
+    Ok(folder::check(folder, lock::DEFAULT_WAIT)?)
 }
 
 /// A run in which nothing was answered measured nothing, whoever is to blame. Its record is kept and says so. One
@@ -142,32 +140,35 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
 /// As [`prepare`], where `by` names the cache.
 pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
     let mut spinner = None;
-    bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| {
-        let text = format!("preparing {what} in {}", plan.cache_dir.display());
-        match &spinner {
-            None => spinner = Some(Spinner::start(&text)),
-            Some(spinner) => spinner.say(&text),
-        }
-    })
-    .map_err(|error| match error {
-        WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
-            let place = shell_word(&plan.cache_dir);
-            let text = format!("prepared indexes cannot be written to {place}: {source}");
-            Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
-        }
-        other => Stopped::new(Exit::Usage, other, ""),
-    })?;
+    plan.workload
+        .prepare(&plan.open_spec(), &mut |what| {
+            let text = format!("preparing {what} in {}", plan.cache_dir.display());
+            match &spinner {
+                None => spinner = Some(Spinner::start(&text)),
+                Some(spinner) => spinner.say(&text),
+            }
+        })
+        .map_err(|error| match error {
+            WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
+                let place = shell_word(&plan.cache_dir);
+                let text = format!("prepared indexes cannot be written to {place}: {source}");
+                Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
+            }
+            other => Stopped::new(Exit::Usage, other, ""),
+        })?;
     go_on()
 }
 
-/// Shows what would run.
-fn dry_run(args: &RunArgs, plan: &Plan, name: &str) -> Result<Exit, Stopped> {
-    let hash = plan.config_hash()?;
-    let ready = ready_backend(&args.plugins, name);
+/// Shows what would run, unless it could not be said so on the command line.
+pub fn dry_run(args: &RunArgs, plan: &Plan) -> Result<Exit, Stopped> {
+    let (hash, name) = (plan.config_hash()?, args.backend());
+    let ready = ready_backend(&args.plugins, &name, &args.backend_options()?);
     let state = match &ready {
-        Ok((_, description)) => {
-            json!({"name": name, "ready": true, "version": description.availability.detail})
+        Ok(ready) => {
+            json!({"name": name, "ready": true, "version": ready.description.availability.detail,
+                   "options": ready.options.iter().cloned().collect::<BTreeMap<_, _>>()})
         }
+        Err(stopped) if stopped.exit == Exit::Usage => return ready.map(|_| Exit::Ok),
         Err(stopped) => {
             json!({"name": name, "ready": false, "reason": stopped.message, "remedy": stopped.remedy})
         }

@@ -8,16 +8,17 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::Trials;
-use super::find::ready_backend;
+use super::find::{ReadyBackend, ready_backend};
 use super::output;
-use super::run::{answered, check_folder, prepare};
+use super::run::{answered, check_folder, dry_run, prepare};
 use super::screen;
 use super::{Exit, RunArgs, Stopped, places};
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::validity::Finding;
-use bench_record::atomic;
+use bench_record::folder::Numbering;
 use bench_record::quantity::{LONGEST, duration_within};
+use bench_record::{OutputLock, atomic, lock};
 use bench_report as report;
 use bench_report::html::{self, curves::Curves};
 
@@ -45,11 +46,15 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
+    if args.run.dry_run {
+        return dry_run(&args.run, &base);
+    }
     let name = args.run.backend();
+    let given = args.run.backend_options()?;
     let output_dir = args.run.output_dir();
     places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir, &[FILES[0], FILES[1], html::FILE_NAME])?;
-    let (plugin, description) = ready_backend(&args.run.plugins, &name)?;
+    check_folder(&output_dir)?;
+    let ReadyBackend { plugin, description, options } = ready_backend(&args.run.plugins, &name, &given)?;
     prepare(&base)?;
     let seconds = args.duration.as_secs_f64();
     let trials = Trials {
@@ -59,7 +64,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         run_id: args.run.run_id()?,
         output_dir: output_dir.clone(),
         memory_limit: Some(args.run.memory_bytes()),
-        options: args.run.backend_options()?,
+        options,
         arrivals: args.run.arrivals(),
         verbose: args.run.verbose,
     };
@@ -95,11 +100,16 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         "measures": drifts,
         "windows": windows,
     });
-    let mut files: Vec<PathBuf> = FILES.iter().map(|name| output_dir.join(name)).collect();
+    // What was seen is not lost when it cannot be kept.
+    let rescued = || serde_json::to_string_pretty(&value).ok();
+    let unkept = |error: bench_record::Error| Stopped { rescued: rescued(), ..error.into() };
+    let lock = OutputLock::acquire(&output_dir, lock::DEFAULT_WAIT).map_err(unkept)?;
+    let numbering = Numbering::free(&lock, &[FILES[0], FILES[1], html::FILE_NAME]);
+    let names = FILES.map(|name| numbering.of(name));
+    let mut files: Vec<PathBuf> = names.iter().map(|name| lock.path(name)).collect();
     let kept = atomic::write_json(&files[0], &value)
         .and_then(|()| atomic::write(&files[1], csv(&windows).as_bytes()));
-    // What was seen is not lost when it cannot be kept.
-    kept.map_err(|error| Stopped { rescued: serde_json::to_string_pretty(&value).ok(), ..error.into() })?;
+    kept.map_err(unkept)?;
     let grid = report::soak::grid(&drifts);
     let page = Curves {
         title: &format!("Soak of {name}"),
@@ -109,9 +119,9 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
         ],
         charts: &report::soak::charts(&name, &windows),
         grid: &grid,
-        files: &FILES.map(str::to_owned),
+        files: &names,
     };
-    files.extend(report::write_curves(&page, &output_dir)?);
+    files.extend(report::write_curves(&page, &output_dir, numbering)?);
     if args.run.json {
         output::json(&value)?;
     } else {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::capacity::{self, GoalArgs, Trials};
-use super::find::{ready_backend, workload_library};
+use super::find::{ReadyBackend, check_options, ready_backends, workload_library};
 use super::output;
 use super::pair::{command_line, while_not_killed};
 use super::plan::{DEFAULT_BACKEND, Defaults, LoadModel, OneOrMore};
@@ -18,13 +18,12 @@ use super::screen::{self, RunProgress};
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
 use bench_campaign::pair::Tree;
 use bench_campaign::sweep::{Search, SweepPlan};
-use bench_isolate::describe::Description;
 use bench_isolate::isolate::StopLevel;
-use bench_isolate::vet::Vetted;
 use bench_judge::Options;
 use bench_judge::capacity::{Goal, Report, Slo};
 use bench_judge::scaling::{Point, Row, relate};
 use bench_measure::supervise::{Job, claim_folder};
+use bench_record::folder::Numbering;
 use bench_record::time::UtcTime;
 use bench_record::{Record, atomic, bom, jsonl};
 use bench_report as report;
@@ -56,14 +55,22 @@ pub struct SweepArgs {
     pub run: RunArgs,
 }
 
-type Ready = BTreeMap<String, (Vetted, Description)>;
+type Ready = BTreeMap<String, ReadyBackend>;
 
 pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
     let (tree, plan) = match &args.resume {
         Some(id) => find(args, id)?,
         None => begin(args)?,
     };
+    let plugins = PluginArgs {
+        plugins_dir: plan.plugins_dir.clone(),
+        no_user_plugins: plan.no_user_plugins,
+        // Whoever resumes may be stricter than the plan, never laxer.
+        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
+    };
+    let backends = || plan.points.iter().map(|point| &point.backend);
     if args.run.dry_run {
+        check_options(&plugins, backends(), &plan.backend_options)?;
         output::json(&json!({"folder": tree.folder(), "plan": plan}))?;
         return Ok(Exit::Ok);
     }
@@ -77,18 +84,7 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
         Some(_) => search_folder(&tree, point),
         None => tree.backend(&point.backend),
     }))?;
-    let plugins = PluginArgs {
-        plugins_dir: plan.plugins_dir.clone(),
-        no_user_plugins: plan.no_user_plugins,
-        // Whoever resumes may be stricter than the plan, never laxer.
-        only_trusted: plan.only_trusted || args.run.plugins.only_trusted,
-    };
-    let mut ready = Ready::new();
-    for point in &plan.points {
-        if !ready.contains_key(&point.backend) {
-            ready.insert(point.backend.clone(), ready_backend(&plugins, &point.backend)?);
-        }
-    }
+    let ready = ready_backends(&plugins, backends(), &plan.backend_options)?;
     prepare(&plan.plan)?;
     tree.begin(&plan)?;
     let _lock = tree.lock()?;
@@ -243,7 +239,7 @@ fn one(
     verbose: bool,
 ) -> Result<(), Stopped> {
     let at = &plan.points[point];
-    let Some((plugin, description)) = ready.get(&at.backend) else {
+    let Some(ReadyBackend { plugin, description, options }) = ready.get(&at.backend) else {
         return Err(Stopped::new(Exit::UnknownBackend, format!("'{}' is not ready", at.backend), ""));
     };
     let own = plan.plan_of(at);
@@ -257,7 +253,7 @@ fn one(
             run_id: plan.run_id.clone(),
             output_dir: folder.clone(),
             memory_limit: plan.memory_limit,
-            options: plan.backend_options.clone(),
+            options: options.clone(),
             arrivals: plan.arrivals,
             verbose,
         };
@@ -283,7 +279,7 @@ fn one(
         folder: &folder,
         library: workload_library(),
         memory_limit: plan.memory_limit,
-        options: plan.backend_options.clone(),
+        options: options.clone(),
         place: SweepPlan::place(point, repeat),
         trace: None,
     };
@@ -364,7 +360,7 @@ fn finish(tree: &Tree, plan: &SweepPlan, json: bool) -> Result<(), Stopped> {
         grid: &grid,
         files: &beside,
     };
-    let files = report::write_curves(&page, tree.folder())?;
+    let files = report::write_curves(&page, tree.folder(), Numbering::NONE)?;
     if json {
         return output::json(&value);
     }

@@ -1,7 +1,6 @@
 //! `bench workloads`.
 
-use bench_workloads::wl4::params::Params;
-use bench_workloads::workload::{self, WORKLOADS};
+use bench_workloads::list::{self, WORKLOADS};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -26,8 +25,8 @@ pub enum WorkloadsCommand {
         /// How to draw it.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
-        /// A parameter that changes the graph, for example vdb_shards=3; repeatable
-        #[arg(long, value_name = "KEY=VALUE")]
+        /// A parameter that changes the graph; repeatable
+        #[arg(long, value_name = "KEY=VALUE", help = set_help())]
         set: Vec<String>,
     },
 }
@@ -41,6 +40,11 @@ pub enum Format {
     Json,
 }
 
+fn set_help() -> String {
+    let example = list::default().parameters().graph_example;
+    format!("A parameter that changes the graph, for example {example}; repeatable")
+}
+
 pub fn workloads(command: &WorkloadsCommand) -> Result<Exit, Stopped> {
     match command {
         WorkloadsCommand::List { json } => list(*json),
@@ -49,17 +53,17 @@ pub fn workloads(command: &WorkloadsCommand) -> Result<Exit, Stopped> {
 }
 
 fn list(json: bool) -> Result<Exit, Stopped> {
-    let mut names = WORKLOADS;
-    names.sort_unstable_by_key(|name| (*name == "null", *name));
+    let mut workloads = WORKLOADS.map(list::Listed);
+    workloads.sort_unstable_by_key(|workload| (*workload == list::without_work(), workload.name()));
     let mut rows: Vec<Value> = Vec::new();
-    for name in names {
-        let graph = workload::graph(name, &Params::default()).map_err(Stopped::usage)?;
+    for workload in workloads {
+        let graph = workload.graph(&workload.parameters().defaults()).map_err(Stopped::usage)?;
         rows.push(json!({
-            "name": name,
+            "name": workload,
             "operators": graph.operators().count(),
             "sources": graph.nodes.len() - graph.operators().count() - 1,
-            "default": name == WORKLOADS[0],
-            "summary": workload::summary(name),
+            "default": workload == list::default(),
+            "summary": workload.summary(),
         }));
     }
     if json {
@@ -80,14 +84,16 @@ fn list(json: bool) -> Result<Exit, Stopped> {
 }
 
 fn describe(name: &str, format: Format, set: &[String]) -> Result<Exit, Stopped> {
-    let mut params = Params::default();
-    set.iter().try_for_each(|set| set_parameter(&mut params, set))?;
-    params.validate().map_err(Stopped::usage)?;
-    let graph = workload::graph(name, &params)
-        .map_err(|cause| Stopped::new(Exit::Usage, cause, "bench workloads list"))?;
+    let workload =
+        list::find(name).map_err(|cause| Stopped::new(Exit::Usage, cause, "bench workloads list"))?;
+    let table = workload.parameters();
+    let mut params = table.defaults();
+    set.iter().try_for_each(|set| set_parameter(table, &mut params, set))?;
+    table.validate(&params).map_err(Stopped::usage)?;
+    let graph = workload.graph(&params).map_err(Stopped::usage)?;
     match format {
         Format::Text => {
-            output::out(format_args!("{name}: {}\n\n{}", workload::summary(name), drawing::text(&graph)));
+            output::out(format_args!("{name}: {}\n\n{}", workload.summary(), drawing::text(&graph)));
         }
         Format::Svg => output::out(format_args!("{}", drawing::svg(&graph))),
         Format::Json => {

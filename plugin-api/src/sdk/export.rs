@@ -5,7 +5,7 @@ use abi_stable::prefix_type::WithMetadata;
 use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{ROption, RResult, RStr, RString};
 
-use super::{Backend, Error, Finished, Host, Spec, forward};
+use super::{Backend, Error, Finished, Host, OPTIONS, Spec, forward, options_answer};
 use crate::v1;
 
 /// Exports a backend from a `cdylib`.
@@ -140,10 +140,10 @@ impl<B: Backend> v1::WorkloadRunner for Contained<B> {
     }
 
     fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> ROption<RString> {
-        contained(|| Ok(self.0.extension(id.as_str(), request.as_str())))
-            .ok()
-            .flatten()
-            .map(RString::from)
-            .into()
+        let answer = || match self.0.extension(id.as_str(), request.as_str()) {
+            None if id.as_str() == OPTIONS => self.0.options().map(options_answer),
+            answer => answer,
+        };
+        contained(|| Ok(answer())).ok().flatten().map(RString::from).into()
     }
 }

@@ -8,11 +8,13 @@ mod error;
 mod export;
 mod forward;
 mod host;
+mod options;
 mod pipeline;
 
 pub use error::Error;
 pub use export::{IS_AVAILABLE_FAILED, module, runner};
 pub use host::{Host, Operator};
+pub use options::{BackendOption, OPTIONS, Takes, options_answer};
 pub use pipeline::InlinePipeline;
 
 use abi_stable::std_types::RString;
@@ -34,6 +36,13 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// Whatever ended the run early.
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error>;
+
+    /// The settings of its own that users give as `--backend-option KEY=VALUE` and `run` finds in
+    /// [`Spec::extra`]. The host refuses others. Nothing, which is the default, means that the backend does not say
+    /// what it takes: then the host passes everything on with a warning.
+    fn options(&self) -> Option<&'static [BackendOption]> {
+        None
+    }
 
     /// Answers an extension such as `bench.requirements/1`.
     fn extension(&self, id: &str, request: &str) -> Option<String> {

@@ -11,6 +11,15 @@ const ENGINE: Engine = Engine {
     imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1,<2027" }],
     driver: include_str!("driver/driver.py"),
     plain_pip: Some("pip install \"distributed>=2026.1,<2027\""),
+    options: &[BackendOption {
+        name: "dask_address",
+        meaning: "the scheduler of a cluster that you run; without it workers are started on this machine",
+        default: None,
+        takes: Takes::Like {
+            pattern: r"[a-z]+://[^\s/]+:[0-9]+/?|[^\s/:]+:[0-9]+",
+            form: "a scheduler as tcp://HOST:PORT",
+        },
+    }],
     starts_processes: true,
 };
 

@@ -160,8 +160,21 @@ static bench_status is_available(bench_self *self, bench_text *detail, bench_tex
     return BENCH_OK;
 }
 
+/* bench.options/1: the settings of your own that users give as --backend-option KEY=VALUE, which you find in
+ * spec->extra. This backend has none, so that the host refuses all; one would be
+ * [{"name": "mode", "meaning": "how to run", "default": "fast", "values": ["fast", "safe"]}]. */
+static bench_status extension(bench_self *self, const char *id, const char *request, bench_text *answer) {
+    (void)self;
+    (void)request;
+    if (strcmp(id, "bench.options/1") != 0) {
+        return BENCH_END;
+    }
+    bench_say(answer, "[]");
+    return BENCH_OK;
+}
+
 static const bench_backend_v1 backend = {
-    BENCH_BACKEND_HEADER, "example_c", "1.0.0", create, is_available, run, NULL, NULL,
+    BENCH_BACKEND_HEADER, "example_c", "1.0.0", create, is_available, run, extension, NULL,
 };
 
 const bench_backend_v1 *bench_backend_entry_v1(void) {

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -298,8 +299,19 @@ bench_status is_available(bench_self *, bench_text *detail, bench_text *) {
     return BENCH_OK;
 }
 
+// bench.options/1: the settings of your own that users give as --backend-option KEY=VALUE, which you find in
+// spec->extra. This backend has none, so that the host refuses all; one would be
+// [{"name": "mode", "meaning": "how to run", "default": "fast", "values": ["fast", "safe"]}].
+bench_status extension(bench_self *, const char *id, const char *, bench_text *answer) {
+    if (std::strcmp(id, "bench.options/1") != 0) {
+        return BENCH_END;
+    }
+    bench_say(answer, "[]");
+    return BENCH_OK;
+}
+
 const bench_backend_v1 backend = {
-    BENCH_BACKEND_HEADER, "example_cpp", "1.0.0", create, is_available, run, nullptr, nullptr,
+    BENCH_BACKEND_HEADER, "example_cpp", "1.0.0", create, is_available, run, extension, nullptr,
 };
 
 } // namespace

@@ -19,6 +19,10 @@ impl Backend for Local {
         Availability::ready(format!("in-process, {}", env!("CARGO_PKG_VERSION")))
     }
 
+    fn options(&self) -> Option<&'static [BackendOption]> {
+        Some(&[])
+    }
+
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
         let nodes = spec.number("nodes", 1);
         if nodes > 1 {

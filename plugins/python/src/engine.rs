@@ -1,4 +1,6 @@
-use bench_plugin_api::sdk::{Availability, Error, Finished, Host, Spec};
+use bench_plugin_api::sdk::{
+    Availability, BackendOption, Error, Finished, Host, OPTIONS, Spec, options_answer,
+};
 use serde_json::{Map, Value, json};
 
 use crate::interpreter::{self, Interpreter};
@@ -26,6 +28,8 @@ pub struct Engine {
     pub driver: &'static str,
     /// A line for people who install into an environment of their own.
     pub plain_pip: Option<&'static str>,
+    /// Settings of its own, which the driver finds in `config["extra"]`.
+    pub options: &'static [BackendOption],
     /// The runtime starts processes, which must not outlive a host that was killed.
     pub starts_processes: bool,
 }
@@ -68,9 +72,12 @@ impl Engine {
         }
     }
 
-    /// Answers `bench.requirements/1`, from which the host makes the managed environment.
+    /// Answers `bench.requirements/1`, from which the host makes the managed environment, and `bench.options/1`.
     #[must_use]
     pub fn extension(&self, id: &str, _request: &str) -> Option<String> {
+        if id == OPTIONS {
+            return Some(options_answer(self.options));
+        }
         let imports = self.imports.iter().map(
             |import| json!({"module": import.module, "distribution": import.distribution, "accepts": import.accepts}),
         );
@@ -189,6 +196,7 @@ mod tests {
         imports: &[Import { module: "nothing", distribution: "nothing", accepts: "==1.0" }],
         driver: "",
         plain_pip: Some("pip install \"nothing>=1\""),
+        options: &[],
         starts_processes: false,
     };
 
@@ -228,11 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn the_requirements_extension_is_json_and_the_only_one() {
+    fn requirements_and_options_are_json_and_all_there_is() {
         let answer: Value =
             serde_json::from_str(&ENGINE.extension("bench.requirements/1", "").unwrap()).unwrap();
         assert_eq!(answer["requirements"][0], "nothing==1.0");
         assert_eq!(answer["imports"][0]["module"], "nothing");
+        assert_eq!(ENGINE.extension("bench.options/1", "").unwrap(), "[]");
         assert!(ENGINE.extension("bench.requirements/2", "").is_none());
     }
 }

@@ -15,6 +15,7 @@
 //!     imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2024.1" }],
 //!     driver: "import bench_worker\n…",
 //!     plain_pip: None,
+//!     options: &[],
 //!     starts_processes: true,
 //! };
 //!

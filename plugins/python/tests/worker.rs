@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bench_plugin_api::sdk::{Error, Finished, Spec};
 use bench_python_engine::{Engine, Launch};
-use bench_workloads::workload::Workload;
+use bench_workloads::open::OpenWorkload;
 use support::{Bench, library, open_spec, oracle, spec};
 
 const ENGINE: Engine = Engine {
@@ -24,6 +24,7 @@ const ENGINE: Engine = Engine {
     imports: &[],
     driver: include_str!("inline_driver.py"),
     plain_pip: None,
+    options: &[],
     starts_processes: true,
 };
 
@@ -68,7 +69,7 @@ fn the_worker_module_passes_its_own_tests() {
     let Some(python) = python() else { return };
     let cache = tempfile::tempdir().unwrap();
     let open = open_spec("null", 10, cache.path());
-    let chains = serde_json::to_string(&Workload::open(open.clone()).unwrap().graph().chains()).unwrap();
+    let chains = serde_json::to_string(&OpenWorkload::new(open.clone()).unwrap().graph().chains()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = Command::new(python)
         .args(["-B", "-W", "error"])

@@ -15,8 +15,40 @@ const ENGINE: Engine = Engine {
     imports: &[Import { module: "ray", distribution: "ray", accepts: ">=2.9,<3.0" }],
     driver: include_str!("driver/driver.py"),
     plain_pip: Some("pip install \"ray>=2.9,<3.0\""),
+    options: &OPTIONS,
     starts_processes: true,
 };
+
+/// What `driver.py`, `plan.py`, `workers.py` and `cluster.py` read.
+const OPTIONS: [BackendOption; 4] = [
+    BackendOption {
+        name: "ray_fusion",
+        meaning: "what shares an actor: all operators before the center, those that the graph chains (the default of ray_mode=compiled), or none",
+        default: Some("all"),
+        takes: Takes::OneOf(&["all", "chains", "none"]),
+    },
+    BackendOption {
+        name: "ray_mode",
+        meaning: "actors; for comparison two blocking waves of tasks per window; or compiled graphs, experimental",
+        default: Some("actors"),
+        takes: Takes::OneOf(&["actors", "naive", "compiled"]),
+    },
+    BackendOption {
+        name: "call_timeout_seconds",
+        meaning: "a call that takes longer is ended with its worker; without it only --timeout ends it",
+        default: None,
+        takes: Takes::Number { whole: false, minimum: Some(0.001), maximum: None },
+    },
+    BackendOption {
+        name: "ray_address",
+        meaning: "the cluster to join instead of starting one",
+        default: None,
+        takes: Takes::Like {
+            pattern: r"auto|(ray://)?[^\s/]+:[0-9]+",
+            form: "the address of a cluster as HOST:PORT, ray://HOST:PORT or auto",
+        },
+    },
+];
 
 /// Modules beside the driver, all of them.
 pub const MODULES: [(&str, &str); 21] = [

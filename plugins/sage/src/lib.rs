@@ -19,6 +19,12 @@ const ENGINE: Engine = Engine {
     ],
     driver: include_str!("driver.py"),
     plain_pip: None,
+    options: &[BackendOption {
+        name: SAGE_ENGINE,
+        meaning: "how the graph runs on SAGE: its public FlowNetEnvironment, or the flow engine below it",
+        default: Some(DEFAULT_ENGINE),
+        takes: Takes::OneOf(&["environment", "flow"]),
+    }],
     starts_processes: false,
 };
 

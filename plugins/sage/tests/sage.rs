@@ -15,7 +15,7 @@ use std::sync::Arc;
 use backend_sage::Sage;
 use bench_plugin_api::sdk::{Availability, Backend, Error, Finished, Spec};
 use bench_workloads::workload::OpenSpec;
-use support::{Bench, Outcome, Seen, library, open_spec, oracle, spec};
+use support::{Bench, Outcome, Seen, library, open_spec, oracle, set, spec};
 
 fn installed() -> bool {
     let Availability::Missing { reason, remedy } = Sage.is_available() else { return true };
@@ -42,8 +42,7 @@ fn answers_in_shards(workload: &str, queries: u32, engine: &str, shards: u32) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let mut open = open_spec(workload, queries, dir.path());
-    open.params.vdb_shards = shards;
+    let open = set(open_spec(workload, queries, dir.path()), "vdb_shards", &shards.to_string());
     let expected = oracle(&open);
     assert_eq!(expected.len(), queries as usize);
     for (parallelism, batch) in [(1, 16), (2, 1), (4, 16)] {
@@ -95,9 +94,7 @@ fn null_on_the_flow_engine() {
 }
 
 fn faulty(workload: &str, fault: &str, dir: &Path) -> OpenSpec {
-    let mut open = open_spec(workload, 100, dir);
-    open.params.fault = Some(fault.to_owned());
-    open
+    set(open_spec(workload, 100, dir), "fault", fault)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex};
 
-use bench_tests::pairs::{json, pair, resume, text, tree};
+use bench_tests::pairs::{files, json, pair, resume, text, tree};
 use bench_tests::{bench, eventually, folder, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,6 +70,42 @@ fn commands_side_by_side_with_one_run_id_keep_both_runs() {
         assert!(child.wait().unwrap().success());
     }
     assert_eq!((runs(output.path()).len(), records(output.path()).len()), (2, 2));
+}
+
+/// What lies in a folder, each file with its content, but for the records, which are added to.
+fn kept(output: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = files(output).into_iter().filter(|file| !text(file).contains("unified_results"));
+    let files = files.filter(|file| !text(file).contains("manifest"));
+    files.map(|file| (text(&file).to_owned(), fs::read(output.join(&file)).unwrap())).collect()
+}
+
+#[test]
+fn what_an_earlier_command_found_out_is_never_overwritten() {
+    let output = TempDir::new().unwrap();
+    let common = ["--backend", "local", "--no-user-plugins", "--quick", "--workload", "null", "--output-dir"];
+    let capacity = ["capacity", "--slo", "p90=30s", "--trial", "1", "--precision", "0.5"];
+    let soak = ["soak", "--duration", "1s"];
+    let mut before = kept(output.path());
+    for (command, made) in [
+        (&capacity[..], &["capacity.json", "report.html"][..]),
+        (&soak, &["soak.2.json", "soak.2.csv", "report.2.html"]),
+        (&capacity, &["capacity.3.json", "report.3.html"]),
+        (&soak, &["soak.4.json", "soak.4.csv", "report.4.html"]),
+    ] {
+        let ended = bench(&[command, &common, &[text(output.path())]].concat()).output().unwrap();
+        // What it found of this machine is not what this is about.
+        assert!(matches!(ended.status.code(), Some(0 | 1 | 10)), "{command:?}: {}", stderr(&ended));
+        let after = kept(output.path());
+        let lost: Vec<_> = before.iter().filter(|file| !after.contains(file)).map(|file| &file.0).collect();
+        assert!(lost.is_empty(), "{command:?} changed {lost:?}");
+        for file in made {
+            assert!(output.path().join(file).is_file(), "{command:?}: {file}");
+            assert!(stdout(&ended).contains(file), "{command:?}: {}", stdout(&ended));
+        }
+        let page = fs::read_to_string(output.path().join(made[made.len() - 1])).unwrap();
+        assert!(page.contains(&format!("href=\"{}\"", made[0])), "{command:?} links to what it wrote");
+        before = after;
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bench_plugin_api::dataflow::graph::Role;
 use bench_tests::succeed;
+use bench_workloads::list::WORKLOADS;
+use bench_workloads::parameters::ATTEMPTS;
 use serde_json::Value;
 
 /// The rooms of the host and what of ours each may use. Whoever adds an arrow changes this table, and says why.
@@ -121,7 +124,7 @@ fn only_isolate_and_the_binary_may_be_unsafe() {
 
 #[test]
 fn no_module_needs_itself() {
-    let mut circles = Vec::new();
+    let mut circles = modules::circles(&root().join("workloads/src"));
     for package in rooms(&metadata()).values() {
         let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
         circles.extend(modules::circles(&folder.join("src")));
@@ -165,4 +168,37 @@ fn the_rooms_that_contributors_are_sent_to_are_there() {
     let unmentioned: Vec<&str> =
         rooms.filter(|room| !named.clone().any(|path| path.starts_with(&format!("host/{room}/")))).collect();
     assert!(unmentioned.is_empty(), "CONTRIBUTING.md does not say what goes into {unmentioned:?}");
+}
+
+/// Operators, sources and parameters of every workload there is, whatever its shards.
+fn names_of_workloads() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for workload in WORKLOADS {
+        let table = workload.parameters();
+        let graph = workload.graph(&table.defaults()).unwrap();
+        names.extend(graph.nodes.into_iter().filter(|node| node.role != Role::Sink).map(|node| node.name));
+        names.extend(table.rows.iter().map(|row| row.name.to_owned()));
+    }
+    // The contract with plugins has a key of this name: see the entries of a spec that come from the plan.
+    names.remove(ATTEMPTS);
+    names
+}
+
+#[test]
+fn no_room_knows_an_operator_or_a_parameter_by_name() {
+    let names = names_of_workloads();
+    assert!(names.contains("embed_q") && names.contains("mmr_lambda"), "{names:?}");
+    // A name that is a word of English is one only where it is all of a text.
+    let is_a_word = |name: &str| name.chars().all(|c| c.is_ascii_lowercase());
+    let mut found = Vec::new();
+    for file in modules::sources(&root().join("host")) {
+        for line in modules::code(&file).lines() {
+            let named = names.iter().find(|name| match is_a_word(name) {
+                true => line.contains(&format!("\"{name}\"")),
+                false => modules::words(line).any(|word| word == **name),
+            });
+            found.extend(named.map(|name| format!("{}: {name}: {}", file.display(), line.trim())));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -6,7 +6,7 @@ use bench_dataflow::frame::{self, Frame, Header, Kind, frames};
 use bench_dataflow::graph::Role;
 use bench_dataflow::route::{Delivery, Router};
 use bench_workloads::instance::Instance;
-use bench_workloads::workload::Workload;
+use bench_workloads::open::OpenWorkload;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -40,7 +40,7 @@ impl Flow {
 }
 
 /// Runs the schedule through the whole graph, one instance each, and keeps every input.
-pub fn capture(workload: &Workload) -> Result<Flow, Failure> {
+pub fn capture(workload: &OpenWorkload) -> Result<Flow, Failure> {
     let graph = workload.graph();
     let mut walk = Walk {
         router: Router::new(graph.clone(), 1),
@@ -56,7 +56,7 @@ pub fn capture(workload: &Workload) -> Result<Flow, Failure> {
     };
     let mut batch = Vec::new();
     let mut queries = 0;
-    for event in workload.schedule().map(|event| event.expect("texts are synthetic")) {
+    for event in workload.schedule()?.map(|event| event.expect("texts are synthetic")) {
         // Without queries under way, event time itself is the watermark.
         let header = Header { watermark_ns: event.header.event_time_ns, ..event.header };
         frame::push(&mut batch, header, &event.body, b"");
@@ -102,7 +102,7 @@ impl Walk {
 
 /// Gives every operator its whole input again, alone, and says what a query costs there: decoding,
 /// the work, encoding, digest and span. What is timed is what an engine calls.
-pub fn replay(workload: &Workload, flow: &Flow, clock: Clock) -> Result<Value, Failure> {
+pub fn replay(workload: &OpenWorkload, flow: &Flow, clock: Clock) -> Result<Value, Failure> {
     let mut all = Map::new();
     for node in workload.graph().operators() {
         let inputs = flow.batches(&node.name);

@@ -13,8 +13,10 @@ mod rows;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bench_workloads::wl4::params::Params;
-use bench_workloads::workload::{OpenSpec, Workload, prepare};
+use bench_workloads::list;
+use bench_workloads::open::{OpenWorkload, prepare};
+use bench_workloads::wl4;
+use bench_workloads::workload::OpenSpec;
 use serde_json::json;
 
 /// Queries of the captured flow: a multiple of the batch size.
@@ -49,20 +51,21 @@ fn args() -> Result<Args, Failure> {
 fn run() -> Result<(), Failure> {
     let args = args()?;
     let spec = OpenSpec {
-        workload: "wl4".into(),
+        workload: list::default().name().into(),
         seed: 42,
         num_tasks: QUERIES,
-        params: Params::default(),
+        params: list::default().parameters().defaults(),
         corpus_digest: None,
         served: None,
         cache_dir: args.cache_dir.clone(),
     };
     prepare(&spec, &mut |what| eprintln!("preparing {what}"))?;
-    let workload = Workload::open(spec)?;
+    let shared = wl4::open_shared(&spec)?;
+    let workload = OpenWorkload::new(spec)?;
     let clock = clock::Clock::new(args.quick);
     let flow = flow::capture(&workload)?;
     let mut export = export::Export::new(&args.data)?;
-    let rows = rows::all(&workload, &flow, clock, &mut export)?;
+    let rows = rows::all(&workload, &shared, &flow, clock, &mut export)?;
     export.finish()?;
     let operators = flow::replay(&workload, &flow, clock)?;
     let limits = limits::Limits::probe();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bench_dataflow::frame::{self, Header, Kind, frames};
 use bench_workloads::index::Index;
+use bench_workloads::open::OpenWorkload;
 use bench_workloads::random::stream;
-use bench_workloads::schedule::doc_time_ns;
 use bench_workloads::search::{search, search_batch};
 use bench_workloads::text::bm25::{Bm25, DocTerms};
 use bench_workloads::text::synthetic::{self, CATEGORY_WEIGHTS, TYPE_WEIGHTS};
@@ -23,7 +23,6 @@ use bench_workloads::wl4::records::{
 };
 use bench_workloads::wl4::rerank::{Documents, Rerank};
 use bench_workloads::wl4::shared::{Lookup, Shared};
-use bench_workloads::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -67,7 +66,7 @@ impl Row {
 
 /// Everything a row needs.
 struct Bench<'a> {
-    workload: &'a Workload,
+    workload: &'a OpenWorkload,
     shared: &'a Shared,
     flow: &'a Flow,
     lookup: Lookup,
@@ -77,8 +76,13 @@ struct Bench<'a> {
     rows: Vec<Row>,
 }
 
-pub fn all(workload: &Workload, flow: &Flow, clock: Clock, export: &mut Export) -> Result<Vec<Row>, Failure> {
-    let shared = workload.shared().ok_or("the workload has no state")?;
+pub fn all(
+    workload: &OpenWorkload,
+    shared: &Shared,
+    flow: &Flow,
+    clock: Clock,
+    export: &mut Export,
+) -> Result<Vec<Row>, Failure> {
     let joined: Vec<(Header, Joined)> = flow.records("graph_memory");
     let mut bench = Bench {
         workload,
@@ -167,7 +171,7 @@ impl Bench<'_> {
         let vectors = self.shared.embedder.embed(&views)?;
         let mut operations = Vec::new();
         for (k, (text, vector)) in (0..APPENDED).zip(texts.iter().zip(&vectors)) {
-            let event_time_ns = doc_time_ns(prefill + k, prefill, p.doc_qps);
+            let event_time_ns = p.documents().time_ns(prefill + k);
             let header = |port, seq| Header {
                 port,
                 kind: Kind::Data,
@@ -210,7 +214,7 @@ impl Bench<'_> {
         }
         let appended: Vec<i8> = vectors.iter().flat_map(|vector| vector.dims.iter().copied()).collect();
         export.array("appended", "<i1", self.dim, &appended)?;
-        let times: Vec<i64> = (0..prefill + APPENDED).map(|k| doc_time_ns(k, prefill, p.doc_qps)).collect();
+        let times: Vec<i64> = (0..prefill + APPENDED).map(|k| p.documents().time_ns(k)).collect();
         export.array("doc_times", "<i8", 1, &times)?;
         export.fact("join", expected.into());
         let macs = prefill as usize * self.dim;

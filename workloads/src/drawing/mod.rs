@@ -117,15 +117,19 @@ fn needs(node: &Node) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::wl4::params::Params;
-    use crate::workload::{WORKLOADS, graph};
+    use crate::list::{WORKLOADS, find};
 
     use super::*;
+
+    fn graph(workload: &str) -> Graph {
+        let workload = find(workload).unwrap();
+        workload.graph(&workload.parameters().defaults()).unwrap()
+    }
 
     #[test]
     fn every_node_of_every_workload_is_in_both_drawings() {
         for workload in WORKLOADS {
-            let graph = graph(workload, &Params::default()).unwrap();
+            let graph = graph(workload.name());
             let (text, svg) = (text(&graph), svg(&graph));
             for node in &graph.nodes {
                 assert!(
@@ -134,13 +138,13 @@ mod tests {
                     node.name
                 );
             }
-            assert_eq!(svg.matches("<path class=\"edge\"").count(), graph.edges.len(), "{workload}");
+            assert_eq!(svg.matches("<path class=\"edge\"").count(), graph.edges.len(), "{}", workload.name());
         }
     }
 
     #[test]
     fn three_branches_part_and_meet() {
-        let graph = graph("wl2", &Params::default()).unwrap();
+        let graph = graph("wl2");
         let drawn = text(&graph);
         let lines: Vec<&str> = drawn.lines().map(str::trim).collect();
         let meets = |line: &&str| line.starts_with('└') && line.contains('┼') && line.ends_with('┘');
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_edge_that_skips_a_layer_gets_a_waypoint() {
-        let mut graph = graph("wl1", &Params::default()).unwrap();
+        let mut graph = graph("wl1");
         let id = |name: &str| graph.node(name).unwrap().id;
         let (from, to) = (id("embed_q"), id("rerank"));
         graph.edges.push(bench_dataflow::graph::Edge {

@@ -308,9 +308,10 @@ mod tests {
 
     /// How long each query waits for its batches, in milliseconds of the schedule, when one arrives each `gap_ms`.
     fn waits(gap_ms: u64) -> Vec<u64> {
-        use crate::schedule::{QUERY_SOURCE, Schedule, ScheduleConfig};
-        let params = crate::wl4::params::Params::default();
-        let config = ScheduleConfig { seed: 42, queries: 60, documents: false, params, corpus: None };
+        use crate::schedule::{QUERY_SOURCE, Schedule, ScheduleConfig, Texts};
+        let texts = Texts::new(42, [0.40, 0.35, 0.25], [0.25; 4], None);
+        let heartbeat_ns = 100_000_000;
+        let config = ScheduleConfig { queries: 60, query_qps: 40.0, documents: None, heartbeat_ns, texts };
         let schedule =
             Schedule::new(config).arriving((0..).map(move |position| position * gap_ms * 1_000_000));
         let (mut category, mut global) = (category(), global());

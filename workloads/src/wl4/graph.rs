@@ -1,17 +1,5 @@
-//! The graphs of the family: four workloads from one catalogue of operators.
-//!
-//! ```text
-//! wl1   query_source ─ embed_q ─ context ─ vdb1 ─ collect ─ dedup ─ rerank ─ generate ─ sink
-//!
-//!                                          ┌─ vdb1 ─────────┐
-//! wl2   query_source ─ embed_q ─ context ──┼─ vdb2 ─────────┼─ merge ─ dedup ─ rerank ─ mmr ─ generate ─ sink
-//!                                          └─ graph_memory ─┘
-//!
-//! wl3   query_source ─ embed_q ─┬─ join ─ fork ─┬─ vdb1 ─┬─ merge ─ dedup ─ rerank ─ generate ─ sink
-//!       doc_source ─── embed_d ─┘               └─ vdb2 ─┘
-//! ```
-//!
-//! `wl4` is in the module's own documentation. What an operator needs of a runtime is the same in each.
+//! The graph of a workload of the family, from its paths through the catalogue of operators. What an operator needs
+//! of a runtime is the same in each.
 //!
 //! A vector database in shards is a fan, `fork ─┬─ vdb1_shard0 ─┬─ vdb1`: a branch for each, which gets the query
 //! alone, and one straight to where they meet again, with everything found so far.
@@ -45,39 +33,9 @@ const CATALOGUE: [(&str, &str); 19] = [
     ("sink", "answers"),
 ];
 
-/// The paths of each workload from a source to where they meet another.
-const PATHS: [(&str, &[&str]); 4] = [
-    ("wl1", &["query_source embed_q context vdb1 collect dedup rerank generate sink"]),
-    (
-        "wl2",
-        &[
-            "query_source embed_q context vdb1 merge dedup rerank mmr generate sink",
-            "context vdb2 merge",
-            "context graph_memory merge",
-        ],
-    ),
-    (
-        "wl3",
-        &[
-            "query_source embed_q join fork vdb1 merge dedup rerank generate sink",
-            "doc_source embed_d join",
-            "fork vdb2 merge",
-        ],
-    ),
-    (
-        "wl4",
-        &[
-            "query_source embed_q join graph_memory fork vdb1 merge dedup rerank mmr category_batch global_batch generate sink",
-            "doc_source embed_d join",
-            "fork vdb2 merge",
-        ],
-    ),
-];
-
-/// The graph of one of the four workloads, called `workload`; `None` when it is none of them.
+/// The graph of the workload of this name and with these paths.
 #[must_use]
-pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
-    let (_, paths) = PATHS.iter().find(|(name, _)| *name == workload)?;
+pub fn graph(workload: &str, paths: &[&str], params: &Params) -> Graph {
     let hops: Vec<(String, String)> = paths
         .iter()
         .flat_map(|path| path.split(' ').zip(path.split(' ').skip(1)))
@@ -111,7 +69,12 @@ pub fn graph(workload: &str, params: &Params) -> Option<Graph> {
         },
     });
     let min_in_flight = if present("category_batch") { held_back(params) } else { 1 };
-    Some(Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes })
+    Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes }
+}
+
+/// Whether the records on an edge are batches.
+pub fn carries_batches(graph: &Graph, edge: &Edge) -> bool {
+    matches!(graph.nodes[edge.from as usize].name.as_str(), "category_batch" | "global_batch")
 }
 
 /// A hop to a vector database in several shards also goes through each of them.
@@ -221,22 +184,30 @@ fn held_back(params: &Params) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wl4::Rag;
+    use crate::{wl1, wl2, wl3, wl4};
+
+    const FAMILY: [Rag; 4] = [wl1::WORKLOAD, wl2::WORKLOAD, wl3::WORKLOAD, wl4::WORKLOAD];
+
+    fn of(workload: &Rag, params: &Params) -> Graph {
+        graph(workload.name, workload.paths, params)
+    }
 
     #[test]
     fn nodes_are_in_topological_order_and_edges_meet_declared_ports() {
-        for (workload, operators) in [("wl1", 7), ("wl2", 10), ("wl3", 10), ("wl4", 14)] {
-            let graph = graph(workload, &Params::default()).unwrap();
+        for (workload, operators) in FAMILY.iter().zip([7, 10, 10, 14]) {
+            let graph = of(workload, &Params::default());
             for edge in &graph.edges {
                 assert!(edge.from < edge.to, "{edge:?}");
             }
             assert!(graph.nodes.iter().enumerate().all(|(i, node)| node.id == i as u32));
-            assert_eq!(graph.operators().count(), operators, "{workload}");
+            assert_eq!(graph.operators().count(), operators, "{}", workload.name);
         }
     }
 
     #[test]
     fn the_parts_of_a_question_leave_and_meet_on_ports_of_their_own() {
-        let graph = graph("wl2", &Params::default()).unwrap();
+        let graph = of(&wl2::WORKLOAD, &Params::default());
         let id = |name: &str| graph.node(name).unwrap().id;
         assert_eq!(graph.output_ports(id("context")), [merge::VDB1, merge::VDB2, merge::GRAPH]);
         let entering: Vec<u8> = graph.inputs(id("merge")).map(|edge| edge.to_port).collect();
@@ -246,8 +217,8 @@ mod tests {
     #[test]
     fn each_shard_gets_the_query_and_answers_on_a_port_of_its_own() {
         let params = Params { vdb_shards: 3, ..Params::default() };
-        for workload in ["wl1", "wl2", "wl3", "wl4"] {
-            let graph = graph(workload, &params).unwrap();
+        for rag in &FAMILY {
+            let (workload, graph) = (rag.name, of(rag, &params));
             assert!(graph.edges.iter().all(|edge| edge.from < edge.to), "{workload}");
             let gather = graph.node("vdb1").unwrap();
             assert_eq!(gather.state, State::Keyed);
@@ -267,7 +238,7 @@ mod tests {
 
     #[test]
     fn chains_fuse_what_may_run_together() {
-        let graph = graph("wl4", &Params::default()).unwrap();
+        let graph = of(&wl4::WORKLOAD, &Params::default());
         let names: Vec<Vec<&str>> = graph
             .chains()
             .into_iter()
@@ -289,12 +260,12 @@ mod tests {
     #[test]
     fn open_batches_bound_what_must_be_in_flight() {
         // 4 categories x 4 waiting + 11 waiting globally.
-        assert_eq!(graph("wl4", &Params::default()).unwrap().min_in_flight, 27);
+        assert_eq!(of(&wl4::WORKLOAD, &Params::default()).min_in_flight, 27);
         let slow = Params { query_qps: 2.0, ..Params::default() };
-        assert_eq!(graph("wl4", &slow).unwrap().min_in_flight, 4);
+        assert_eq!(of(&wl4::WORKLOAD, &slow).min_in_flight, 4);
         let fast = Params { query_qps: 1e36, ..Params::default() };
-        assert_eq!(graph("wl4", &fast).unwrap().min_in_flight, 27);
+        assert_eq!(of(&wl4::WORKLOAD, &fast).min_in_flight, 27);
         let endless = Params { category_batch_size: u32::MAX, ..fast };
-        assert_eq!(graph("wl4", &endless).unwrap().min_in_flight, u32::MAX);
+        assert_eq!(of(&wl4::WORKLOAD, &endless).min_in_flight, u32::MAX);
     }
 }

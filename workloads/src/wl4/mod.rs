@@ -7,7 +7,8 @@
 //!                                    ─ category_batch ─ global_batch ─ generate ─ sink
 //! ```
 //!
-//! One module per operator, its goldens beside it. [`graph`] declares what each needs of a runtime.
+//! One module per operator, its goldens beside it. [`graph`] declares what each needs of a runtime; [`Rag`] is what
+//! the workloads of these operators have in common.
 
 #![allow(missing_docs, reason = "record fields and constructor arguments are named after the specification")]
 
@@ -31,7 +32,17 @@ pub mod views;
 mod graph;
 mod operators;
 mod prepare;
+mod rag;
 pub mod shared;
 
-pub use graph::graph;
-pub use operators::create;
+pub use rag::{Rag, open_shared};
+
+pub const WORKLOAD: Rag = Rag {
+    name: "wl4",
+    summary: "distributed RAG: window join, graph memory, two searches, keyed and global batches",
+    paths: &[
+        "query_source embed_q join graph_memory fork vdb1 merge dedup rerank mmr category_batch global_batch generate sink",
+        "doc_source embed_d join",
+        "fork vdb2 merge",
+    ],
+};

@@ -21,7 +21,6 @@ use super::shared::{Lookup, Shared, bm25};
 use super::vdb::{Gather, Search, Shard, Vdb};
 use super::views;
 use crate::operator::{Operator, OperatorError};
-use crate::schedule::{doc_time_ns, prefill};
 
 /// Texts per call of an embedder that runs here.
 const EMBED_BATCH: usize = 16;
@@ -111,11 +110,9 @@ fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
         dim: p.embedding_dimension as usize,
     };
     let window = &shared.prepared.window;
-    let prefilled = prefill(p);
-    let docs = (0..window.len()).map(|row| {
-        let event_time_ns = doc_time_ns(row as u64, prefilled, p.doc_qps);
-        (window.id(row), event_time_ns, window.row(row), window.norm2(row))
-    });
+    let documents = p.documents();
+    let docs = (0..window.len())
+        .map(|row| (window.id(row), documents.time_ns(row as u64), window.row(row), window.norm2(row)));
     SemanticJoin::new(config, docs, keeps_doc_spans)
 }
 

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::params::Params;
 use super::shared::Recipe;
 use crate::corpus::Corpus;
 use crate::index::{Index, IndexDoc, make_room, shards, try_build};
-use crate::schedule::{self, doc_time_ns, prefill};
+use crate::schedule;
 use crate::text::embed::Embedder;
 use crate::text::synthetic::{self, DocMeta};
 use crate::text::vocabulary::Category;
@@ -57,7 +56,7 @@ impl Recipe<'_> {
             let docs = numbers(corpus.docs.len() as u64).map(|number| corpus_doc(corpus, number));
             return vec![("vdb", Box::new(docs))];
         }
-        let (seed, first, categories) = (self.seed, u64::from(p.vdb1_corpus_size), categories(p));
+        let (seed, first, categories) = (self.seed, u64::from(p.vdb1_corpus_size), p.categories());
         let one = numbers(first).map(move |number| {
             let doc = synthetic::doc(seed, synthetic::VDB1, number, &categories);
             Ok(IndexDoc { id: format!("v1_{number:06}").into(), text: doc.text.into(), meta: doc.meta })
@@ -71,11 +70,12 @@ impl Recipe<'_> {
 
     /// Documents of the stream that precede the first query.
     fn window(&self) -> Docs<'_> {
-        let texts = schedule::Texts::new(self.seed, self.params, self.corpus.clone());
-        let (prefilled, doc_qps) = (prefill(self.params), self.params.doc_qps);
-        Box::new((0..prefilled).map(move |number| {
+        let p = self.params;
+        let texts = schedule::Texts::new(self.seed, p.types(), p.categories(), self.corpus.clone());
+        let documents = p.documents();
+        Box::new((0..documents.prefill).map(move |number| {
             let doc = texts.doc(number)?;
-            let seconds = doc_time_ns(number, prefilled, doc_qps) as f64 / 1e9;
+            let seconds = documents.time_ns(number) as f64 / 1e9;
             let meta = DocMeta { timestamp_s: Some(seconds), ..DocMeta::plain(doc.category, "stream") };
             Ok(IndexDoc { id: doc.id.into(), text: doc.text.into(), meta })
         }))
@@ -102,11 +102,6 @@ fn corpus_doc(corpus: &Corpus, number: u64) -> Result<IndexDoc<'static>, Workloa
     let doc = corpus.docs.get(number as usize)?;
     let meta = DocMeta::plain(Category::General, "corpus");
     Ok(IndexDoc { text: doc.content().into(), id: doc.id.into(), meta })
-}
-
-fn categories(p: &Params) -> [f64; 4] {
-    let c = &p.category_distribution;
-    [c.finance, c.healthcare, c.technology, c.general]
 }
 
 /// Builds as many at once as there are cores; `progress` hears of each as it begins.

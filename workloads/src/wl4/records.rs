@@ -7,30 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operator::OperatorError;
 
-use crate::text::vocabulary::{Category, QueryType};
-use crate::vector::Quantised;
-
-/// A question. `embedding` is empty until `embed_q` has run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Query {
-    pub id: String,
-    pub text: String,
-    pub query_type: QueryType,
-    pub category: Category,
-    /// Documents of the stream with an event time not after the query's, prefill included: the
-    /// join waits for exactly these.
-    pub docs_before: u64,
-    pub embedding: Option<Quantised>,
-}
-
-/// A document of the stream. `embedding` is empty until `embed_d` has run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Doc {
-    pub id: String,
-    pub text: String,
-    pub category: Category,
-    pub embedding: Option<Quantised>,
-}
+pub use crate::records::{Answer, Batch, Counts, Doc, Query, Reference};
 
 /// A document of the window that matched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -162,67 +139,6 @@ pub struct Ranked {
     pub counts: Counts,
 }
 
-/// A batch of ranked queries on its way to generation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Batch {
-    /// `category_batch_{n}_{category}` or `global_batch_{n}`.
-    pub id: String,
-    /// Absent for a global batch.
-    pub category: Option<Category>,
-    /// Event time at which the batch closed, in nanoseconds.
-    pub closed_ns: i64,
-    /// Frames with [`Ranked`] bodies, spans included.
-    #[serde(with = "bytes")]
-    pub items: Vec<u8>,
-    /// Number of those frames.
-    pub size: u32,
-}
-
-/// What each stage did for one query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
-    pub join_matched_docs: u32,
-    pub vdb1_results: u32,
-    pub vdb2_results: u32,
-    pub graph_nodes_visited: u32,
-    pub clusters_found: u32,
-    pub duplicates_removed: u32,
-    pub final_top_k: u32,
-}
-
-/// A source that the answer cites.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reference {
-    pub doc_id: String,
-    pub source: String,
-    /// At most 200 characters.
-    pub snippet: String,
-}
-
-/// One finished query, as the sink receives it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Answer {
-    pub query_id: String,
-    pub response: String,
-    pub references: Vec<Reference>,
-    /// Share of the query's terms that the response covers, 0 to 1.
-    pub quality_score: f64,
-    pub prompt_tokens: u32,
-    pub completion_tokens: u32,
-    pub semantic_join_score: f64,
-    /// Best final score; 0 without results.
-    pub final_rerank_score: f64,
-    /// Mean diversity of the final ranking.
-    pub diversity_score: f64,
-    /// Ids of the final ranking, best first.
-    pub ranking: Vec<String>,
-    /// Ids of the retrieval stage, best first; filled only when there are judgements to score it.
-    pub retrieved: Vec<String>,
-    pub counts: Counts,
-    /// Documents of the stream that the join had seen for this query.
-    pub docs_seen: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,18 +164,5 @@ mod tests {
             let bytes = VdbResults::encode(inner, &whole.hits).unwrap();
             assert_eq!(bytes, postcard::to_stdvec(&whole).unwrap());
         }
-    }
-}
-
-/// Byte strings encode as one slice instead of element by element.
-mod bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        <&[u8]>::deserialize(from).map(<[u8]>::to_vec)
     }
 }

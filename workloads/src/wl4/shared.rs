@@ -16,7 +16,6 @@ use crate::corpus::Corpus;
 use crate::index::{Index, Shards};
 use crate::operator::OperatorError;
 use crate::random;
-use crate::schedule::prefill;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
 use crate::text::embed::{Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
 use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Served};
@@ -94,7 +93,7 @@ impl Recipe<'_> {
             p.embedder,
             if p.embedder == EmbedderKind::Http { p.embedding_model.as_str() } else { "" },
             p.encoder_layers,
-            prefill(p),
+            p.documents().prefill,
             p.doc_qps,
             p.category_distribution,
             p.graph_nodes,

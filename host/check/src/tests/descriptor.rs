@@ -6,8 +6,9 @@ use super::child;
 use bench_isolate::describe::REQUIREMENTS;
 use bench_isolate::install::Requirements;
 use bench_isolate::load::{HostVersion, compatible};
+use bench_isolate::options::{OPTIONS, read};
 
-pub const TESTS: [Test; 8] = [
+pub const TESTS: [Test; 9] = [
     test(
         LOADS,
         "The library opens, and its backend is created, in a process that did nothing else before.",
@@ -47,6 +48,11 @@ pub const TESTS: [Test; 8] = [
         "requirements-are-readable",
         "What has to be installed is stated in the form that `bench backends install` reads.",
         requirements,
+    ),
+    test(
+        "options-are-declared",
+        "The plugin says which --backend-option it takes, so that a misspelt one is refused and not ignored.",
+        options,
     ),
 ];
 
@@ -98,6 +104,7 @@ fn twice(case: &Case) -> TestResult {
             backend.name().to_owned(),
             backend.plugin_version().to_owned(),
             backend.extension(REQUIREMENTS, "{}"),
+            backend.extension(OPTIONS, "{}"),
         );
         Ok(told)
     };
@@ -109,7 +116,7 @@ fn twice(case: &Case) -> TestResult {
 fn unknown(case: &Case) -> TestResult {
     let backend = case.load()?;
     case.channel.phase("extension");
-    for id in ["bench.no-such-thing/1", "bench.requirements/4711", "", "ünïcode/1"] {
+    for id in ["bench.no-such-thing/1", "bench.requirements/4711", "bench.options/4711", "", "ünïcode/1"] {
         if let Some(answer) = backend.extension(id, "{}") {
             let shown: String = answer.chars().take(60).collect();
             let message = format!("it answers the extension `{id}`, which does not exist: {shown}");
@@ -139,5 +146,18 @@ fn requirements(case: &Case) -> TestResult {
     Ok(match serde_json::from_str::<Requirements>(&text) {
         Ok(_) => Verdict::Success,
         Err(cause) => Verdict::Failed(format!("its answer to {REQUIREMENTS} is not of that form: {cause}")),
+    })
+}
+
+fn options(case: &Case) -> TestResult {
+    let backend = case.load()?;
+    case.channel.phase(OPTIONS);
+    let Some(text) = backend.extension(OPTIONS, "{}") else {
+        let advice = "a misspelt one will be passed on; answer with [] when there are none";
+        return Ok(Verdict::Warning(format!("it does not answer {OPTIONS}: {advice}")));
+    };
+    Ok(match read(&text) {
+        Ok(_) => Verdict::Success,
+        Err(cause) => Verdict::Failed(format!("its answer to {OPTIONS} makes no sense: {cause}")),
     })
 }

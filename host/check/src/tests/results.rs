@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use super::super::case::Case;
 use super::super::probe::Twist;
-use super::super::trial::{Ran, Trial};
+use super::super::trial::{Ran, Trial, ours};
 use super::super::{Area, Test, TestResult, Verdict, require};
 use super::child;
 use bench_isolate::load::LoadedBackend;
+use bench_isolate::plugin_api::dataflow::graph::{Node, Partition};
+use bench_measure::workloads::parameters::FAULT;
 
 pub const TESTS: [Test; 17] = [
     test(
@@ -185,8 +187,7 @@ fn late(case: &Case) -> TestResult {
 fn backpressure(case: &Case) -> TestResult {
     right(case, |case| {
         let mut trial = Trial::real(case, 120).parallel(4);
-        let graph = bench_measure::workloads::workload::graph(&trial.plan.workload, &trial.plan.params);
-        let held = graph.map_or(32, |graph| graph.min_in_flight);
+        let held = trial.plan.graph().map_or(32, |graph| graph.min_in_flight);
         trial.plan.max_in_flight = held + trial.plan.parity_batch_size;
         Ok(trial)
     })
@@ -246,7 +247,12 @@ fn scripts(case: &Case) -> TestResult {
 fn failed(case: &Case) -> TestResult {
     right(case, |case| {
         let mut trial = Trial::null(case, 60).parallel(4);
-        trial.plan.params.fault = Some("raise:vdb1:7".into());
+        // One part of the query fails, the others arrive.
+        let graph = trial.plan.graph().map_err(ours)?;
+        let sends_by_key = |node: &&Node| graph.outputs(node.id).any(|edge| edge.partition == Partition::Key);
+        let part = graph.operators().find(sends_by_key).map_or("", |node| &node.name);
+        let fault = format!("raise:{part}:7").into();
+        trial.plan.workload.parameters().set(&mut trial.plan.params, FAULT, fault).map_err(ours)?;
         Ok(trial)
     })
 }

@@ -19,7 +19,7 @@ use bench_measure::ledger::Ledger;
 use bench_measure::plan::Plan;
 use bench_measure::sink::{Sink, read_items};
 use bench_workloads::instance::{Instance, monotonic_ns};
-use bench_workloads::workload::Workload;
+use bench_workloads::open::OpenWorkload;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -48,7 +48,7 @@ struct Worker<'a> {
 }
 
 pub fn run(plan: &Plan) -> Result<Value, Failure> {
-    let workload = Workload::with_texts(plan.open_spec())?;
+    let workload = OpenWorkload::with_texts(plan.open_spec())?;
     let graph = workload.graph();
     let ledger = Arc::new(Ledger::default());
     let items = tempfile::NamedTempFile::new()?;
@@ -62,7 +62,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
         single: (ids.clone())
             .map(|id| (operator(id) && single(id)).then(|| instance(id, 0).map(Mutex::new)).transpose())
             .collect::<Result<_, _>>()?,
-        emitter: Emitter::new(plan, workload.schedule(), Arc::clone(&ledger)),
+        emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         source: Mutex::new(()),
         sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None),
         batch_size: plan.parity_batch_size,

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bench_measure::plan::{Load, Plan};
-use bench_workloads::wl4::params::Params;
+use bench_workloads::list;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn run() -> Result<(), Failure> {
     let mut plan = Plan {
-        workload: "wl4".into(),
+        workload: list::default(),
         seed: 42,
         nodes: 1,
         parallelism: 2,
@@ -29,7 +29,7 @@ fn run() -> Result<(), Failure> {
         scheduler: "default".into(),
         max_in_flight: 128,
         load: Load::Closed,
-        params: Params::default(),
+        params: list::default().parameters().defaults(),
         corpus_digest: None,
         served: None,
         cache_dir: std::env::temp_dir().join("bench-direct"),
@@ -40,7 +40,7 @@ fn run() -> Result<(), Failure> {
     while let Some(flag) = given.next() {
         let value = given.next().ok_or_else(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
-            "--workload" => plan.workload = value,
+            "--workload" => plan.workload = list::find(&value)?,
             "--num-tasks" => plan.num_tasks = value.parse()?,
             "--parallelism" => plan.parallelism = value.parse()?,
             "--cache-dir" => plan.cache_dir = PathBuf::from(value),
@@ -48,7 +48,7 @@ fn run() -> Result<(), Failure> {
         }
     }
     plan.validate()?;
-    bench_workloads::workload::prepare(&plan.open_spec(), &mut |what| eprintln!("preparing {what}"))?;
+    bench_workloads::open::prepare(&plan.open_spec(), &mut |what| eprintln!("preparing {what}"))?;
     let answer = match what.as_str() {
         "run" => direct::run(&plan)?,
         "sink" => sink::time(&plan)?,

@@ -7,8 +7,8 @@ use bench_measure::ledger::{Ledger, Pending};
 use bench_measure::plan::Plan;
 use bench_measure::sink::Sink;
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::records::{Answer, Reference};
 use bench_workloads::schedule::query_key;
-use bench_workloads::wl4::records::{Answer, Reference};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -18,7 +18,7 @@ const TOGETHER: u64 = 12;
 
 /// Median over batches of the time per answer, in microseconds.
 pub fn time(plan: &Plan) -> Result<Value, Failure> {
-    let nodes = bench_workloads::workload::graph(&plan.workload, &plan.params)?.nodes.len();
+    let nodes = plan.graph()?.nodes.len();
     let ledger = Arc::new(Ledger::default());
     let items = tempfile::NamedTempFile::new()?;
     let sink = Sink::new(Arc::clone(&ledger), vec![true; nodes], items.reopen()?, None);

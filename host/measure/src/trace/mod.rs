@@ -105,8 +105,6 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use bench_workloads::wl4::params::Params;
-    use bench_workloads::workload::graph;
     use serde_json::Value;
 
     use super::*;
@@ -122,7 +120,7 @@ mod tests {
             trace.take(&span);
         }
         let mut bytes = Vec::new();
-        trace.write(&graph("wl4", &Params::default()).unwrap(), &mut bytes).unwrap();
+        trace.write(&crate::plan::example().graph().unwrap(), &mut bytes).unwrap();
         let written: Value = serde_json::from_slice(&bytes).unwrap();
         let events = written["traceEvents"].as_array().unwrap();
         let calls: Vec<_> = events
@@ -152,7 +150,7 @@ mod tests {
     #[test]
     fn nothing_is_a_trace_too() {
         let mut bytes = Vec::new();
-        Trace::default().write(&graph("wl1", &Params::default()).unwrap(), &mut bytes).unwrap();
+        Trace::default().write(&crate::plan::example().graph().unwrap(), &mut bytes).unwrap();
         assert!(
             serde_json::from_slice::<Value>(&bytes).unwrap()["traceEvents"].as_array().unwrap().is_empty()
         );

@@ -83,15 +83,13 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bench_workloads::wl4::params::Params;
-    use bench_workloads::workload::graph;
 
     use super::super::tests::span;
     use super::*;
 
     fn lines(trace: &Trace) -> Vec<Value> {
         let mut bytes = Vec::new();
-        trace.write_otlp(&graph("wl4", &Params::default()).unwrap(), "run", 1_000_000, &mut bytes).unwrap();
+        trace.write_otlp(&crate::plan::example().graph().unwrap(), "run", 1_000_000, &mut bytes).unwrap();
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
     }

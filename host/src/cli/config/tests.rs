@@ -1,3 +1,4 @@
+use bench_workloads::wl4::params::Params;
 use std::io::Write as _;
 
 use clap::FromArgMatches as _;
@@ -97,12 +98,11 @@ fn a_file_takes_what_flags_take() {
         serde_json::json!({"model": "open", "rate": 50.0, "arrivals": "poisson"})
     );
     assert_eq!((plan.timeout.unwrap().as_secs(), args.memory_bytes()), (90, 4 << 30));
-    assert_eq!((plan.params.vdb_shards, plan.params.operator_attempts, plan.quick), (2, 2, true));
-    assert_eq!((plan.params.vdb1_corpus_size, plan.params.join_window_seconds), (1_000, 60.0));
-    assert_eq!(
-        (plan.params.rerank_score_weights.semantic, plan.params.rerank_score_weights.freshness),
-        (0.4, 0.1)
-    );
+    let params: Params = plan.params.read().unwrap();
+    assert_eq!((params.vdb_shards, params.operator_attempts, plan.quick), (2, 2, true));
+    assert_eq!((params.vdb1_corpus_size, params.join_window_seconds), (1_000, 60.0));
+    let weights = params.rerank_score_weights;
+    assert_eq!((weights.semantic, weights.freshness), (0.4, 0.1));
 }
 
 #[test]

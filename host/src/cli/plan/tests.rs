@@ -1,3 +1,4 @@
+use bench_workloads::wl4::params::Params;
 use clap::{Args as _, Command, FromArgMatches as _};
 
 use super::*;
@@ -31,10 +32,11 @@ fn every_flag_of_a_kind_takes_every_form_of_it() {
     let args = args(&words.concat()).unwrap();
     assert_eq!(args.memory_bytes(), 2 << 30);
     let plan = args.plan().unwrap();
-    assert_eq!((plan.num_tasks, plan.warmup_items, plan.params.vdb1_corpus_size), (2_000, 1_000, 1_000));
+    let params: Params = plan.params.read().unwrap();
+    assert_eq!((plan.num_tasks, plan.warmup_items, params.vdb1_corpus_size), (2_000, 1_000, 1_000));
     assert_eq!((plan.parity_batch_size, plan.max_in_flight, plan.repeat), (32, 1_000, 10));
     assert_eq!(plan.load, Load::Open { rate: 1_500.0, arrivals: Arrivals::Fixed });
-    assert_eq!((plan.timeout, plan.params.llm_latency_ms), (Some(Duration::from_secs(90)), 250));
+    assert_eq!((plan.timeout, params.llm_latency_ms), (Some(Duration::from_secs(90)), 250));
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn parameters_take_what_flags_of_their_kind_take() {
         set("request_timeout_ms=5_000"),
         set("llm_model=7"),
     ];
-    let params = plan(&sets.concat()).params;
+    let params: Params = plan(&sets.concat()).params.read().unwrap();
     assert_eq!(
         (params.vdb1_corpus_size, params.query_qps, params.join_window_seconds),
         (1_000, 1_000.0, 60.0)

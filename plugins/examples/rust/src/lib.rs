@@ -14,6 +14,12 @@ impl Backend for Example {
         Availability::ready("one thread of Rust")
     }
 
+    /// One entry for each setting of your own, which users give as `--backend-option KEY=VALUE` and you find with
+    /// `spec.extra(KEY)`. This backend has none, so that the host refuses all.
+    fn options(&self) -> Option<&'static [BackendOption]> {
+        Some(&[])
+    }
+
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
         if spec.number("nodes", 1) > 1 {
             let why = "this example runs in one process and cannot use several nodes: leave --nodes at 1";

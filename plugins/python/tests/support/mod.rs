@@ -14,10 +14,13 @@ use bench_plugin_api::dataflow::frame::{self, Header, Kind, frames};
 use bench_plugin_api::sdk::{Host, InlinePipeline, Spec};
 use bench_plugin_api::v1;
 use bench_workloads::instance::{Instance, monotonic_ns};
+use bench_workloads::list;
+use bench_workloads::open::{OpenWorkload, prepare};
+use bench_workloads::parameters::Values;
+use bench_workloads::records::Answer;
 use bench_workloads::schedule::Schedule;
 use bench_workloads::wl4::params::Params;
-use bench_workloads::wl4::records::Answer;
-use bench_workloads::workload::{OpenSpec, Workload, prepare};
+use bench_workloads::workload::OpenSpec;
 
 /// What became of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +55,7 @@ struct State {
 /// The host of a run, and what it saw.
 pub struct Bench {
     pub open: OpenSpec,
-    workload: Workload,
+    workload: OpenWorkload,
     library: Option<PathBuf>,
     max_in_flight: usize,
     state: Mutex<State>,
@@ -73,7 +76,7 @@ pub fn library() -> PathBuf {
 /// Small enough for a test, with everything wl4 has.
 pub fn open_spec(workload: &str, queries: u32, cache_dir: &Path) -> OpenSpec {
     let params = Params { vdb1_corpus_size: 1_000, vdb2_corpus_size: 1_000, ..Params::default() };
-    let cache_dir = cache_dir.to_owned();
+    let (params, cache_dir) = (Values::of(&params), cache_dir.to_owned());
     OpenSpec {
         workload: workload.into(),
         seed: 42,
@@ -85,12 +88,19 @@ pub fn open_spec(workload: &str, queries: u32, cache_dir: &Path) -> OpenSpec {
     }
 }
 
+/// The same with a parameter set.
+pub fn set(mut open: OpenSpec, name: &str, value: &str) -> OpenSpec {
+    let workload = list::find(&open.workload).expect("the workload is listed");
+    workload.parameters().set_text(&mut open.params, name, value).expect("the parameter can be set");
+    open
+}
+
 impl Bench {
     pub fn new(open: OpenSpec, max_in_flight: usize) -> Arc<Self> {
         prepare(&open, &mut |_| ()).expect("the workload can be prepared");
-        let workload = Workload::with_texts(open.clone()).expect("the workload opens");
+        let workload = OpenWorkload::with_texts(open.clone()).expect("the workload opens");
         let state = State {
-            schedule: workload.schedule().peekable(),
+            schedule: workload.schedule().expect("the parameters are its own").peekable(),
             pending: BTreeMap::new(),
             seen: Seen::default(),
         };

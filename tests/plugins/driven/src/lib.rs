@@ -18,6 +18,12 @@ fn engine() -> Engine {
         requirements: requirements.leak(),
         driver: include_str!("driver.py"),
         plain_pip: None,
+        options: &[BackendOption {
+            name: "behave",
+            meaning: "what goes wrong",
+            default: None,
+            takes: Takes::Text,
+        }],
         starts_processes: true,
     }
 }

@@ -1,7 +1,7 @@
 //! A well-behaved plugin that tests can watch and hold up. With the option `stall_ms` it stands still once, after its
 //! first batches. Where `ANNOUNCE` names a folder, being asked whether it is available leaves a file of its name
 //! there. Where `HOLD` names a file, a run waits after its first batch until the file is there, and says so: its
-//! phase is `held`.
+//! phase is `held`. What it declares of its options is in `DECLARES`: `nothing`, or an answer of any kind.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +12,29 @@ use bench_plugin_api::prelude::*;
 const STALL_AT: u32 = 100;
 /// Between looks at the file that ends a hold.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// One of each kind.
+const OPTIONS: [BackendOption; 4] = [
+    BackendOption {
+        name: "stall_ms",
+        meaning: "how long it stands still, once",
+        default: Some("0"),
+        takes: Takes::Number { whole: true, minimum: Some(0.0), maximum: Some(60_000.0) },
+    },
+    BackendOption {
+        name: "colour",
+        meaning: "nothing",
+        default: Some("red"),
+        takes: Takes::OneOf(&["red", "green", "blue"]),
+    },
+    BackendOption {
+        name: "place",
+        meaning: "nothing",
+        default: None,
+        takes: Takes::Like { pattern: "[a-z]+:[0-9]+", form: "HOST:PORT" },
+    },
+    BackendOption { name: "title", meaning: "nothing", default: None, takes: Takes::Text },
+];
 
 #[derive(Default)]
 struct Healthy;
@@ -44,7 +67,15 @@ impl Backend for Healthy {
         Ok(Finished::default())
     }
 
+    fn options(&self) -> Option<&'static [BackendOption]> {
+        (std::env::var("DECLARES").as_deref() != Ok("nothing")).then_some(&OPTIONS)
+    }
+
     fn extension(&self, id: &str, _: &str) -> Option<String> {
+        let declares = std::env::var("DECLARES").ok().filter(|answer| answer != "nothing");
+        if id == "bench.options/1" && declares.is_some() {
+            return declares;
+        }
         (id == "bench.requirements/1").then(|| r#"{"python": ["nothing"]}"#.to_owned())
     }
 }
