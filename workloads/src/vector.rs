@@ -140,6 +140,20 @@ pub fn cosine(dot: i32, norm2_a: u32, norm2_b: u32) -> f64 {
     f64::from(dot) / (f64::from(norm2_a) * f64::from(norm2_b)).sqrt()
 }
 
+/// The cosines of one vector with many, given their inner products and squared norms; `out` is replaced.
+///
+/// The values of [`cosine`], several at a time: without a branch, and from signed numbers, which no norm exceeds.
+pub fn cosines(dots: &[i32], norm2: u32, norms: &[u32], out: &mut Vec<f64>) {
+    let signed = |norm2: u32| f64::from(norm2 as i32);
+    let norm2 = signed(norm2);
+    out.clear();
+    out.extend(dots.iter().zip(norms).map(|(&dot, &other)| {
+        let square = norm2 * signed(other);
+        let cosine = f64::from(dot) / square.sqrt();
+        if square == 0.0 { 0.0 } else { cosine }
+    }));
+}
+
 /// Tells at once which products are too small for a cosine of `least`, without a root or a division.
 ///
 /// It only ever errs by letting a pair through, and by so little that hardly any is: what is let through
@@ -367,6 +381,22 @@ mod tests {
             let values: Vec<f64> = (0..1024).map(|_| random.unit() - 0.5).collect();
             let vector = quantise(&values);
             assert_eq!(vector.cosine(&vector.clone()), 1.0);
+        }
+    }
+
+    #[test]
+    fn many_cosines_are_those_of_one_by_one() {
+        let mut random = stream(9, "vectors", 5);
+        let mut norms: Vec<u32> = (0..100).map(|_| random.below(1 << 30)).collect();
+        norms.extend([0, 1, 1 << 30]);
+        let dots: Vec<i32> = norms.iter().map(|&norm2| random.below(norm2.max(1)) as i32 - 1_000).collect();
+        let dots: Vec<i32> =
+            dots.iter().zip(&norms).map(|(&dot, &norm2)| if norm2 == 0 { 0 } else { dot }).collect();
+        let mut out = Vec::new();
+        for norm2 in [0, 1, 16_129, 1 << 30] {
+            cosines(&dots, norm2, &norms, &mut out);
+            let expected = dots.iter().zip(&norms).map(|(&dot, &other)| cosine(dot, norm2, other));
+            assert!(out.iter().copied().eq(expected));
         }
     }
 

@@ -248,9 +248,7 @@ impl Bench<'_> {
         let (mut dots, mut similarity) = (Vec::new(), Vec::new());
         let mut recall = |query: &Quantised| {
             vector::dots(nodes.rows(), nodes.dim(), &query.dims, &mut dots);
-            similarity.clear();
-            let cosine = |(&dot, &norm2): (&i32, &u32)| vector::cosine(dot, query.norm2, norm2);
-            similarity.extend(dots.iter().zip(nodes.norms()).map(cosine));
+            vector::cosines(&dots, query.norm2, nodes.norms(), &mut similarity);
             walk(&self.shared.graph, &similarity, config)
         };
         let expected: Vec<Value> = (self.queries.iter())

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bench_dataflow::frame::Frame;
 use petgraph::csr::Csr;
-use petgraph::visit::EdgeRef;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
@@ -78,13 +77,12 @@ impl Walk {
 /// Walks `graph`, given the cosine of the query with every node.
 #[must_use]
 pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Walk {
-    let mut starts: Vec<u32> = (0..similarity.len() as u32).collect();
-    keep_best(&mut starts, config.beam, |&node| similarity[node as usize], |&node| node);
-    let start = |node: u32| Visit { node, depth: 0, relevance: similarity[node as usize], from: None };
-    let mut queue: VecDeque<Visit> = starts.into_iter().map(start).collect();
+    let mut best: Vec<Ranked> = (0u32..).zip(similarity).map(|(node, score)| ranked(*score, node)).collect();
+    keep_best(&mut best, config.beam);
+    let start = |(relevance, node)| Visit { node, depth: 0, relevance, from: None };
+    let mut queue: VecDeque<Visit> = best.drain(..).map(unranked).map(start).collect();
     let mut visited = vec![false; similarity.len()];
     let mut visits: Vec<Visit> = Vec::with_capacity(config.max_nodes.min(similarity.len()));
-    let mut neighbours: Vec<(f64, u32)> = Vec::new();
     while let Some(visit) = queue.pop_front() {
         if visits.len() >= config.max_nodes {
             break;
@@ -97,14 +95,13 @@ pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Walk
         if visit.depth >= config.max_depth {
             continue;
         }
-        neighbours.clear();
-        for edge in graph.edges(visit.node).filter(|edge| *edge.weight() >= config.edge_threshold) {
-            let similar = similarity[edge.target() as usize];
-            neighbours.push((SIMILARITY_WEIGHT * similar + EDGE_WEIGHT * edge.weight(), edge.target()));
-        }
-        keep_best(&mut neighbours, config.beam, |pair| pair.0, |pair| pair.1);
+        let edges = graph.neighbors_slice(visit.node).iter().zip(graph.edges_slice(visit.node));
+        best.extend(edges.filter(|(_, weight)| **weight >= config.edge_threshold).map(|(&node, weight)| {
+            ranked(SIMILARITY_WEIGHT * similarity[node as usize] + EDGE_WEIGHT * weight, node)
+        }));
+        keep_best(&mut best, config.beam);
         let depth = f64::from(visit.depth);
-        for &(score, node) in neighbours.iter().filter(|(_, node)| !visited[*node as usize]) {
+        for (score, node) in best.drain(..).map(unranked).filter(|(_, node)| !visited[*node as usize]) {
             let relevance = (visit.relevance * depth + score) / (depth + 1.0);
             queue.push_back(Visit { node, depth: visit.depth + 1, relevance, from });
         }
@@ -112,14 +109,32 @@ pub fn walk(graph: &MemoryGraph, similarity: &[f64], config: WalkConfig) -> Walk
     Walk { visits }
 }
 
-/// Keeps the `k` items with the highest score, best first; ties go to the lower node.
-fn keep_best<T>(items: &mut Vec<T>, k: usize, score: impl Fn(&T) -> f64, node: impl Fn(&T) -> u32) {
-    let order = |a: &T, b: &T| score(b).total_cmp(&score(a)).then(node(a).cmp(&node(b)));
+/// A score and a node as one number: the smaller, the better; ties go to the lower node. Sorting these is a
+/// comparison of whole numbers each.
+type Ranked = u128;
+
+fn ranked(score: f64, node: u32) -> Ranked {
+    let bits = score.to_bits();
+    // As `f64::total_cmp` orders, but falling: of a negative number no bit is turned, of others all but the sign.
+    let falling = if score.is_sign_negative() { bits } else { !bits & !SIGN };
+    Ranked::from(falling) << 32 | Ranked::from(node)
+}
+
+fn unranked(ranked: Ranked) -> (f64, u32) {
+    let falling = (ranked >> 32) as u64;
+    let bits = if falling & SIGN != 0 { falling } else { !falling & !SIGN };
+    (f64::from_bits(bits), ranked as u32)
+}
+
+const SIGN: u64 = 1 << 63;
+
+/// Keeps the `k` best, best first.
+fn keep_best(items: &mut Vec<Ranked>, k: usize) {
     if items.len() > k && k > 0 {
-        items.select_nth_unstable_by(k - 1, order);
+        items.select_nth_unstable(k - 1);
         items.truncate(k);
     }
-    items.sort_unstable_by(order);
+    items.sort_unstable();
 }
 
 /// The graph memory operator.
@@ -143,9 +158,7 @@ impl Operator for GraphMemory {
             let (query, joined) = views::joined(input)?;
             let (dims, norm2) = query.vector()?;
             vector::dots(self.nodes.rows(), self.nodes.dim(), dims, &mut self.dots);
-            self.similarity.clear();
-            let cosine = |(&dot, &node): (&i32, &u32)| vector::cosine(dot, norm2, node);
-            self.similarity.extend(self.dots.iter().zip(self.nodes.norms()).map(cosine));
+            vector::cosines(&self.dots, norm2, self.nodes.norms(), &mut self.similarity);
             let body = walk(&self.graph, &self.similarity, self.config).encode(joined.to_vec())?;
             output.emit_bytes(*input, 0, &body, None)?;
         }
@@ -189,6 +202,19 @@ mod tests {
         let mut path = Vec::new();
         walk.path(1, &mut path);
         assert_eq!(path, [0, 1]);
+    }
+
+    #[test]
+    fn ranked_scores_sort_best_first_and_come_back() {
+        let scores = [1.5, 0.7, 0.7, 0.0, -0.0, -0.2, -1.5];
+        let all: Vec<Ranked> = (0u32..).zip(scores).map(|(node, score)| ranked(score, node)).collect();
+        assert!(all.is_sorted());
+        let back: Vec<(f64, u32)> = all.into_iter().map(unranked).collect();
+        assert!(
+            back.iter()
+                .zip((0u32..).zip(scores))
+                .all(|(back, (node, score))| { back.0.to_bits() == score.to_bits() && back.1 == node })
+        );
     }
 
     #[test]
