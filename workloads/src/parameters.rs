@@ -1,7 +1,7 @@
 //! Parameters of a workload, in one table: of each the name, unit, range, meaning and default.
 //!
 //! Everything else is read off it: `--set`, configuration files, flags, presets, checks and the hash of the
-//! configuration. A workload has them as a struct, which [`parameters!`] makes together with the table;
+//! configuration. A workload has them as a struct, which `parameters!` makes together with the table;
 //! everybody else has [`Values`], and needs to know no name.
 
 use serde::de::DeserializeOwned;

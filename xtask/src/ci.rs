@@ -125,10 +125,9 @@ pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
 fn fixtures(staged: &Path) -> Done {
     let crates = ["backend-driven", "backend-healthy", "backend-hostile", "backend-example-rust"];
     run(&mut cargo(["build"].into_iter().chain(crates.iter().flat_map(|name| ["--package", name]))))?;
-    // Not members of the workspace: they claim the name of one that is.
     let own = target().join("stranger");
     for name in ["stranger", "old_api"] {
-        let manifest = root().join("tests/plugins").join(name).join("Cargo.toml");
+        let manifest = unpacked(name, &own.join("packages").join(name))?;
         run(cargo(["build", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&own))?;
     }
     let rust =
@@ -142,6 +141,27 @@ fn fixtures(staged: &Path) -> Done {
         let built = compile(staged, source, name)?;
         place(&built, &staged.join("fixtures").join(format!("libbackend_{name}.so")))
     })
+}
+
+/// Copies a plugin whose package claims the name of one of ours. In the tree its manifest is `Cargo.toml.in`: whoever
+/// depends on ours by the repository's address must not find two of that name. Returns the manifest.
+fn unpacked(name: &str, folder: &Path) -> Result<PathBuf, String> {
+    let source = root().join("tests/plugins").join(name);
+    let files = [
+        ("Cargo.toml.in", "Cargo.toml"),
+        ("Cargo.lock", "Cargo.lock"),
+        ("src/lib.rs", "src/lib.rs"),
+        ("src/v1.rs", "src/v1.rs"),
+    ];
+    for (from, to) in files {
+        let (from, to) = (source.join(from), folder.join(to));
+        let wanted = std::fs::read(&from).ok();
+        // What is the same stays as it is, or cargo would build it again.
+        if wanted.is_some() && wanted != std::fs::read(&to).ok() {
+            place(&from, &to)?;
+        }
+    }
+    Ok(folder.join("Cargo.toml"))
 }
 
 /// Plugins in C and C++, and the file each becomes.

@@ -29,10 +29,11 @@ enum Outcome {
     Skipped(String),
 }
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     ("the form of Rust", rust_form),
     ("clippy", clippy),
     ("Rust's documentation", documentation),
+    ("packages for authors of plugins", packages),
     ("Python", python),
     ("Markdown", markdown),
     ("licences and sources of dependencies", dependencies),
@@ -90,6 +91,12 @@ fn clippy() -> Result<Outcome, String> {
 fn documentation() -> Result<Outcome, String> {
     let mut doc = cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
     clean(run(doc.env("RUSTDOCFLAGS", "-D warnings")))
+}
+
+/// What authors of plugins depend on can be packaged, and builds from its package alone.
+fn packages() -> Result<Outcome, String> {
+    let crates = ["--package", "bench-dataflow", "--package", "bench-plugin-api"];
+    clean(run(cargo(["package", "--quiet", "--offline", "--allow-dirty"]).args(crates)))
 }
 
 /// `ruff` and `mypy --strict`, as pyproject.toml has them, on every Python file of the repository.

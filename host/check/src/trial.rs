@@ -19,7 +19,7 @@ use bench_isolate::{Error, ErrorKind};
 use bench_measure::digest::output_digest;
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
 use bench_measure::plan::{Load, Plan};
-use bench_measure::sink::{Item, Sunk, read_items};
+use bench_measure::sink::{Item, SinkOutcome, read_items};
 
 /// Seed of the runs whose indexes are prepared before the tests.
 pub const INDEX_SEED: u64 = 42;
@@ -35,7 +35,7 @@ pub struct Trial {
 /// What became of it.
 pub struct Ran {
     pub account: Result<Account, Error>,
-    pub sunk: Sunk,
+    pub sunk: SinkOutcome,
     /// Queries emitted.
     pub emitted: u64,
     /// Emitted and never answered.

@@ -26,7 +26,7 @@ use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
-use super::sink::{OperatorUse, Sink, Sunk, read_items};
+use super::sink::{OperatorUse, Sink, SinkOutcome, read_items};
 use super::trace::{self, Trace};
 use bench_isolate::isolate::{self, Channel, News, Operation};
 use bench_isolate::load::load;
@@ -302,7 +302,7 @@ fn measure(
     })
 }
 
-fn throughput(emitted: &Emitted, sunk: &Sunk) -> f64 {
+fn throughput(emitted: &Emitted, sunk: &SinkOutcome) -> f64 {
     match (emitted.first_timed_ns, sunk.last_ns) {
         (Some(first), Some(last)) if last > first => {
             sunk.timed_completed as f64 * 1e9 / (last - first) as f64
@@ -331,7 +331,7 @@ fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Re
     file.flush()
 }
 
-fn save_histogram(request: &RunRequest, sunk: &Sunk, wall_seconds: f64) -> bench_record::Result<()> {
+fn save_histogram(request: &RunRequest, sunk: &SinkOutcome, wall_seconds: f64) -> bench_record::Result<()> {
     let interval = |tag: &str, latencies: &histogram::LatencyHistogram| Interval {
         tag: Some(tag.to_owned()),
         start: Duration::ZERO,
@@ -351,7 +351,7 @@ fn on_path(graph: &Graph, node: &Node) -> bool {
     graph.inputs(node.id).any(|edge| !is_of_documents(edge.from))
 }
 
-fn attribution(guest: &Guest, sunk: &Sunk) -> Vec<(String, Parts)> {
+fn attribution(guest: &Guest, sunk: &SinkOutcome) -> Vec<(String, Parts)> {
     let nodes = guest.workload.graph().nodes.iter().zip(sunk.attribution.parts());
     let places = nodes.filter(|(node, _)| node.role != Role::Source);
     places.map(|(node, parts)| (node.name.clone(), parts)).collect()
@@ -365,7 +365,7 @@ fn epoch_ns() -> u64 {
 
 /// Records and time per operator. Documents end where they meet the queries, so their spans ride on whichever query
 /// comes next: how many there were is known exactly only from what the queries had to wait for.
-fn operators(guest: &Guest, sunk: &Sunk) -> Vec<(String, OperatorUse)> {
+fn operators(guest: &Guest, sunk: &SinkOutcome) -> Vec<(String, OperatorUse)> {
     let graph = guest.workload.graph();
     let documents = guest.workload.source().documents;
     let documents = sunk.docs_seen.saturating_sub(documents.map_or(0, |documents| documents.prefill));

@@ -75,7 +75,7 @@ pub struct Item {
 
 /// Everything the sink knows at the end.
 #[derive(Debug, Default)]
-pub struct Sunk {
+pub struct SinkOutcome {
     pub completed: u64,
     pub failed: u64,
     pub timed_completed: u64,
@@ -105,7 +105,7 @@ pub struct Sunk {
 }
 
 struct State {
-    sunk: Sunk,
+    sunk: SinkOutcome,
     items: BufWriter<File>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
@@ -124,11 +124,11 @@ impl Sink {
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, on_path: Vec<bool>, items: File, judge: Option<Judge>) -> Self {
         let nodes = on_path.len();
-        let sunk = Sunk {
+        let sunk = SinkOutcome {
             operators: vec![OperatorUse::default(); nodes],
             instances: vec![0; nodes],
             attribution: Attribution::new(on_path),
-            ..Sunk::default()
+            ..SinkOutcome::default()
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
         Self { ledger, nodes, timed: AtomicU64::new(0), state: Mutex::new(state) }
@@ -277,7 +277,7 @@ impl Sink {
     ///
     /// # Errors
     /// When the items could not be written, or the corpus could not be read again for the scores.
-    pub fn close(&self) -> io::Result<Sunk> {
+    pub fn close(&self) -> io::Result<SinkOutcome> {
         let mut state = self.state();
         if let Some(error) = state.failure.take() {
             return Err(error);
@@ -285,7 +285,7 @@ impl Sink {
         state.items.flush()?;
         let scores = state.judge.take().map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
         let sunk = std::mem::take(&mut state.sunk);
-        Ok(Sunk { scores, ..sunk })
+        Ok(SinkOutcome { scores, ..sunk })
     }
 }
 

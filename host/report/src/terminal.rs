@@ -31,7 +31,7 @@ pub fn render(summary: &Summary, width: Option<u16>) -> String {
     for validity in text::validity(summary).iter().filter(|validity| validity.counts[1] > 0) {
         let [runs, invalid, _] = validity.counts;
         lines.push(format!("{invalid} of {runs} runs of {} are INVALID:", validity.backend));
-        lines.extend(validity.reasons.iter().map(|(reason, mend, _)| format!("  {reason} {mend}")));
+        lines.extend(validity.reasons.iter().map(|reason| format!("  {}", text::reason(reason))));
     }
     lines.extend(text::limits(summary));
     const SHOWN: usize = 30;
@@ -118,6 +118,17 @@ mod tests {
         records[0]["extra"]["load"] = serde_json::json!({"model": "closed"});
         let shown = render(&summarize(collected(&records), &Options::default()), Some(120));
         assert!(shown.contains(text::CLOSED_LOAD) && shown.contains("Closed: 1 of 2 records."), "{shown}");
+    }
+
+    #[test]
+    fn what_made_runs_invalid_is_told_apart_from_what_mends_it() {
+        let mut records = paired(&[("sage", &[20.0]), ("ray", &[10.0])]);
+        records[0]["extra"]["validity"] = serde_json::json!({"verdict": "INVALID", "findings": [
+            {"code": "other_load", "message": "others used 80 % of the CPU time", "mend": "stop other work"},
+        ]});
+        let shown = render(&summarize(collected(&records), &Options::default()), Some(120));
+        let expected = "1 of 1 runs of sage are INVALID:\n  1 run: other_load: others used 80 % of the CPU time (mend: stop other work)";
+        assert!(shown.contains(expected), "{shown}");
     }
 
     #[test]

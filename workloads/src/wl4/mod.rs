@@ -7,7 +7,7 @@
 //!                                    ─ category_batch ─ global_batch ─ generate ─ sink
 //! ```
 //!
-//! One module per operator, its goldens beside it. [`graph`] declares what each needs of a runtime; [`Rag`] is what
+//! One module per operator, its goldens beside it. `graph` declares what each needs of a runtime; [`Rag`] is what
 //! the workloads of these operators have in common.
 
 #![allow(missing_docs, reason = "record fields and constructor arguments are named after the specification")]
