@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bench_tests::{stderr, succeed};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
@@ -25,7 +25,20 @@ impl Company {
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &authority).unwrap();
+        Self::with(&params.signed_by(&key, &authority).unwrap(), &key, &authority.pem())
+    }
+
+    /// Nobody but the service itself, whose certificate is that of an authority, or says that it is none.
+    fn of_one(is_ca: IsCa) -> Self {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self::with(&certificate, &key, &certificate.pem())
+    }
+
+    /// A service with this certificate, and a file of what is to be believed.
+    fn with(certificate: &Certificate, key: &KeyPair, believed: &str) -> Self {
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -36,7 +49,7 @@ impl Company {
             StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream)
         };
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join("company.pem"), authority.pem()).unwrap();
+        std::fs::write(folder.path().join("company.pem"), believed).unwrap();
         Self { service: Service::over(embeddings, secure), authority: folder }
     }
 
@@ -86,6 +99,23 @@ fn a_certificate_for_another_host_is_called_that() {
         "{told}"
     );
     assert!(told.contains("Use a host name that the certificate is made out for"), "{told}");
+}
+
+#[test]
+fn a_service_that_signs_for_itself_is_believed_when_named_but_not_as_an_authority() {
+    let output = TempDir::new().unwrap();
+    let own = Company::of_one(IsCa::ExplicitNoCa);
+    succeed(own.run(output.path()).env("SSL_CERT_FILE", own.pem()));
+    let authority = Company::of_one(IsCa::Ca(BasicConstraints::Unconstrained));
+    let mut run = authority.run(output.path());
+    // Named or not: it is the same mistake.
+    for refused in [run.output().unwrap(), run.env("SSL_CERT_FILE", authority.pem()).output().unwrap()] {
+        let told = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{told}");
+        assert!(told.contains("refused: it is the certificate of an authority (CA:TRUE)"), "{told}");
+        assert!(told.contains("-addext basicConstraints=critical,CA:FALSE"), "{told}");
+        assert!(!told.contains("attempts") && !told.contains("CaUsedAsEndEntity"), "{told}");
+    }
 }
 
 #[test]

@@ -9,6 +9,13 @@ use super::Fault;
 
 const VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// What many commands make when asked for a certificate that signs itself.
+const AUTHORITY: &str =
+    "it is the certificate of an authority (CA:TRUE), which no service may show as its own";
+/// Believed once it is named, like any other.
+const NO_AUTHORITY: &str = "Make another one for the service, with basicConstraints=critical,CA:FALSE (an option of \
+    `openssl req -x509` is -addext basicConstraints=critical,CA:FALSE), and set SSL_CERT_FILE to its file";
+
 /// The roots of trust: what `SSL_CERT_FILE` and `SSL_CERT_DIR` name beside what the machine has, or Mozilla's
 /// list on a machine that has none.
 ///
@@ -50,6 +57,9 @@ pub fn fault(error: &Error) -> Fault {
         return Fault::Tls { why: error.to_string(), remedy };
     };
     let why = error.to_string().trim_start_matches("invalid peer certificate: ").to_owned();
+    if why.contains("CaUsedAsEndEntity") {
+        return Fault::Certificate { why: AUTHORITY.to_owned(), remedy: NO_AUTHORITY };
+    }
     let remedy = match cause {
         CertificateError::UnknownIssuer => {
             "Set SSL_CERT_FILE to a file with the certificate of the authority that signed it"
@@ -59,9 +69,6 @@ pub fn fault(error: &Error) -> Fault {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "Use a host name that the certificate is made out for"
-        }
-        _ if why.contains("CaUsedAsEndEntity") => {
-            "It is the certificate of an authority: give the service one of its own, with CA:FALSE"
         }
         _ => "Give the service another one",
     };
