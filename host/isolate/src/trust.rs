@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::discover::{BackendName, Candidate};
-use bench_record::{atomic, bom};
+use bench_record::{OutputLock, atomic, bom, lock};
 
 /// Name of the file below the data directory.
 pub const FILE: &str = "trust.json";
@@ -33,7 +33,7 @@ pub struct Entry {
 }
 
 /// The list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     path: PathBuf,
     entries: BTreeMap<BackendName, Entry>,
@@ -65,6 +65,25 @@ impl Trust {
             Ok(entries) => Ok(Self { path, entries }),
             Err((cause, is_damaged)) => Err(TrustError { path, cause, is_damaged }),
         }
+    }
+
+    /// Changes the list below `data`, and keeps other commands from changing it meanwhile: each would write what it read
+    /// and take back what the others said. Returns where it is, and what `change` did.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or is damaged; it is then as it was.
+    pub fn change<T>(data: &Path, change: impl FnOnce(&mut Self) -> T) -> Result<(PathBuf, T), TrustError> {
+        let path = data.join(FILE);
+        let failed = |cause: String| TrustError { path: path.clone(), cause, is_damaged: false };
+        let _lock =
+            OutputLock::acquire(data, lock::DEFAULT_WAIT).map_err(|cause| failed(cause.to_string()))?;
+        let before = Self::load(data)?;
+        let mut after = before.clone();
+        let done = change(&mut after);
+        if after != before {
+            after.save()?;
+        }
+        Ok((path, done))
     }
 
     /// Tells candidates what they must be.
@@ -101,18 +120,10 @@ impl Trust {
         self.entries.remove(name).is_some()
     }
 
-    /// Writes the list.
-    ///
-    /// # Errors
-    /// When it cannot be written; the old one is then as it was.
-    pub fn save(&self) -> Result<&Path, TrustError> {
+    fn save(&self) -> Result<(), TrustError> {
         let failed = |cause: String| TrustError { path: self.path.clone(), cause, is_damaged: false };
         let text = serde_json::to_vec_pretty(&self.entries).map_err(|cause| failed(cause.to_string()))?;
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(|cause| failed(cause.to_string()))?;
-        }
-        atomic::write(&self.path, &text).map_err(|cause| failed(cause.to_string()))?;
-        Ok(&self.path)
+        atomic::write(&self.path, &text).map_err(|cause| failed(cause.to_string()))
     }
 }
 
@@ -129,12 +140,10 @@ mod tests {
     #[test]
     fn a_list_reads_back_and_one_that_is_not_there_is_empty() {
         let data = tempfile::tempdir().unwrap();
-        let mut trust = Trust::load(data.path()).unwrap();
-        assert_eq!(trust.entries().count(), 0);
+        assert_eq!(Trust::load(data.path()).unwrap().entries().count(), 0);
         let name = BackendName::parse("ray").unwrap();
-        trust.trust(&name, "aa");
-        trust.pin(&name, "bb");
-        trust.save().unwrap();
+        Trust::change(data.path(), |trust| trust.trust(&name, "aa")).unwrap();
+        Trust::change(data.path(), |trust| trust.pin(&name, "bb")).unwrap();
         let again = Trust::load(data.path()).unwrap();
         assert_eq!(
             again.entries[&name],
@@ -143,9 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn what_several_commands_say_at_once_is_all_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let names: Vec<BackendName> =
+            (0..16).map(|number| BackendName::parse(&format!("b{number}")).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| Trust::change(data.path(), |trust| trust.pin(name, "aa")).unwrap());
+            }
+        });
+        assert_eq!(Trust::load(data.path()).unwrap().entries().count(), names.len());
+    }
+
+    #[test]
     fn a_damaged_list_trusts_nobody() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join(FILE), "{\"ray\": {\"trusted\": \"all\"}}").unwrap();
+        assert!(Trust::load(data.path()).is_err());
+        // Nor is it replaced by a new one.
+        let name = BackendName::parse("ray").unwrap();
+        assert!(Trust::change(data.path(), |trust| trust.pin(&name, "aa")).unwrap_err().is_damaged);
         assert!(Trust::load(data.path()).is_err());
     }
 

@@ -1,6 +1,8 @@
 //! `bench backends trust`, `pin` and `untrust`.
 
-use super::find::{survey_unfiltered, trust_list, unknown_backend, untrusted};
+use std::path::PathBuf;
+
+use super::find::{survey_unfiltered, unknown_backend, untrusted};
 use super::output::say;
 use super::{Exit, PluginArgs, Stopped};
 use bench_isolate::discover::BackendName;
@@ -22,12 +24,11 @@ pub fn change_trust(plugins: &PluginArgs, name: &str, change: TrustChange) -> Re
         let remedy = candidate.address().completed(&refusal.remedy());
         Stopped::new(Exit::BadPlugin, format!("backend '{name}': {}", refusal.cause()), remedy)
     })?;
-    let mut trust = list()?;
-    match change {
+    let (file, ()) = Trust::change(&data()?, |trust| match change {
         TrustChange::Trust => trust.trust(&vetted.name, &vetted.sha256),
         TrustChange::Pin => trust.pin(&vetted.name, &vetted.sha256),
-    }
-    let file = trust.save().map_err(untrusted)?;
+    })
+    .map_err(untrusted)?;
     let word = if change == TrustChange::Pin { "pinned" } else { "trusted" };
     say!("{word} '{name}' as {}\n  sha256 {}", vetted.path.display(), vetted.sha256);
     say!("  noted in {}", file.display());
@@ -38,9 +39,8 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     let parsed = BackendName::parse(name).map_err(|why| {
         Stopped::usage(format!("'{}' is not the name of a backend: {why}", name.escape_default()))
     })?;
-    let mut trust = list()?;
-    if trust.forget(&parsed) {
-        trust.save().map_err(untrusted)?;
+    let (_, known) = Trust::change(&data()?, |trust| trust.forget(&parsed)).map_err(untrusted)?;
+    if known {
         say!("'{name}' is no longer trusted or pinned");
     } else {
         say!("'{name}' was neither trusted nor pinned");
@@ -48,8 +48,8 @@ pub fn untrust(name: &str) -> Result<Exit, Stopped> {
     Ok(Exit::Ok)
 }
 
-fn list() -> Result<Trust, Stopped> {
+fn data() -> Result<PathBuf, Stopped> {
     let missing =
         || Stopped::new(Exit::Usage, "there is no user data directory", "set BENCH_DATA_DIR to a folder");
-    trust_list(&data_dir().ok_or_else(missing)?)
+    data_dir().ok_or_else(missing)
 }

@@ -2,7 +2,7 @@
 //! does last: trust and pin.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bench_tests::{bench, bench_path, folder, shell_blocks, stderr, stdout, succeed, type_in};
 use serde_json::Value;
@@ -145,6 +145,21 @@ fn plugins_in_the_data_directory_are_found_unless_the_user_says_no() {
     let found = |more: &[&str]| stdout(&succeed(user.call(&["list"]).args(more))).contains("healthy");
     assert!(found(&[]));
     assert!(!found(&["--no-user-plugins"]));
+}
+
+#[test]
+fn what_several_commands_vouch_for_at_once_is_all_on_the_list() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let (plugins, data) = (folder(&names.map(|name| ("healthy", name))), TempDir::new().unwrap());
+    let pin = |name: &&str| {
+        let mut pin = bench(&["backends", "pin", name, "--plugins-dir", plugins.path().to_str().unwrap()]);
+        pin.env("BENCH_DATA_DIR", data.path()).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let pins: Vec<_> = names.iter().map(pin).collect();
+    pins.into_iter().for_each(|mut pin| assert!(pin.wait().unwrap().success()));
+    let list: Value =
+        serde_json::from_slice(&std::fs::read(data.path().join("trust.json")).unwrap()).unwrap();
+    assert_eq!(list.as_object().unwrap().keys().collect::<Vec<_>>(), names);
 }
 
 #[test]
