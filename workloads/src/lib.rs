@@ -30,7 +30,6 @@ pub mod quality;
 pub mod random;
 pub mod records;
 pub mod schedule;
-pub mod search;
 pub mod shuffle;
 pub mod text;
 pub mod vector;

@@ -164,8 +164,6 @@ pub type Together = &'static [(&'static str, &'static str)];
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
     pub name: &'static str,
-    /// In a few words, for `--help`.
-    pub says: &'static str,
     /// The number of tasks that goes with it, where one does.
     pub tasks: Option<u32>,
     pub sets: Together,
@@ -187,6 +185,26 @@ pub struct Flag {
     pub also: Together,
     /// A flag that it does not go with.
     pub not_with: Option<&'static str>,
+}
+
+impl Flag {
+    /// A flag without help, that goes with any other.
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        value: &'static str,
+        reads: Reads,
+        about: About,
+        sets: &'static [&'static str],
+    ) -> Self {
+        Self { name, value, help: "", reads, about, sets, also: &[], not_with: None }
+    }
+
+    #[must_use]
+    pub const fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
 }
 
 /// How the value of a flag is written.
@@ -214,6 +232,8 @@ pub struct Table {
     pub presets: &'static [Preset],
     /// The scale of a smoke test.
     pub quick: Preset,
+    /// The same in a few words.
+    pub quick_says: &'static str,
     pub flags: &'static [Flag],
     /// A parameter as an example of `--set`.
     pub example: &'static str,

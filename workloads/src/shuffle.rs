@@ -68,7 +68,7 @@ mod tests {
 
     fn digest_of_order(n: u32, seed: u64) -> String {
         let text: Vec<_> = shuffled(n, seed).iter().map(u32::to_string).collect();
-        Sha256::digest(text.join(" ").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(text.join(" ").as_bytes()))
     }
 
     #[test]

@@ -434,10 +434,7 @@ mod tests {
         let (tree, pair) = (Tree::new(dir.path(), "r", "0123456789abcdef"), pair(&["sage"], true, 1));
         tree.begin(&pair).unwrap();
         let found = Tree::find(dir.path(), "r").unwrap().unwrap();
-        assert_eq!(
-            found.plan::<PairPlan>().unwrap().plan.config_hash().unwrap(),
-            pair.plan.config_hash().unwrap()
-        );
+        assert_eq!(found.plan::<PairPlan>().unwrap().plan.config_hash(), pair.plan.config_hash());
         fs::create_dir_all(tree.backend("sage")).unwrap();
         let lines = concat!(
             "{\"extra\":{\"pair_index\":0,\"arm\":\"a\",\"partial\":true}}\n",

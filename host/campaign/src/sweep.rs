@@ -8,7 +8,7 @@ use serde_json::json;
 use bench_judge::capacity::Goal;
 use bench_judge::scaling::Point;
 use bench_measure::plan::{Arrivals, Load, Plan};
-use bench_record::canonical_json::config_hash_of;
+use bench_record::canonical_json::config_hash;
 use bench_record::evidence::{Place, SweepPlace};
 use bench_record::time::UtcTime;
 
@@ -51,11 +51,9 @@ impl SweepPlan {
     }
 
     /// Fingerprint of all points together.
-    ///
-    /// # Errors
-    /// When a parameter is not a finite number.
-    pub fn hash_of(points: &[Point], plan: &Plan, search: Option<&Search>) -> bench_record::Result<String> {
-        config_hash_of(&json!({"points": points, "plan": plan.fingerprint(), "search": search}))
+    #[must_use]
+    pub fn hash_of(points: &[Point], plan: &Plan, search: Option<&Search>) -> String {
+        config_hash(&json!({"points": points, "plan": plan.fingerprint(), "search": search}))
     }
 
     /// Every run, in an order that is random and the same for the same seed: a machine that slows down

@@ -17,15 +17,14 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bench_record::canonical_json::sha256_hex;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use image::{Entry, Flaw, inspect};
 pub use mount::noexec;
@@ -121,7 +120,7 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
     }
     let bytes = read(&path, file, metadata.size())?;
     let entry = inspect(&bytes).map_err(|flaw| Refusal::Image { path: path.clone(), flaw })?;
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = sha256_hex(&bytes);
     if let Some(demand) = candidate.demand.as_ref().filter(|demand| !demand.met_by(&sha256)) {
         let (name, pinned) = (candidate.name.clone(), matches!(demand, Demand::Pinned(_)));
         return Err(Refusal::Untrusted { path, name, sha256, pinned });
@@ -194,12 +193,4 @@ fn read(path: &Path, file: File, size: u64) -> Result<Vec<u8>, Refusal> {
 
 fn unreadable(path: &Path, cause: &io::Error) -> Refusal {
     Refusal::Unreadable { path: path.to_owned(), cause: cause.to_string() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

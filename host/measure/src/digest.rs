@@ -59,7 +59,7 @@ fn digest(
         hasher.update(query_id.as_bytes());
         hasher.update(digest);
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hasher.finalize()))
 }
 
 /// The pairs of sorted files in order. An error goes first, and ends it.
@@ -141,7 +141,7 @@ mod tests {
             hasher.update(id);
             hasher.update(digest);
         }
-        let wanted: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let wanted = hex::encode(hasher.finalize());
         assert_eq!(of(vec![("b".into(), [2; 32]), ("a".into(), [1; 32])], 1, 2), wanted);
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::input_plan::InputPlan;
-use bench_record::canonical_json::config_hash_of;
+use bench_record::canonical_json::config_hash;
 pub use bench_record::evidence::{Arrivals, Load};
 
 /// A complete, validated plan.
@@ -123,11 +123,9 @@ impl Plan {
     }
 
     /// SHA-256 of the canonical JSON of [`Plan::fingerprint`], 64 hex digits.
-    ///
-    /// # Errors
-    /// When a parameter is not a finite number; [`Plan::validate`] refuses those first.
-    pub fn config_hash(&self) -> bench_record::Result<String> {
-        config_hash_of(&self.fingerprint())
+    #[must_use]
+    pub fn config_hash(&self) -> String {
+        config_hash(&self.fingerprint())
     }
 
     /// Warm-up and batches.
@@ -196,9 +194,9 @@ mod tests {
 
     #[test]
     fn where_and_how_long_do_not_change_the_hash_but_the_work_does() {
-        let base = plan().config_hash().unwrap();
+        let base = plan().config_hash();
         let elsewhere = Plan { cache_dir: "/else".into(), timeout: Some(Duration::from_secs(1)), ..plan() };
-        assert_eq!(elsewhere.config_hash().unwrap(), base);
+        assert_eq!(elsewhere.config_hash(), base);
         let mut params = plan().params;
         plan().workload.parameters().set_text(&mut params, "mmr_lambda", "0.6").unwrap();
         for other in [
@@ -207,7 +205,7 @@ mod tests {
             Plan { scheduler: "fifo".into(), ..plan() },
             Plan { params, ..plan() },
         ] {
-            assert_ne!(other.config_hash().unwrap(), base);
+            assert_ne!(other.config_hash(), base);
         }
     }
 

@@ -303,7 +303,7 @@ impl Job<'_> {
             success_rate: Fraction::of(succeeded, measured.timed).unwrap_or(Fraction::new(0.0)?),
             duration_seconds: Seconds::new(measured.wall_seconds)?,
             timestamp: UtcTime::now(),
-            config_hash: Some(self.plan.config_hash()?),
+            config_hash: Some(self.plan.config_hash()),
             extra: evidence.into_extra(),
         };
         record.validate()?;
@@ -332,7 +332,7 @@ impl Job<'_> {
             lock,
             &ReproManifest {
                 seed: self.plan.seed,
-                config_hash: self.plan.config_hash()?,
+                config_hash: self.plan.config_hash(),
                 warmup_items: self.plan.warmup_items.into(),
                 parity_batch_size: self.plan.parity_batch_size.into(),
                 deterministic_shuffle_version: bench_workloads::shuffle::SHUFFLE_VERSION.into(),
@@ -372,7 +372,7 @@ fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<()> {
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
         for item in items {
             let item = item?;
-            let digest: String = item.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex::encode(item.digest);
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
             let latency_ms =
                 if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };

@@ -16,7 +16,6 @@ pub mod canonical_json;
 pub mod csv;
 mod error;
 pub mod evidence;
-pub mod finite;
 pub mod folder;
 pub mod histogram;
 pub mod json_style;

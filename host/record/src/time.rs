@@ -25,11 +25,6 @@ impl UtcTime {
     pub fn now() -> Self {
         UtcTime(Timestamp::now())
     }
-
-    /// For file names: `20260131T120000Z`.
-    pub fn compact(self) -> String {
-        self.0.strftime("%Y%m%dT%H%M%SZ").to_string()
-    }
 }
 
 impl From<Timestamp> for UtcTime {
@@ -106,10 +101,5 @@ mod tests {
     fn nonsense_is_refused_with_the_text() {
         let error = "yesterday".parse::<UtcTime>().unwrap_err().to_string();
         assert!(error.contains("\"yesterday\" is not an ISO-8601 time"), "{error}");
-    }
-
-    #[test]
-    fn a_compact_time_fits_in_a_file_name() {
-        assert_eq!("2026-01-31T12:00:00Z".parse::<UtcTime>().unwrap().compact(), "20260131T120000Z");
     }
 }

@@ -108,20 +108,6 @@ unit!(
     Fraction, "1", "a fraction", 0.0, 1.0
 );
 
-impl Millis {
-    /// The same time in seconds.
-    pub fn to_seconds(self) -> Seconds {
-        Seconds(self.0 / 1e3)
-    }
-}
-
-impl Seconds {
-    /// The same time in milliseconds. The very largest times saturate.
-    pub fn to_millis(self) -> Millis {
-        Millis((self.0 * 1e3).clamp(f64::MIN, f64::MAX))
-    }
-}
-
 impl From<Duration> for Millis {
     fn from(duration: Duration) -> Self {
         // One division, so that 2 ns is 2e-6 ms and not a neighbour of it.
@@ -184,11 +170,8 @@ mod tests {
     }
 
     #[test]
-    fn units_convert_between_each_other() {
+    fn a_part_of_a_millisecond_is_kept() {
         assert_eq!(Millis::from(Duration::from_micros(1500)), Millis(1.5));
-        assert_eq!(Seconds(2.0).to_millis(), Millis(2000.0));
-        assert_eq!(Millis(2000.0).to_seconds(), Seconds(2.0));
-        assert!(Seconds(f64::MAX).to_millis().get().is_finite());
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Trials<'_> {
             parallelism: self.plan.parallelism,
             run_id: self.run_id.clone(),
             timestamp: UtcTime::now(),
-            config_hash: Plan { load: Load::Closed, ..self.plan.clone() }.config_hash()?,
+            config_hash: Plan { load: Load::Closed, ..self.plan.clone() }.config_hash(),
             goal,
             precision: args.precision,
             trial_seconds: trial,

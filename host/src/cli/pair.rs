@@ -136,7 +136,7 @@ fn begin(args: &PairArgs) -> Result<(Tree, PairPlan), Stopped> {
         _ => {}
     }
     let plan = args.run.plan_with(PAIR)?;
-    let config_hash = plan.config_hash()?;
+    let config_hash = plan.config_hash();
     let run_id = args.run.run_id()?;
     let tree = Tree::new(&args.output_root, &run_id, &config_hash);
     let plugins_dir = args.run.plugins.plugins_dir.iter();
@@ -182,7 +182,7 @@ fn find(args: &PairArgs, id: &str) -> Result<(Tree, PairPlan), Stopped> {
     };
     let tree = Tree::find(&args.output_root, id)?.ok_or_else(missing)?;
     let plan: PairPlan = tree.plan()?;
-    if plan.run_id != id || plan.plan.config_hash()? != plan.config_hash {
+    if plan.run_id != id || plan.plan.config_hash() != plan.config_hash {
         let text = "plan.json does not match its own config_hash: it was changed, or another version of bench wrote it";
         return Err(Stopped::new(Exit::Usage, text, "start a new pair"));
     }

@@ -289,8 +289,9 @@ pub struct RunArgs {
 }
 
 fn quick_help() -> String {
-    let quick = list::default().parameters().quick;
-    format!("Reduced scale for a smoke test: {} tasks, {}", quick.tasks.unwrap_or(RUN.num_tasks), quick.says)
+    let table = list::default().parameters();
+    let tasks = table.quick.tasks.unwrap_or(RUN.num_tasks);
+    format!("Reduced scale for a smoke test: {tasks} tasks, {}", table.quick_says)
 }
 
 impl RunArgs {

@@ -161,7 +161,7 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
 
 /// Shows what would run, unless it could not be said so on the command line.
 pub fn dry_run(args: &RunArgs, plan: &Plan) -> Result<Exit, Stopped> {
-    let (hash, name) = (plan.config_hash()?, args.backend());
+    let (hash, name) = (plan.config_hash(), args.backend());
     let ready = ready_backend(&args.plugins, &name, &args.backend_options()?);
     let state = match &ready {
         Ok(ready) => {

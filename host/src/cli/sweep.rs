@@ -169,7 +169,7 @@ fn begin(args: &SweepArgs) -> Result<(Tree, SweepPlan), Stopped> {
         precision: args.goal.precision,
         trial_seconds: args.goal.trial.as_secs_f64(),
     });
-    let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref())?;
+    let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref());
     let run_id = args.run.run_id()?;
     let tree = Tree::new(&args.output_root, &run_id, &config_hash);
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -203,7 +203,7 @@ fn find(args: &SweepArgs, id: &str) -> Result<(Tree, SweepPlan), Stopped> {
     };
     let tree = Tree::find(&args.output_root, id)?.ok_or_else(missing)?;
     let plan: SweepPlan = tree.plan()?;
-    let hash = SweepPlan::hash_of(&plan.points, &plan.plan, plan.search.as_ref())?;
+    let hash = SweepPlan::hash_of(&plan.points, &plan.plan, plan.search.as_ref());
     if plan.run_id != id || hash != plan.config_hash {
         let text = "plan.json does not match its own config_hash: it was changed, or another version of bench wrote it";
         return Err(Stopped::new(Exit::Usage, text, "start a new sweep"));

@@ -9,6 +9,7 @@ mod export;
 mod flow;
 mod limits;
 mod rows;
+mod search;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,7 +7,6 @@ use bench_dataflow::frame::{self, Header, Kind, frames};
 use bench_workloads::index::Index;
 use bench_workloads::open::OpenWorkload;
 use bench_workloads::random::stream;
-use bench_workloads::search::{search, search_batch};
 use bench_workloads::text::bm25::{Bm25, DocTerms};
 use bench_workloads::text::synthetic::{self, CATEGORY_WEIGHTS, TYPE_WEIGHTS};
 use bench_workloads::text::tokens::{for_each_token, term_hash, token_hashes};
@@ -30,6 +29,7 @@ use crate::clock::{Clock, Timing};
 use crate::export::Export;
 use crate::flow::Flow;
 use crate::limits::Limits;
+use crate::search::{search, search_batch};
 
 /// One database's half of a query: the frame's bytes and what they say.
 type Half = (Vec<u8>, VdbResults);

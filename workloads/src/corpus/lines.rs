@@ -54,7 +54,7 @@ pub fn each_line(
             each(Line { number, start, text }).map_err(|why| wrong(&why))?;
         }
     }
-    let hash = hex(&reader.into_inner().hash.finalize());
+    let hash = hex::encode(reader.into_inner().hash.finalize());
     digest.update(format!("{hash}  {}\n", source.name));
     Ok(())
 }
@@ -71,8 +71,4 @@ impl Read for Hashing {
         self.hash.update(&to[..n]);
         Ok(n)
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,7 +27,6 @@ mod remark;
 mod source;
 
 pub use docs::{CorpusDoc, Docs, IdHash};
-use lines::hex;
 use remark::Remarks;
 pub use remark::{Oddity, Remark};
 use source::Source;
@@ -131,7 +130,7 @@ impl Corpus {
             split: split.map(|(name, _)| name),
             remarks: remarks.0,
         };
-        Ok(Self { docs, queries, qrels, digest: hex(&digest.finalize()), facts })
+        Ok(Self { docs, queries, qrels, digest: hex::encode(digest.finalize()), facts })
     }
 
     /// SHA-256 that stands for the collection in a run's configuration, wherever the folder lies. It is

@@ -231,10 +231,9 @@ const REAL_TEXT: Together = &[
 
 /// The presets of the reference.
 const PRESETS: &[Preset] = &[
-    Preset { name: "default", says: "", tasks: None, sets: &[] },
+    Preset { name: "default", tasks: None, sets: &[] },
     Preset {
         name: "light",
-        says: "",
         tasks: Some(50),
         sets: &[
             ("query_qps", "20"),
@@ -248,7 +247,6 @@ const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "extreme",
-        says: "",
         tasks: Some(200),
         sets: &[
             ("query_qps", "50"),
@@ -261,7 +259,6 @@ const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "cpu_optimized",
-        says: "",
         tasks: None,
         sets: &[
             ("query_qps", "30"),
@@ -274,92 +271,42 @@ const PRESETS: &[Preset] = &[
 
 const QUICK: Preset = Preset {
     name: "quick",
-    says: "1,000-document indexes, a 10 s window",
     tasks: Some(20),
     sets: &[("vdb1_corpus_size", "1000"), ("vdb2_corpus_size", "1000"), ("join_window_seconds", "10")],
 };
 
 const FLAGS: &[Flag] = &[
     Flag {
-        name: "corpus",
-        value: "DIR",
-        help: "Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv, each also as .gz) instead of synthetic text",
-        reads: Reads::Folder,
-        about: About::Texts,
-        sets: &[CORPUS],
         also: REAL_TEXT,
-        not_with: None,
+        ..Flag::new("corpus", "DIR", Reads::Folder, About::Texts, &[CORPUS]).help(
+            "Folder in BEIR form (corpus.jsonl, queries.jsonl, qrels/test.tsv, each also as .gz) instead of \
+             synthetic text",
+        )
     },
+    Flag::new("corpus-split", "NAME", Reads::Text, About::Texts, &["corpus_split"])
+        .help("Judge by qrels/NAME.tsv of the corpus [default: test, or the first of dev, validation and train]"),
+    Flag::new("corpus-queries", "WHICH", Reads::OneOf(&["all", "judged"]), About::Texts, &["corpus_queries"])
+        .help("Ask all queries of the corpus, or only those that have a judgement [default: all]"),
     Flag {
-        name: "corpus-split",
-        value: "NAME",
-        help: "Judge by qrels/NAME.tsv of the corpus [default: test, or the first of dev, validation and train]",
-        reads: Reads::Text,
-        about: About::Texts,
-        sets: &["corpus_split"],
-        also: &[],
-        not_with: None,
-    },
-    Flag {
-        name: "corpus-queries",
-        value: "WHICH",
-        help: "Ask all queries of the corpus, or only those that have a judgement [default: all]",
-        reads: Reads::OneOf(&["all", "judged"]),
-        about: About::Texts,
-        sets: &["corpus_queries"],
-        also: &[],
-        not_with: None,
-    },
-    Flag {
-        name: "corpus-size",
-        value: "N",
-        help: "Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped [default: 10000]",
-        reads: Reads::Count,
-        about: About::Texts,
-        sets: &["vdb1_corpus_size", "vdb2_corpus_size"],
-        also: &[],
         not_with: Some(CORPUS),
+        ..Flag::new("corpus-size", "N", Reads::Count, About::Texts, &["vdb1_corpus_size", "vdb2_corpus_size"])
+            .help(
+                "Synthetic documents in each of the vector databases; 1e6 works, built in a stream and mapped \
+                 [default: 10000]",
+            )
     },
+    Flag::new("corpus-shards", "N", Reads::Count, About::Texts, &["vdb_shards"]).help(
+        "Shards of each vector database, searched by an operator each; the answers stay the same [default: 1]",
+    ),
     Flag {
-        name: "corpus-shards",
-        value: "N",
-        help: "Shards of each vector database, searched by an operator each; the answers stay the same [default: 1]",
-        reads: Reads::Count,
-        about: About::Texts,
-        sets: &["vdb_shards"],
-        also: &[],
-        not_with: None,
-    },
-    Flag {
-        name: "embedding-url",
-        value: "URL",
-        help: "OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY",
-        reads: Reads::Text,
-        about: About::Services,
-        sets: &["embedding_url"],
         also: &[("embedder", "http")],
-        not_with: None,
+        ..Flag::new("embedding-url", "URL", Reads::Text, About::Services, &["embedding_url"])
+            .help("OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY")
     },
-    Flag {
-        name: "llm-url",
-        value: "URL",
-        help: "OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY",
-        reads: Reads::Text,
-        about: About::Services,
-        sets: &["llm_url"],
-        also: &[],
-        not_with: None,
-    },
-    Flag {
-        name: "llm-latency-ms",
-        value: "MS",
-        help: "Service time added to each generation batch, as a timer [default: 0]",
-        reads: Reads::Milliseconds,
-        about: About::Services,
-        sets: &["llm_latency_ms"],
-        also: &[],
-        not_with: None,
-    },
+    Flag::new("llm-url", "URL", Reads::Text, About::Services, &["llm_url"])
+        .help("OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY"),
+    Flag::new("llm-latency-ms", "MS", Reads::Milliseconds, About::Services, &["llm_latency_ms"])
+        .help("Service time added to each generation batch, as a timer [default: 0]"),
 ];
 
 /// All of it.
@@ -367,6 +314,7 @@ pub static TABLE: Table = Table {
     rows: Params::ROWS,
     presets: PRESETS,
     quick: QUICK,
+    quick_says: "1,000-document indexes, a 10 s window",
     flags: FLAGS,
     example: "mmr_lambda=0.5",
     graph_example: "vdb_shards=3",

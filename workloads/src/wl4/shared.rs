@@ -100,7 +100,7 @@ impl Recipe<'_> {
             self.served.and_then(|served| served.model.as_deref()).unwrap_or_default(),
         );
         let digest = Sha256::digest(text.as_bytes());
-        digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&digest[..12])
     }
 
     /// Maps the prepared state.

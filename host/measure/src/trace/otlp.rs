@@ -29,14 +29,14 @@ impl Trace {
         out: &mut impl Write,
     ) -> io::Result<()> {
         // Ids of traces are 16 bytes; ids of runs are what the user likes.
-        let trace_id = hex(&Sha256::digest(run_id)[..16]);
+        let trace_id = hex::encode(&Sha256::digest(run_id)[..16]);
         let mut workers: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
         for (number, (&(start, (worker, node, instance)), &(busy, records))) in (1u64..).zip(&self.calls) {
             let spans = workers.entry(worker).or_default();
             let at = |ns: u64| (epoch_ns + ns).to_string();
             spans.push(json!({
                 "traceId": trace_id,
-                "spanId": hex(&number.to_be_bytes()),
+                "spanId": hex::encode(number.to_be_bytes()),
                 "name": name(graph, node),
                 "kind": INTERNAL,
                 "startTimeUnixNano": at(start),
@@ -75,10 +75,6 @@ fn line(graph: &Graph, run_id: &str, worker: u32, spans: Vec<Value>, out: &mut i
 /// A number; in OTLP's JSON, 64-bit integers are text.
 fn attribute(key: &str, value: &str) -> Value {
     json!({"key": key, "value": {"intValue": value}})
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

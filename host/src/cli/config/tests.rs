@@ -122,7 +122,7 @@ fn the_same_configuration_has_the_same_hash_however_it_is_given() {
         "mmr_lambda=0.25",
     ];
     let file = "items = 30\nseed = 7\nquick = true\nload = \"open\"\nrate = 20\nmmr_lambda = 0.25\n";
-    let hash = |args: RunArgs| args.plan().unwrap().config_hash().unwrap();
+    let hash = |args: RunArgs| args.plan().unwrap().config_hash();
     assert_eq!(hash(args_of(&["run"], file)), hash(args_of(&words, "")));
 }
 
