@@ -1,6 +1,16 @@
-//! Several runs that answer one question together: their steps, and what is finished.
+//! Several runs that answer one question together.
+//!
+//! A campaign says which runs it wants and what they come to; a [`run::Runner`] does them, shows them and knows of
+//! signals. Nothing here prints. Campaigns whose steps are known beforehand ([`pair`], [`sweep`]) are a
+//! [`drive::Campaign`] with a [`tree::Tree`] on disk, so that they can be resumed. What a search ([`capacity`]) or a
+//! [`soak`] wants next depends on what it saw.
 
 #![forbid(unsafe_code)]
 
+pub mod capacity;
+pub mod drive;
 pub mod pair;
+pub mod run;
+pub mod soak;
 pub mod sweep;
+pub mod tree;

@@ -1,43 +1,37 @@
 //! Several backends on the same work, in turns.
 //!
 //! Repeats alternate between backends in a seeded random order, so that a machine that slows down
-//! slows all of them. `plan.json` is written first and holds everything that a resumed pair needs;
-//! a run is finished when its backend's results hold its record, so nothing else has to be kept.
+//! slows all of them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::drive::Campaign;
+use super::run::{Failure, Runner, Wanted};
+use super::tree::{Kept, Means, Started, Tree};
 use bench_measure::plan::Plan;
-use bench_record::canonical_json::short;
-use bench_record::evidence::{Evidence, Place};
-use bench_record::pair::{FAILURE_NAME, FailureReport, MANIFEST_NAME, PairConfig, PairManifest};
+use bench_measure::supervise::{LOG_FILE, claim_folder};
+use bench_record::evidence::Place;
+use bench_record::pair::{FailureReport, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
-use bench_record::{self as results, OutputLock, atomic, bom, csv, folder, jsonl};
+use bench_record::{self as results, OutputLock, atomic, csv, jsonl};
 
 /// Everything a pair is, in `plan.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PairPlan {
-    pub run_id: String,
-    pub config_hash: String,
-    pub started_at: UtcTime,
+    #[serde(flatten)]
+    pub started: Started,
     pub backends: Vec<String>,
     /// One backend against itself.
     pub aa: bool,
     pub plan: Plan,
-    /// In bytes.
-    pub memory_limit: Option<u64>,
-    pub backend_options: Vec<(String, String)>,
-    pub plugins_dir: Vec<PathBuf>,
-    pub no_user_plugins: bool,
-    #[serde(default)]
-    pub only_trusted: bool,
-    /// The command, for the logs.
-    pub command: String,
+    #[serde(flatten)]
+    pub means: Means,
 }
 
 /// One run of a pair.
@@ -104,226 +98,140 @@ impl PairPlan {
     }
 }
 
-/// The folder of a pair.
-#[derive(Debug, Clone)]
-pub struct Tree(PathBuf);
+impl Kept for PairPlan {
+    const NAME: &'static str = "pair";
 
-/// What a step came to, for its log.
-#[derive(Debug)]
-pub struct Outcome<'a> {
-    pub run_log: &'a Path,
-    /// The error, or nothing.
-    pub stderr: &'a str,
-    pub code: u8,
+    fn started(&self) -> &Started {
+        &self.started
+    }
+
+    fn means(&self) -> &Means {
+        &self.means
+    }
+
+    fn hash(&self) -> String {
+        self.plan.config_hash()
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn plans(&self) -> Vec<Plan> {
+        vec![self.plan.clone()]
+    }
+
+    fn backends(&self) -> Vec<&str> {
+        self.backends.iter().map(String::as_str).collect()
+    }
+
+    fn folders(&self, tree: &Tree) -> Vec<PathBuf> {
+        self.backends.iter().map(|name| tree.backend(name)).collect()
+    }
 }
 
-impl Tree {
-    /// `run_id=…/config_hash=…` below `root`.
-    #[must_use]
-    pub fn new(root: &Path, run_id: &str, config_hash: &str) -> Self {
-        let hash = format!("config_hash={}", short(config_hash));
-        Self(root.join(format!("run_id={run_id}")).join(hash))
+/// A pair and its folder.
+#[derive(Debug)]
+pub struct Pair<'a> {
+    pub tree: &'a Tree,
+    pub plan: &'a PairPlan,
+}
+
+impl Campaign for Pair<'_> {
+    type Step = Step;
+    type Found = ();
+
+    fn steps(&self) -> Vec<Step> {
+        self.plan.steps()
     }
 
-    /// The folder of an earlier pair: the only one of its id that has a `plan.json`.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn find(root: &Path, run_id: &str) -> results::Result<Option<Self>> {
-        let folder = root.join(format!("run_id={run_id}"));
-        let entries = match fs::read_dir(&folder) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
-            entries => entries.map_err(results::Error::io("list", &folder))?,
-        };
-        let mut trees: Vec<Self> = entries.flatten().map(|entry| Self(entry.path())).collect();
-        trees.retain(|tree| tree.plan_file().is_file());
-        trees.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(if trees.len() == 1 { trees.pop() } else { None })
-    }
-
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.0
-    }
-
-    fn plan_file(&self) -> PathBuf {
-        self.0.join("plan.json")
-    }
-
-    /// Whether a pair was begun here.
-    #[must_use]
-    pub fn has_plan(&self) -> bool {
-        self.plan_file().is_file()
-    }
-
-    /// All results.
-    #[must_use]
-    pub fn backends(&self) -> PathBuf {
-        self.0.join("backends")
-    }
-
-    /// One backend's results.
-    #[must_use]
-    pub fn backend(&self, name: &str) -> PathBuf {
-        self.backends().join(name)
-    }
-
-    #[must_use]
-    pub fn comparison(&self) -> PathBuf {
-        self.0.join("comparison")
-    }
-
-    #[must_use]
-    pub fn manifest(&self) -> PathBuf {
-        self.0.join(MANIFEST_NAME)
-    }
-
-    #[must_use]
-    pub fn failure_report(&self) -> PathBuf {
-        self.0.join(FAILURE_NAME)
-    }
-
-    #[must_use]
-    pub fn logs(&self) -> PathBuf {
-        self.0.join("logs")
-    }
-
-    /// Whether nobody else is at work here and results can be added to `folders`; see [`folder::check`]. A tree
-    /// that is not there is not made.
-    ///
-    /// # Errors
-    /// What stands in the way.
-    pub fn check(&self, mut folders: impl Iterator<Item = PathBuf>) -> results::Result<()> {
-        folder::check(&self.0, std::time::Duration::ZERO)?;
-        folders.try_for_each(|folder| folder::check(&folder, results::lock::DEFAULT_WAIT))
-    }
-
-    /// Makes the folders and keeps the plan.
-    ///
-    /// # Errors
-    /// When they cannot be written.
-    pub fn begin(&self, plan: &impl Serialize) -> results::Result<()> {
-        for folder in [self.backends(), self.logs()] {
-            fs::create_dir_all(&folder).map_err(results::Error::io("create", &folder))?;
-        }
-        atomic::write_json(&self.plan_file(), plan)
-    }
-
-    /// The plan that was kept.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn plan<P: DeserializeOwned>(&self) -> results::Result<P> {
-        read_json(&self.plan_file())
-    }
-
-    /// Keeps other pairs out of the folder until it is dropped, and clears what a killed one left half
-    /// written. Results folders have locks of their own, which do the same.
-    ///
-    /// # Errors
-    /// When another holds it.
-    pub fn lock(&self) -> results::Result<OutputLock> {
-        let lock = OutputLock::acquire(&self.0, std::time::Duration::ZERO)?;
-        clear(&self.0);
-        Ok(lock)
-    }
-
-    /// Whether a step's record is there. One that was cut short does not count.
-    #[must_use]
-    pub fn is_finished(&self, step: &Step) -> bool {
-        let expected = step.place();
-        self.has_record(&step.backend, |place| {
-            (place.pair_index, &place.arm) == (expected.pair_index, &expected.arm)
+    fn is_finished(&self, step: &Step) -> bool {
+        let wanted = step.place();
+        self.tree.has_record(&step.backend, |place| {
+            (place.pair_index, &place.arm) == (wanted.pair_index, &wanted.arm)
         })
     }
 
-    /// Whether a backend has a whole record, with answers, at the place that is wanted.
-    pub fn has_record(&self, backend: &str, wanted: impl Fn(&Place) -> bool) -> bool {
-        let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
-        let answered = |record: &Value| record["success_rate"].as_f64() != Some(0.0);
-        let is_it = |record: Value| {
-            let evidence = record["extra"].as_object().map(Evidence::of).unwrap_or_default();
-            wanted(&evidence.place) && !evidence.partial && answered(&record)
+    /// A backend that failed once fails again.
+    fn is_hopeless(&self, step: &Step, failed: &Step) -> bool {
+        step.backend == failed.backend
+    }
+
+    /// One run, with its section in the log.
+    fn job<R: Runner>(&self, step: &Step, runner: &mut R) -> Result<(), R::Failure> {
+        let Started { run_id, .. } = &self.plan.started;
+        let output_dir = self.tree.backend(&step.backend);
+        let folder = claim_folder(&output_dir, run_id, &step.backend, step.repeat_index())?;
+        let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
+        let wanted = Wanted {
+            backend: &step.backend,
+            plan: &self.plan.plan,
+            run_id,
+            repeat_index: step.repeat_index(),
+            output_dir: &output_dir,
+            folder: &folder,
+            place: step.place(),
+            label: format!("{}{arm} {}/{}", step.backend, step.pair_index + 1, self.plan.plan.repeat),
+            to_its_end: true,
         };
-        text.split(|byte| *byte == b'\n').filter_map(|line| bom::json(line).ok()).any(is_it)
-    }
-
-    /// Adds a section to the log of `name`.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn log(
-        &self,
-        name: &str,
-        command: &str,
-        stdout: &str,
-        stderr: &str,
-        code: u8,
-    ) -> results::Result<()> {
-        let path = self.logs().join(format!("{name}.log"));
-        let end = |text: &str| if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-        let (out, err) = (end(stdout), end(stderr));
-        let section = format!(
-            "$ {command}\n\n[stdout]\n{stdout}{out}\n[stderr]\n{stderr}{err}\n[returncode] {code}\n\n"
-        );
-        let file = File::options().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(section.as_bytes()))
-            .map_err(results::Error::io("write", &path))
-    }
-
-    /// Adds a run to its backend's log.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn log_step(&self, plan: &PairPlan, step: &Step, outcome: &Outcome) -> results::Result<()> {
-        let arm = step.arm.map_or(String::new(), |arm| format!(", arm {arm}"));
-        let place = format!("{} {}/{}{arm}", step.backend, step.pair_index + 1, plan.plan.repeat);
-        let text = fs::read(outcome.run_log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let command = format!("{}  # {place}", plan.command);
-        self.log(&step.backend, &command, &text, outcome.stderr, outcome.code)
+        let result = runner.run(&wanted, &mut ()).and_then(|run| runner.answered(&run).map(|()| run));
+        let (code, stderr) = match &result {
+            Err(failure) => failure.logged(),
+            Ok(run) => (0, run.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),
+        };
+        self.log(step, &folder.join(LOG_FILE), &stderr, code)?;
+        result.map(drop)
     }
 
     /// Makes each CSV anew: a pair that was killed may have left one behind its JSONL.
-    ///
-    /// # Errors
-    /// When one cannot be written.
-    pub fn mend(&self, plan: &PairPlan) -> results::Result<()> {
-        let folders = plan.backends.iter().map(|name| self.backend(name));
+    fn conclude(&self) -> results::Result<()> {
+        let folders = self.plan.backends.iter().map(|name| self.tree.backend(name));
         for folder in folders.filter(|folder| folder.join(jsonl::FILE_NAME).is_file()) {
             let lock = OutputLock::acquire(&folder, results::lock::DEFAULT_WAIT)?;
             csv::regenerate(&lock)?;
         }
         Ok(())
     }
+}
+
+impl Pair<'_> {
+    /// Adds a run to its backend's log.
+    fn log(&self, step: &Step, run_log: &Path, stderr: &str, code: u8) -> results::Result<()> {
+        let arm = step.arm.map_or(String::new(), |arm| format!(", arm {arm}"));
+        let place = format!("{} {}/{}{arm}", step.backend, step.pair_index + 1, self.plan.plan.repeat);
+        let text = fs::read(run_log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let command = format!("{}  # {place}", self.plan.means.command);
+        self.tree.log(&step.backend, &command, &text, stderr, code)
+    }
 
     /// Writes `manifest.json`, and takes away the report of an earlier failure.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn succeed(&self, plan: &PairPlan) -> results::Result<Value> {
+    pub fn succeed(&self) -> results::Result<Value> {
         let shown = |path: PathBuf| path.display().to_string();
         let mut paths = BTreeMap::from([
-            ("summary".to_owned(), shown(self.comparison().join("summary.md"))),
-            ("comparison_csv".to_owned(), shown(self.comparison().join("comparison.csv"))),
-            ("compare_log".to_owned(), shown(self.logs().join("compare.log"))),
+            ("summary".to_owned(), shown(self.tree.comparison().join("summary.md"))),
+            ("comparison_csv".to_owned(), shown(self.tree.comparison().join("comparison.csv"))),
+            ("compare_log".to_owned(), shown(self.tree.logs().join("compare.log"))),
         ]);
-        for name in &plan.backends {
+        for name in &self.plan.backends {
             for (ending, file) in [("csv", csv::FILE_NAME), ("jsonl", jsonl::FILE_NAME)] {
-                paths.insert(format!("{name}_{ending}"), shown(self.backend(name).join(file)));
+                paths.insert(format!("{name}_{ending}"), shown(self.tree.backend(name).join(file)));
             }
         }
         let manifest = PairManifest {
             status: "success",
-            started_at: plan.started_at,
+            started_at: self.plan.started.started_at,
             finished_at: UtcTime::now(),
-            run_id: plan.run_id.clone(),
-            config_hash: plan.config_hash.clone(),
-            config: plan.config(),
+            run_id: self.plan.started.run_id.clone(),
+            config_hash: self.plan.started.config_hash.clone(),
+            config: self.plan.config(),
             paths,
         };
-        atomic::write_json(&self.manifest(), &manifest)?;
-        remove(&self.failure_report())?;
+        atomic::write_json(&self.tree.manifest(), &manifest)?;
+        remove(&self.tree.failure_report())?;
         Ok(serde_json::to_value(manifest)?)
     }
 
@@ -334,41 +242,30 @@ impl Tree {
     /// When it cannot be written.
     pub fn fail(
         &self,
-        plan: &PairPlan,
         errors: &BTreeMap<String, String>,
         interrupted: bool,
         resume: String,
     ) -> results::Result<()> {
         let mut error: Vec<String> = errors.iter().map(|(who, error)| format!("{who}: {error}")).collect();
         if interrupted {
-            let steps = plan.steps();
+            let steps = self.steps();
             let finished = steps.iter().filter(|step| self.is_finished(step)).count();
             error.push(format!("interrupted after {finished} of {} runs", steps.len()));
         }
         let report = FailureReport {
             status: if interrupted { "interrupted" } else { "failed" },
-            started_at: plan.started_at,
+            started_at: self.plan.started.started_at,
             failed_at: UtcTime::now(),
-            run_id: plan.run_id.clone(),
-            config_hash: plan.config_hash.clone(),
-            config: plan.config(),
+            run_id: self.plan.started.run_id.clone(),
+            config_hash: self.plan.started.config_hash.clone(),
+            config: self.plan.config(),
             error: error.join("\n"),
             failed: errors.keys().cloned().collect(),
-            logs_dir: self.logs().display().to_string(),
+            logs_dir: self.tree.logs().display().to_string(),
             resume,
         };
-        remove(&self.manifest())?;
-        atomic::write_json(&self.failure_report(), &report)
-    }
-}
-
-/// Removes what was half written, in all folders. What a killed or failed run left whole stays: its log says why.
-fn clear(folder: &Path) {
-    atomic::remove_leftovers(folder, |_| true);
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            clear(&entry.path());
-        }
+        remove(&self.tree.manifest())?;
+        atomic::write_json(&self.tree.failure_report(), &report)
     }
 }
 
@@ -381,11 +278,6 @@ fn remove(path: &Path) -> results::Result<()> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
-    let bytes = fs::read(path).map_err(results::Error::io("read", path))?;
-    Ok(bom::json(&bytes)?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -395,18 +287,11 @@ mod tests {
 
     fn pair(backends: &[&str], aa: bool, repeat: u32) -> PairPlan {
         PairPlan {
-            run_id: "r".into(),
-            config_hash: "0123456789abcdef".into(),
-            started_at: UtcTime::now(),
+            started: Started::now("r".into(), "0123456789abcdef".into()),
             backends: backends.iter().map(|name| (*name).to_owned()).collect(),
             aa,
             plan: Plan { repeat, ..plan() },
-            memory_limit: None,
-            backend_options: Vec::new(),
-            plugins_dir: Vec::new(),
-            no_user_plugins: true,
-            only_trusted: false,
-            command: "bench pair".into(),
+            means: Means::default(),
         }
     }
 
@@ -442,7 +327,8 @@ mod tests {
             "{\"extra\":{\"pair_index\":0,\"arm\":\"b\"}}\n{\"extra\":{\"pair_in",
         );
         fs::write(tree.backend("sage").join(jsonl::FILE_NAME), lines).unwrap();
-        let finished: Vec<_> = pair.steps().iter().map(|step| (step.arm, tree.is_finished(step))).collect();
+        let all = Pair { tree: &tree, plan: &pair };
+        let finished: Vec<_> = pair.steps().iter().map(|step| (step.arm, all.is_finished(step))).collect();
         assert!(finished.contains(&(Some('a'), false)) && finished.contains(&(Some('b'), true)));
         assert!(Tree::find(dir.path(), "other").unwrap().is_none());
     }

@@ -8,19 +8,14 @@ use super::guest::RunEvent;
 use super::supervise::Watcher;
 use bench_stats::trend;
 
-/// Passes events on to another watcher and keeps the progress.
-pub struct Recorder<W> {
-    inner: W,
+/// Keeps the progress.
+#[derive(Debug, Default)]
+pub struct Recorder {
     started: Option<Instant>,
     samples: Vec<Sample>,
 }
 
-impl<W> Recorder<W> {
-    #[must_use]
-    pub fn new(inner: W) -> Self {
-        Self { inner, started: None, samples: Vec::new() }
-    }
-
+impl Recorder {
     /// What was seen, and when the first arrival was.
     #[must_use]
     pub fn into_samples(self) -> (Vec<Sample>, Option<Instant>) {
@@ -28,7 +23,7 @@ impl<W> Recorder<W> {
     }
 }
 
-impl<W: Watcher> Watcher for Recorder<W> {
+impl Watcher for Recorder {
     fn event(&mut self, event: &RunEvent) {
         if let RunEvent::Progress { emitted, finished, failed, in_flight, response_ns } = *event
             && emitted > 0
@@ -37,12 +32,9 @@ impl<W: Watcher> Watcher for Recorder<W> {
             let response_seconds = response_ns as f64 / 1e9;
             self.samples.push(Sample { at, emitted, finished, failed, in_flight, response_seconds });
         }
-        self.inner.event(event);
     }
 
-    fn phase(&mut self, phase: &str) {
-        self.inner.phase(phase);
-    }
+    fn phase(&mut self, _phase: &str) {}
 }
 
 /// Arrivals and completions per second over the same part of an open load.

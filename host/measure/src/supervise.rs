@@ -57,6 +57,13 @@ pub trait Watcher {
     fn phase(&mut self, phase: &str);
 }
 
+/// Nobody watches.
+impl Watcher for () {
+    fn event(&mut self, _event: &RunEvent) {}
+
+    fn phase(&mut self, _phase: &str) {}
+}
+
 /// A run that ended with a record.
 #[derive(Debug)]
 pub struct Finished {
@@ -92,6 +99,8 @@ pub enum Place {
     Nowhere,
 }
 
+/// Name of the log in a run's folder.
+pub const LOG_FILE: &str = "run.log";
 /// Name of the file beside a run's log for a record that the results could not take.
 const RECORD_FILE: &str = "record.json";
 
@@ -102,7 +111,7 @@ const RECORD_FILE: &str = "record.json";
 pub fn claim_folder(
     output_dir: &Path,
     run_id: &str,
-    backend: &BackendName,
+    backend: &str,
     repeat_index: u32,
 ) -> results::Result<PathBuf> {
     folder::claim(output_dir, &format!("{run_id}-{backend}-{repeat_index}"))
@@ -208,7 +217,7 @@ impl Job<'_> {
             cancel_grace: Duration::from_secs(5),
             ..Limits::default()
         };
-        let log_path = folder.join("run.log");
+        let log_path = folder.join(LOG_FILE);
         let (log, temp_dir) = (Some(log_path.clone()), short_scratch_path());
         let scratch_dirs = vec![scratch.to_owned(), temp_dir.clone()];
         let runner = Runner { limits, log, scratch: scratch_dirs, ..Runner::default() };

@@ -34,7 +34,7 @@ pub fn ready_backend(plugins: &PluginArgs, name: &str, given: &Given) -> Result<
 /// As [`ready_backend`], for all backends of a command: an option is right when one of them has it.
 pub fn ready_backends<'a>(
     plugins: &PluginArgs,
-    names: impl Iterator<Item = &'a String>,
+    names: impl IntoIterator<Item = &'a str>,
     given: &Given,
 ) -> Result<BTreeMap<String, ReadyBackend>, Stopped> {
     let asked = Asked::all(plugins, names)?;
@@ -47,7 +47,7 @@ pub fn ready_backends<'a>(
 /// Whether the backends take the options that were given, be they available or not.
 pub fn check_options<'a>(
     plugins: &PluginArgs,
-    names: impl Iterator<Item = &'a String>,
+    names: impl IntoIterator<Item = &'a str>,
     given: &Given,
 ) -> Result<(), Stopped> {
     if given.is_empty() {
@@ -86,7 +86,7 @@ impl Asked {
     }
 
     /// Each of `names` once.
-    fn all<'a>(plugins: &PluginArgs, names: impl Iterator<Item = &'a String>) -> Result<Vec<Self>, Stopped> {
+    fn all<'a>(plugins: &PluginArgs, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, Stopped> {
         let survey = survey(plugins)?;
         let mut all: Vec<Self> = Vec::new();
         for name in names {

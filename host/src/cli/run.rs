@@ -13,7 +13,7 @@ use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
 use bench_isolate::text::shell_word;
 use bench_measure::plan::Plan;
-use bench_measure::supervise::{Finished, Job, Place, RunError, Unwritten, claim_folder};
+use bench_measure::supervise::{Finished, Job, LOG_FILE, Place, RunError, Unwritten, claim_folder};
 use bench_record::{atomic, folder, jsonl, lock};
 use bench_workloads::index::{CANNOT_WRITE, IndexError};
 use bench_workloads::workload::WorkloadError;
@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let run_id = args.run_id()?;
     let (mut finished, mut failure) = (Vec::new(), None);
     for repeat_index in 0..plan.repeat {
-        let folder = claim_folder(&output_dir, &run_id, &description.name, repeat_index)?;
+        let folder = claim_folder(&output_dir, &run_id, description.name.as_str(), repeat_index)?;
         let job = Job {
             plan: &plan,
             plugin: &plugin,
@@ -117,7 +117,7 @@ pub fn answered(run: &Finished) -> Result<(), Stopped> {
     };
     let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
     let text = format!("backend '{}' answered none of {of} timed queries{reason}", run.record.backend);
-    let log = run.folder.join("run.log");
+    let log = run.folder.join(LOG_FILE);
     let look = format!("see extra.failure_reasons of its record, and {}", log.display());
     Err(Stopped::new(Exit::RunFailed, text, look))
 }
@@ -211,7 +211,7 @@ fn kept_elsewhere(unwritten: &Unwritten, output_dir: &Path) -> Stopped {
 
 /// The exit code and words for a run that failed.
 pub fn stopped(error: RunError, job: &Job) -> Stopped {
-    let log = format!("see {}", shell_word(&job.folder.join("run.log")));
+    let log = format!("see {}", shell_word(&job.folder.join(LOG_FILE)));
     let completed = |remedy: String| job.plugin.address.completed(&remedy);
     match error {
         RunError::Child(failure) => {
