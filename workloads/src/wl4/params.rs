@@ -472,8 +472,8 @@ mod tests {
     #[test]
     fn an_unknown_name_suggests_the_nearest() {
         assert_eq!(refused("mmr_lamda", "0.5"), "unknown parameter 'mmr_lamda': did you mean 'mmr_lambda'?");
-        let error = TABLE.preset("lite").unwrap_err().to_string();
-        assert_eq!(error, "unknown parameter 'lite': did you mean 'light'?");
+        let error = TABLE.preset("extrem").unwrap_err().to_string();
+        assert_eq!(error, "unknown parameter 'extrem': did you mean 'extreme'?");
     }
 
     #[test]
