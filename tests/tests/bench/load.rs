@@ -205,14 +205,17 @@ fn a_soak_keeps_its_course_and_a_verdict_for_each_measure() {
     assert!(matches!(ended.status.code(), Some(0 | 10)), "{}", stderr(&ended));
     let soak: Value = serde_json::from_slice(&fs::read(output.path().join("soak.json")).unwrap()).unwrap();
     let windows = soak["windows"].as_array().unwrap();
-    assert!(windows.iter().any(|window| window["memory_mib"].as_f64() > Some(1.0)), "{windows:?}");
+    let remembered = windows.iter().filter(|window| window["memory_mib"].as_f64() > Some(1.0)).count();
+    assert!(remembered > 0, "{windows:?}");
     let measures = soak["measures"].as_array().unwrap();
     let names: Vec<&str> = measures.iter().map(|m| m["measure"].as_str().unwrap()).collect();
     assert_eq!(names, ["throughput", "latency", "memory"]);
     assert_eq!(soak["verdict"] == "worse", ended.status.code() == Some(10));
-    for file in ["soak.csv", "report.html", "soak_throughput.svg", "soak_latency.svg", "soak_memory.svg"] {
+    for file in ["soak.csv", "report.html", "soak_throughput.svg", "soak_latency.svg"] {
         assert!(output.path().join(file).is_file(), "{file}");
     }
+    // How often memory is looked at depends on how busy the machine is, and one point is no curve.
+    assert_eq!(output.path().join("soak_memory.svg").is_file(), remembered > 1);
 }
 
 #[test]
