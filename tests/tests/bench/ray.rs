@@ -83,14 +83,11 @@ fn the_simpler_workloads_too() {
 #[test]
 fn vector_databases_in_shards_too() {
     let Some(_alone) = ray() else { return };
-    agrees_with_local(&[
-        "--corpus-shards",
-        "3",
-        "--parallelism",
-        "2",
-        "--backend-option",
-        "ray_fusion=chains",
-    ]);
+    let shards = ["--corpus-shards", "3", "--parallelism", "2"];
+    let local = record("local", &shards);
+    let ray = record("ray", &[&shards[..], &["--backend-option", "ray_fusion=chains"]].concat());
+    assert_eq!(answers(&ray), answers(&local));
+    assert_eq!(ray["config_hash"], local["config_hash"]);
 }
 
 #[test]

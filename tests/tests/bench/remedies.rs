@@ -425,9 +425,19 @@ fn collect(folder: &Path, printed: &mut BTreeSet<String>) {
             product
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"))
-                .for_each(|line| commands(line, printed));
+                .flat_map(by_campaign)
+                .for_each(|line| commands(&line, printed));
         }
     }
+}
+
+/// What resumes a campaign is printed in one place, by the campaign's name.
+fn by_campaign(line: &str) -> Vec<String> {
+    const ANY: &str = "bench {} --resume";
+    if !line.contains(ANY) {
+        return vec![line.to_owned()];
+    }
+    ["pair", "sweep"].map(|name| line.replace(ANY, &format!("bench {name} --resume"))).into()
 }
 
 fn commands(line: &str, printed: &mut BTreeSet<String>) {
