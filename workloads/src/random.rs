@@ -14,6 +14,7 @@
 //! * `unit`: low = `next_u32`, high = `next_u32`; the top 53 bits of `high << 32 | low`, times 2^-53.
 //! * `weighted(w)`: `x = unit * (w[0] + w[1] + ...)`, summed left to right; then subtract the weights
 //!   from left to right and give the first index at which `x < w[i]`.
+//! * `shuffle`: Fisher-Yates from the back, `i` from the last down to 1 swaps with `below(i + 1)`.
 //! * `choose_distinct(n, k)`: Fisher-Yates from the front over 0..n, `j = i + below(n - i)`, first `k`.
 
 use rand_chacha::ChaCha8Rng;
@@ -84,6 +85,13 @@ impl Stream {
         items.get(self.below(items.len() as u32) as usize)
     }
 
+    /// Brings items into a random order, every one equally likely: Fisher-Yates from the back.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last as u32 + 1) as usize);
+        }
+    }
+
     /// `k` different numbers of `0..n`, in random order. All `n` of them when `k` is more.
     pub fn choose_distinct(&mut self, n: u32, k: usize) -> Vec<u32> {
         let mut pool: Vec<u32> = (0..n).collect();
@@ -116,6 +124,18 @@ mod tests {
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }
+    }
+
+    #[test]
+    fn a_shuffle_keeps_everything_and_makes_each_order_equally_often() {
+        let mut stream = stream(1, "shuffle", 0);
+        let mut counts = std::collections::BTreeMap::<[u8; 3], u32>::new();
+        for _ in 0..6_000 {
+            let mut items = [1, 2, 3];
+            stream.shuffle(&mut items);
+            *counts.entry(items).or_default() += 1;
+        }
+        assert!(counts.len() == 6 && counts.values().all(|n| n.abs_diff(1_000) < 150), "{counts:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::run::{Failure, Runner, Wanted};
 use super::tree::{Kept, Means, Started, Tree};
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{LOG_FILE, claim_folder};
+use bench_measure::workloads::random::stream;
 use bench_record::evidence::Place;
 use bench_record::pair::{FailureReport, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
@@ -72,11 +73,7 @@ impl PairPlan {
         };
         let of_pair = |pair_index| {
             let mut order = arms.clone();
-            let mut random =
-                bench_measure::workloads::random::stream(self.plan.seed, "pair order", u64::from(pair_index));
-            for last in (1..order.len()).rev() {
-                order.swap(last, random.below(last as u32 + 1) as usize);
-            }
+            stream(self.plan.seed, "pair order", u64::from(pair_index)).shuffle(&mut order);
             order.into_iter().map(move |(name, arm)| Step { backend: name.clone(), pair_index, arm })
         };
         (0..self.plan.repeat).flat_map(of_pair).collect()

@@ -1,5 +1,6 @@
 //! The same work at several scales and rates: what a sweep is.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use bench_judge::capacity::Report;
 use bench_judge::scaling::{Point, Row, relate};
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::supervise::claim_folder;
+use bench_measure::workloads::random::stream;
 use bench_record::canonical_json::config_hash;
 use bench_record::evidence::{Place, SweepPlace};
 use bench_record::time::UtcTime;
@@ -57,11 +59,7 @@ impl SweepPlan {
         let repeats = if self.search.is_some() { 1 } else { self.plan.repeat };
         let of_repeat = |repeat| {
             let mut order: Vec<usize> = (0..self.points.len()).collect();
-            let mut random =
-                bench_measure::workloads::random::stream(self.plan.seed, "sweep order", u64::from(repeat));
-            for last in (1..order.len()).rev() {
-                order.swap(last, random.below(last as u32 + 1) as usize);
-            }
+            stream(self.plan.seed, "sweep order", u64::from(repeat)).shuffle(&mut order);
             order.into_iter().map(move |point| (point, repeat))
         };
         (0..repeats).flat_map(of_repeat).collect()
@@ -208,6 +206,7 @@ impl Campaign for Sweep<'_> {
 impl Sweep<'_> {
     fn rows(&self) -> results::Result<Vec<Row>> {
         let mut rows: Vec<Row> = Vec::new();
+        let records = if self.plan.search.is_some() { Vec::new() } else { self.records()? };
         for (number, point) in self.plan.points.iter().enumerate() {
             if self.plan.search.is_some() {
                 let path = search_folder(self.tree, point).join(capacity::FILE_NAME);
@@ -215,26 +214,35 @@ impl Sweep<'_> {
                 rows.extend(report.and_then(|report| Row::of_search(point, &report)));
                 continue;
             }
-            let path = self.tree.backend(&point.backend).join(jsonl::FILE_NAME);
-            if !path.is_file() {
-                continue;
-            }
-            let records = jsonl::read(&path)?.collect::<Result<Vec<Record>, _>>()?;
-            let own: Vec<&Record> = records.iter().filter(|record| is_of(record, number)).collect();
+            let own: Vec<&Record> =
+                records.iter().filter(|(of, _)| *of == number).map(|(_, own)| own).collect();
             rows.extend(Row::of_records(point, &own));
         }
         relate(&mut rows);
         Ok(rows)
     }
+
+    /// The records of all points, each with its point's number.
+    fn records(&self) -> results::Result<Vec<(usize, Record)>> {
+        let backends: BTreeSet<&str> = self.plan.backends().into_iter().collect();
+        let files = backends.into_iter().map(|name| self.tree.backend(name).join(jsonl::FILE_NAME));
+        let mut found = Vec::new();
+        for path in files.filter(|path| path.is_file()) {
+            for record in jsonl::read(&path)? {
+                let record = record?;
+                found.extend(point_of(&record).map(|point| (point, record)));
+            }
+        }
+        Ok(found)
+    }
 }
 
-/// Whether a record is one of a point's. A run that was cut short or had no answers is repeated on `--resume`,
-/// and must not count beside its repetition.
-fn is_of(record: &Record, point: usize) -> bool {
+/// The number of the point that a record counts for. A run that was cut short or had no answers is repeated on
+/// `--resume`, and must not count beside its repetition.
+fn point_of(record: &Record) -> Option<usize> {
     let evidence = record.evidence();
-    evidence.place.sweep.is_some_and(|sweep| sweep.point == point)
-        && !evidence.partial
-        && record.has_answers()
+    let counts = !evidence.partial && record.has_answers();
+    evidence.place.sweep.filter(|_| counts).map(|sweep| sweep.point)
 }
 
 #[cfg(test)]
@@ -286,6 +294,6 @@ mod tests {
         let cut = record(json!({"sweep": {"point": 1, "repeat": 0}, "partial": true}));
         let unanswered =
             Record { success_rate: bench_record::units::Fraction::new(0.0).unwrap(), ..whole.clone() };
-        assert!(is_of(&whole, 1) && !is_of(&whole, 0) && !is_of(&cut, 1) && !is_of(&unanswered, 1));
+        assert_eq!([&whole, &cut, &unanswered].map(point_of), [Some(1), None, None]);
     }
 }

@@ -6,6 +6,8 @@ mod declared;
 
 pub use declared::{Declared, Range, read};
 
+use crate::text;
+
 /// The extension by which a plugin declares its options.
 pub const OPTIONS: &str = "bench.options/1";
 
@@ -110,13 +112,8 @@ fn unknown(key: &str, value: &str, takers: &[Taker<'_>]) -> Refused {
     Refused { message, backend: backend.unwrap_or_default().to_owned() }
 }
 
-/// The one of `known` that `text` looks like, whatever its case and dashes.
 fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
-    let text = plain(text);
-    let near = known.map(|name| (strsim::jaro_winkler(&plain(name), &text), name));
-    let near = near.filter(|(near, _)| *near > NEAR);
-    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    text::nearest(text, known, NEAR)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use bench_record::shell;
+
 /// Characters that are shown of a text.
 const LONGEST: usize = 300;
 /// As many of them are its beginning; the others are its end, because that is where the cause of a report stands.
@@ -55,9 +57,17 @@ fn is_exception(line: &str) -> bool {
 
 /// `path` as a word that a shell reads back as that path.
 pub fn shell_word(path: &Path) -> String {
-    let text = one_line(&path.to_string_lossy());
-    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    shell::word(&path.to_string_lossy())
+}
+
+/// The one of `known` that is most like `text`, whatever the case and dashes of either, if it is so alike at least (0 to
+/// 1).
+pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
+    let text = plain(text);
+    let alike = known.into_iter().map(|name| (strsim::jaro_winkler(&plain(name), &text), name));
+    let alike = alike.filter(|(likeness, _)| *likeness > least);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
 /// A duration as people write it.
@@ -97,8 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_path_survives_the_shell() {
-        assert_eq!(shell_word(Path::new("/a/b-1.so")), "/a/b-1.so");
-        assert_eq!(shell_word(Path::new("/it's here")), r"'/it'\''s here'");
+    fn what_is_most_like_a_word_is_asked_for_and_what_is_not_is_not() {
+        let known = ["ray_mode", "ray_address", "seed"];
+        assert_eq!(nearest("RAY-ADRESS", known, 0.75), Some("ray_address"));
+        assert_eq!(nearest("fault", known, 0.75), None);
+        assert_eq!(nearest("x", [], 0.0), None);
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::shell;
+
 /// Why results could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -149,7 +151,7 @@ impl Error {
                 _ if path.extension().is_some_and(|ending| ending == "jsonl") => format!(
                     "sed -i.bak {line}d {}    (takes that line out and keeps the file as it was beside; or choose \
                      another folder for results)",
-                    quoted(path)
+                    shell::word(&path.to_string_lossy())
                 ),
                 _ => format!(
                     "Nothing was changed. Repair or remove line {line} of {}, or choose another --output-dir.",
@@ -186,11 +188,6 @@ impl Error {
     pub fn in_file(self, path: &Path) -> Error {
         Error::File { path: path.to_path_buf(), cause: Box::new(self) }
     }
-}
-
-/// A path as a shell takes it, whatever is in it.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 fn io_help(source: &io::Error, path: &Path) -> String {

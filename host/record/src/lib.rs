@@ -27,6 +27,7 @@ pub mod pair;
 pub mod quantity;
 pub mod schema;
 pub mod series;
+pub mod shell;
 pub mod spreadsheet;
 #[doc(hidden)]
 pub mod testing;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::{self, say};
-use super::run::{check_folder, dry_run, prepare};
-use super::runner::Terminal;
+use super::run::dry_run;
+use super::runner::Alone;
 use super::screen;
-use super::{Exit, RunArgs, Stopped, places};
-use bench_campaign::capacity::{Search, Trials};
+use super::{Exit, RunArgs, Stopped};
+use bench_campaign::capacity::Search;
 use bench_campaign::run::Runner as _;
 use bench_judge::capacity::{Goal, Slo};
 use bench_record::quantity::{duration_within, share};
@@ -68,22 +68,9 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     if args.run.dry_run {
         return dry_run(&args.run, &plan);
     }
-    let name = args.run.backend();
-    let given = args.run.backend_options()?;
-    let output_dir = args.run.output_dir();
-    places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir)?;
-    let mut runner = Terminal::of(&args.run, &name, &given)?;
-    prepare(&plan)?;
-    let trials = Trials {
-        backend: &name,
-        plan: &plan,
-        run_id: &args.run.run_id()?,
-        output_dir: &output_dir,
-        arrivals: args.run.arrivals(),
-    };
-    let report = trials.search(&args.goal.search(args.slo), &mut runner)?;
-    let files = runner.keep(&output_dir, &report)?;
+    let (alone, mut runner) = Alone::ready(&args.run, plan)?;
+    let report = alone.trials().search(&args.goal.search(args.slo), &mut runner)?;
+    let files = runner.keep(&alone.output_dir, &report)?;
     if args.run.json {
         output::json(&report)?;
     } else {

@@ -17,6 +17,7 @@ use toml::Spanned;
 
 use super::plan::set_written;
 use super::{Exit, Stopped};
+use bench_isolate::text::nearest;
 
 /// Flags that no file has: they are about the file, or end in a text.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
@@ -185,10 +186,9 @@ fn unknown(key: &str, flags: &Command) -> String {
     let params = tables().flat_map(|table| table.rows).map(|row| row.name.to_owned());
     let flags_of = |flag: &Arg| names(flag).map(|name| name.replace('-', "_")).collect::<Vec<_>>();
     let known = usable(flags).flat_map(flags_of).chain(params);
-    let wanted = key.replace('-', "_");
-    let near = known.map(|name| (strsim::jaro_winkler(&name, &wanted), name));
-    let nearest = near.filter(|(near, _)| *near > NEAR).max_by(|a, b| a.0.total_cmp(&b.0));
-    let question = nearest.map_or(String::new(), |(_, name)| format!(": did you mean `{name}`?"));
+    let known: Vec<String> = known.collect();
+    let nearest = nearest(key, known.iter().map(String::as_str), NEAR);
+    let question = nearest.map_or(String::new(), |name| format!(": did you mean `{name}`?"));
     let command = flags.get_name();
     let command = if command == "bench" { "bench run".to_owned() } else { format!("bench {command}") };
     format!("`{key}` is neither a flag of `{command}` nor a parameter of the workload{question}")

@@ -15,6 +15,7 @@ use super::{Exit, RunArgs, Stopped};
 use bench_campaign::drive::{Campaign as _, drive};
 use bench_campaign::pair::{Pair, PairPlan};
 use bench_campaign::tree::Started;
+use bench_isolate::text::shell_word;
 use bench_judge::{Options, Summary};
 use bench_report::terminal;
 
@@ -109,7 +110,8 @@ fn compared(pair: &Pair<'_>) -> Result<Summary, Stopped> {
     let tree = pair.tree;
     let options = Options { seed: pair.plan.plan.seed, ..Options::default() };
     let folder = tree.comparison();
-    let command = format!("bench compare {} --output-dir {}", tree.backends().display(), folder.display());
+    let (from, to) = (shell_word(&tree.backends()), shell_word(&folder));
+    let command = format!("bench compare {from} --output-dir {to}");
     let result = bench_report::compare(&[tree.backends()], &folder, &options).map_err(Stopped::from);
     let (out, err, code) = match &result {
         Ok(summary) => (terminal::render(summary, None), String::new(), exit_of(summary) as u8),

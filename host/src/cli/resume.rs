@@ -10,8 +10,8 @@ use super::run::prepare;
 use super::runner::Terminal;
 use super::{Exit, PluginArgs, RunArgs, Stopped, places};
 use bench_campaign::tree::{Kept, Means, Tree};
-use bench_record::OutputLock;
-use bench_report::terminal;
+use bench_isolate::text::shell_word;
+use bench_record::{OutputLock, shell};
 
 /// What the flags say of where a campaign is.
 pub struct Root<'a> {
@@ -61,8 +61,8 @@ impl Root<'_> {
 
     /// The command that continues a campaign.
     pub fn command<P: Kept>(&self, plan: &P) -> String {
-        let root = quoted(self.folder.to_string_lossy().into_owned());
-        format!("bench {} --resume {} --output-root {root}", P::NAME, quoted(plan.started().run_id.clone()))
+        let (id, root) = (shell::word(&plan.started().run_id), shell_word(self.folder));
+        format!("bench {} --resume {id} --output-root {root}", P::NAME)
     }
 
     fn plugins(&self, means: &Means) -> PluginArgs {
@@ -115,15 +115,6 @@ pub fn means(run: &RunArgs) -> Result<Means, Stopped> {
 
 /// How this process was called, for a log.
 fn command_line() -> String {
-    let words = std::env::args_os().skip(1).map(|word| quoted(word.to_string_lossy().into_owned()));
+    let words = std::env::args_os().skip(1).map(|word| shell::word(&word.to_string_lossy()));
     std::iter::once("bench".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell takes it.
-fn quoted(word: String) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:%+".contains(c);
-    match word.chars().all(plain) && !word.is_empty() {
-        true => word,
-        false => format!("'{}'", terminal::clean(&word).replace('\'', "'\\''")),
-    }
 }

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::find::{ReadyBackend, ready_backends, workload_library};
-use super::run::{answered, stopped};
+use super::run::{answered, check_folder, prepare, stopped};
 use super::screen::{self, RunProgress};
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped};
-use bench_campaign::capacity;
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
+use bench_campaign::capacity::{self, Trials};
 use bench_campaign::run::{Failure, Runner, Wanted};
 use bench_isolate::isolate::{Stop, StopLevel};
 use bench_isolate::options::Given;
 use bench_judge::capacity::Report;
 use bench_measure::guest::RunEvent;
+use bench_measure::plan::{Arrivals, Plan};
 use bench_measure::supervise::{Finished, Job, Watcher};
 use bench_record::folder::Numbering;
 use bench_record::{OutputLock, atomic, lock};
@@ -42,13 +43,38 @@ impl Terminal<'_> {
         let ready = ready_backends(plugins, backends, given)?;
         Ok(Self { ready, stop: &STOP, memory_limit, verbose })
     }
+}
 
-    /// Runs on one backend, with the flags of `bench run`.
+/// One backend alone in a folder, for trials that nobody resumes.
+pub struct Alone {
+    backend: String,
+    plan: Plan,
+    run_id: String,
+    pub output_dir: PathBuf,
+    arrivals: Arrivals,
+}
+
+impl Alone {
+    /// Makes sure that all of it can run.
     ///
     /// # Errors
-    /// As above.
-    pub fn of(run: &RunArgs, backend: &str, given: &Given) -> Result<Self, Stopped> {
-        Self::ready(&run.plugins, [backend], given, Some(run.memory_bytes()), run.verbose)
+    /// What stands in the way.
+    pub fn ready(run: &RunArgs, plan: Plan) -> Result<(Self, Terminal<'static>), Stopped> {
+        let (backend, output_dir) = (run.backend(), run.output_dir());
+        let given = run.backend_options()?;
+        places::output(&output_dir, "--output-dir")?;
+        check_folder(&output_dir)?;
+        let terminal =
+            Terminal::ready(&run.plugins, [&*backend], &given, Some(run.memory_bytes()), run.verbose)?;
+        prepare(&plan)?;
+        let (run_id, arrivals) = (run.run_id()?, run.arrivals());
+        Ok((Self { backend, plan, run_id, output_dir, arrivals }, terminal))
+    }
+
+    #[must_use]
+    pub fn trials(&self) -> Trials<'_> {
+        let Self { backend, plan, run_id, output_dir, arrivals } = self;
+        Trials { backend, plan, run_id, output_dir, arrivals: *arrivals }
     }
 }
 

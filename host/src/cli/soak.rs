@@ -6,11 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output;
-use super::run::{answered, check_folder, dry_run, prepare};
-use super::runner::Terminal;
+use super::run::{answered, dry_run};
+use super::runner::Alone;
 use super::screen;
-use super::{Exit, RunArgs, Stopped, places};
-use bench_campaign::capacity::Trials;
+use super::{Exit, RunArgs, Stopped};
 use bench_campaign::soak;
 use bench_judge::soak::Verdict;
 use bench_measure::validity::Finding;
@@ -44,21 +43,9 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     if args.run.dry_run {
         return dry_run(&args.run, &base);
     }
-    let name = args.run.backend();
-    let given = args.run.backend_options()?;
-    let output_dir = args.run.output_dir();
-    places::output(&output_dir, "--output-dir")?;
-    check_folder(&output_dir)?;
-    let mut runner = Terminal::of(&args.run, &name, &given)?;
-    prepare(&base)?;
+    let (alone, mut runner) = Alone::ready(&args.run, base)?;
     let seconds = args.duration.as_secs_f64();
-    let trials = Trials {
-        backend: &name,
-        plan: &base,
-        run_id: &args.run.run_id()?,
-        output_dir: &output_dir,
-        arrivals: args.run.arrivals(),
-    };
+    let (trials, output_dir) = (alone.trials(), &alone.output_dir);
     let soaked = soak::soak(&trials, seconds, &mut runner)?;
     let finished = &soaked.watched.finished;
     if !finished.findings.is_empty() {
@@ -69,7 +56,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     // What was seen is not lost when it cannot be kept.
     let rescued = || serde_json::to_string_pretty(&value).ok();
     let unkept = |error: bench_record::Error| Stopped { rescued: rescued(), ..error.into() };
-    let lock = OutputLock::acquire(&output_dir, lock::DEFAULT_WAIT).map_err(unkept)?;
+    let lock = OutputLock::acquire(output_dir, lock::DEFAULT_WAIT).map_err(unkept)?;
     let numbering = Numbering::free(&lock, &[FILES[0], FILES[1], html::FILE_NAME]);
     let names = FILES.map(|name| numbering.of(name));
     let mut files: Vec<PathBuf> = names.iter().map(|name| lock.path(name)).collect();
@@ -78,16 +65,16 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     kept.map_err(unkept)?;
     let grid = report::soak::grid(&soaked.drifts);
     let page = Curves {
-        title: &format!("Soak of {name}"),
+        title: &format!("Soak of {}", trials.backend),
         lead: &format!("{} items of {} in {seconds:.0} s", soaked.plan.num_tasks, soaked.plan.workload),
         notes: &[
             "A measure creeps when its trend is sure (p < 0.003) and 5 % over the run at least.".to_owned()
         ],
-        charts: &report::soak::charts(&name, &soaked.windows),
+        charts: &report::soak::charts(trials.backend, &soaked.windows),
         grid: &grid,
         files: &names,
     };
-    files.extend(report::write_curves(&page, &output_dir, numbering)?);
+    files.extend(report::write_curves(&page, output_dir, numbering)?);
     if args.run.json {
         output::json(&value)?;
     } else {

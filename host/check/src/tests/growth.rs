@@ -26,7 +26,7 @@ fn create_drop(case: &Case) -> TestResult {
     case.channel.phase("create and drop");
     let deadline = Instant::now() + case.request.time / 2;
     let mut last = taken();
-    let look = || -> Result<Option<Taken>, Error> {
+    let look = || -> Result<Taken, Error> {
         for _ in 0..TURNS_PER_LOOK {
             let backend: Box<dyn LoadedBackend> = bench_isolate::load::load(&case.request.plugin, &|_| {})?;
             drop(backend);
@@ -40,9 +40,9 @@ fn create_drop(case: &Case) -> TestResult {
             now = taken();
         }
         last = now;
-        Ok((Instant::now() < deadline).then_some(now))
+        Ok(now)
     };
-    Ok(match watch(look)? {
+    Ok(match watch(look, || Instant::now() >= deadline)? {
         Growth::Ended => Verdict::Success,
         Growth::Steady(what) => Verdict::Failed(what),
         Growth::Unknown(looks) => Verdict::Skipped(format!(

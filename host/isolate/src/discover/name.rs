@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::one_line;
+use crate::text::{nearest, one_line};
 
 /// What users type after `--backend`: 1 to 64 of `a-z`, `0-9` and `_`. Nothing else, because the
 /// name ends up in file names, records, charts and shell commands.
@@ -70,10 +70,8 @@ impl UnknownBackend {
     /// Looks for the nearest of `found`.
     pub fn new<'a>(wanted: &str, found: impl Iterator<Item = &'a str>) -> Self {
         let found: Vec<String> = found.map(str::to_owned).collect();
-        let likeness = |name: &str| strsim::jaro_winkler(&wanted.to_lowercase(), name);
         // 0.75 accepts a slip or two in a short name and refuses an unrelated word.
-        let close = found.iter().filter(|name| likeness(name) >= 0.75);
-        let nearest = close.max_by(|a, b| likeness(a).total_cmp(&likeness(b))).cloned();
+        let nearest = nearest(wanted, found.iter().map(String::as_str), 0.75).map(str::to_owned);
         Self { wanted: wanted.to_owned(), found, nearest }
     }
 }

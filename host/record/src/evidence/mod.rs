@@ -121,11 +121,11 @@ impl Evidence {
     /// Reads an `extra`, whoever wrote it.
     #[must_use]
     pub fn of(extra: &Map<String, Value>) -> Self {
-        let read = |value: Value| serde_json::from_value::<Self>(value).ok();
-        let extra = Value::Object(extra.clone());
-        read(extra.clone())
-            .or_else(|| read(understood(&extra, &|part| read(part).is_some())?))
-            .unwrap_or_default()
+        let carefully = || {
+            let read = |value: Value| serde_json::from_value::<Self>(value).ok();
+            read(understood(&Value::Object(extra.clone()), &|part| read(part).is_some())?)
+        };
+        Self::deserialize(extra).ok().or_else(carefully).unwrap_or_default()
     }
 
     /// As the record keeps it.
