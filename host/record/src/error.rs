@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_in_cause_and_remedy() {
-        let error = Error::NotAnObject("a number").at_line(Path::new("r.jsonl"), 7);
-        assert_eq!(error.to_string(), "r.jsonl:7: expected a JSON object, found a number");
-        assert!(error.help().starts_with("sed -i.bak 7d 'r.jsonl' "), "{}", error.help());
+        let error = Error::NotAnObject("a number").at_line(Path::new("my r.jsonl"), 7);
+        assert_eq!(error.to_string(), "my r.jsonl:7: expected a JSON object, found a number");
+        assert!(error.help().starts_with("sed -i.bak 7d 'my r.jsonl' "), "{}", error.help());
     }
 }
