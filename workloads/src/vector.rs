@@ -227,7 +227,8 @@ pub fn dots_batch(rows: &[i8], dim: usize, queries: &[&[i8]], out: &mut Vec<i32>
     (kernels().matrix)(&rows[..count * dim], dim, &queries, out);
 }
 
-/// Which code computes inner products in this process: the first of [`kernel_names`], or the one that `BENCH_SIMD` names.
+/// Which code computes inner products in this process: the first of [`kernel_names`], or the one that `BENCH_SIMD`
+/// names.
 pub fn kernel_name() -> &'static str {
     kernels().name
 }

@@ -170,7 +170,8 @@ impl Trial {
         let probe = Probe::new(Arc::clone(&guest), self.twist, case.seed());
         let account = run(spec(&request), probe.host_box());
         let ended = Instant::now();
-        // A backend that failed may have left a thread that waits for events, and holds up whoever asks what was emitted.
+        // A backend that failed may have left a thread that waits for events, and holds up whoever asks what was
+        // emitted.
         guest.ledger.drain();
         let sunk = guest.sink.close().map_err(ours)?;
         let items = File::open(scratch.join(ITEMS_FILE)).map_err(ours)?;

@@ -8,7 +8,8 @@
 //! 4. [`load`] opens the library and hides which entry it exports behind [`load::LoadedBackend`].
 //! 5. [`describe`] is the first operation done that way: what is this plugin, and is it ready?
 //!
-//! [`trust`] is what the user vouches for; [`vet`] enforces it. [`install`] makes the environments that plugins of Python engines ask for.
+//! [`trust`] is what the user vouches for; [`vet`] enforces it. [`install`] makes the environments that plugins of
+//! Python engines ask for.
 //!
 //! A plugin is trusted code: the child process protects against accidents, not against malice.
 

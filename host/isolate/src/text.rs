@@ -60,8 +60,8 @@ pub fn shell_word(path: &Path) -> String {
     shell::word(&path.to_string_lossy())
 }
 
-/// The one of `known` that is most like `text`, whatever the case and dashes of either, if it is so alike at least (0 to
-/// 1).
+/// The one of `known` that is most like `text`, whatever the case and dashes of either, if it is so alike at least (0
+/// to 1).
 pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let text = plain(text);

@@ -67,8 +67,8 @@ impl Trust {
         }
     }
 
-    /// Changes the list below `data`, and keeps other commands from changing it meanwhile: each would write what it read
-    /// and take back what the others said. Returns where it is, and what `change` did.
+    /// Changes the list below `data`, and keeps other commands from changing it meanwhile: each would write what it
+    /// read and take back what the others said. Returns where it is, and what `change` did.
     ///
     /// # Errors
     /// When it cannot be read or written, or is damaged; it is then as it was.

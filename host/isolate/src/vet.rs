@@ -6,9 +6,9 @@
 //!
 //! Who could have written the file matters as much as what is in it. The file and the directory it
 //! lies in must belong to the user or root and be writable by nobody else, a group that is theirs alone
-//! excepted; behind a symbolic link that goes for both ends. Only the immediate directory is checked, and there a sticky bit is no
-//! excuse: it stops others from replacing a plugin but not from adding one. Directories further up
-//! are the user's business, so that a plugins folder under `/tmp` works.
+//! excepted; behind a symbolic link that goes for both ends. Only the immediate directory is checked, and there a
+//! sticky bit is no excuse: it stops others from replacing a plugin but not from adding one. Directories further up are
+//! the user's business, so that a plugins folder under `/tmp` works.
 
 mod group;
 mod image;

@@ -1,8 +1,8 @@
 //! `bench verify A B`: may these two results be compared, and are they equal?
 //!
 //! Comparable means that the same work was done: workload, seed, nodes, parallelism and
-//! `config_hash`; and that there are answers at all. Another host or plugin API does not change the work, so it is remarked and no
-//! more. Equal means that the answers are: the digests, or else the first items that differ.
+//! `config_hash`; and that there are answers at all. Another host or plugin API does not change the work, so it is
+//! remarked and no more. Equal means that the answers are: the digests, or else the first items that differ.
 
 use std::collections::BTreeSet;
 

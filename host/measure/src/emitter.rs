@@ -1,9 +1,9 @@
 //! The timed source: hands out the schedule's events, in batches, at the load model's pace.
 //!
-//! Closed: as soon as the in-flight limit has room for a whole batch. Open: not before its own intended time either, and
-//! while none is due, heartbeats at theirs, so that no batch waits for the next query. What finds no room waits here, as
-//! it would in a broker's queue, so that a backend that falls behind gets whole batches; neither that nor a late
-//! generator ever shifts the schedule, so latency from the intended time knows no coordinated omission.
+//! Closed: as soon as the in-flight limit has room for a whole batch. Open: not before its own intended time either,
+//! and while none is due, heartbeats at theirs, so that no batch waits for the next query. What finds no room waits
+//! here, as it would in a broker's queue, so that a backend that falls behind gets whole batches; neither that nor a
+//! late generator ever shifts the schedule, so latency from the intended time knows no coordinated omission.
 
 use std::iter::Peekable;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,8 @@
 //!
 //! RFC 4180: CRLF line ends, quotes only where needed. Null is an empty cell. Numbers look as in
 //! the JSONL. `extra` is one cell that holds its JSON, so nothing is left out and a row can be read
-//! back into an equal record. Text that a spreadsheet would take for a formula is marked as text. Reading goes by column names, so the Python version's files work too.
+//! back into an equal record. Text that a spreadsheet would take for a formula is marked as text. Reading goes by
+//! column names, so the Python version's files work too.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -2,8 +2,8 @@
 //!
 //! `unified_results.jsonl` is the truth: [`jsonl`] only ever adds whole lines to it. The CSV is
 //! derived from it and can be rebuilt at any time ([`csv`]). [`manifest`] says how to repeat the
-//! run, [`histogram`] keeps every latency, [`pair`] is what a pair of runs adds. What a record *is* lives in [`schema`], and
-//! what its run found out in [`evidence`], alone, so that a new field is one edit.
+//! run, [`histogram`] keeps every latency, [`pair`] is what a pair of runs adds. What a record *is* lives in
+//! [`schema`], and what its run found out in [`evidence`], alone, so that a new field is one edit.
 //!
 //! Two rules hold for every file here. A reader never sees half of one ([`atomic`]). Two writers
 //! never interleave: writing needs an [`lock::OutputLock`], which only one process can hold.

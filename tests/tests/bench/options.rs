@@ -1,4 +1,5 @@
-//! `--backend-option KEY=VALUE`: each backend says what it takes, and what nobody takes is refused before anything runs.
+//! `--backend-option KEY=VALUE`: each backend says what it takes, and what nobody takes is refused before anything
+//! runs.
 
 use std::fs;
 use std::path::Path;

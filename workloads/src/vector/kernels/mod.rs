@@ -14,9 +14,9 @@
 //! On a CPU without VNNI (Zen 3): avx2 26 ns, 290 us, 160 to 220 us; numkong 28 ns, 300 us, 320 us; simsimd 77 ns,
 //! 840 us, 820 us. No crate is within a tenth of what is here on either, numkong has no share of loads in a batch and
 //! took most of ten minutes to compile, so the kernels here are used where they can be, and simsimd elsewhere (it has
-//! ones for Arm, with its dot-product instructions). Of the tiles tried with VNNI, 4 x 4 was the fastest for a batch (53 to 57 us;
-//! 4 x 2: 98, 2 x 8: 65, 1 x 16: 116, 8 x 2: 85), and for one query rows one after the other (109 us; four
-//! at a time: 126; with prefetches: 122 to 141).
+//! ones for Arm, with its dot-product instructions). Of the tiles tried with VNNI, 4 x 4 was the fastest for a batch
+//! (53 to 57 us; 4 x 2: 98, 2 x 8: 65, 1 x 16: 116, 8 x 2: 85), and for one query rows one after the other (109 us;
+//! four at a time: 126; with prefetches: 122 to 141).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

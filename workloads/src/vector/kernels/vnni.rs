@@ -5,8 +5,8 @@
 //! 128 times the sum of the query, whatever the row, and is taken away at the end. Sums wrap, so the end is exact as
 //! long as the product itself fits in 32 bits: intermediate ones need not.
 //!
-//! One text serves every width: 512 bits (AVX-512 VNNI), 256 bits (AVX-VNNI), and in tests a model of the instruction in
-//! plain Rust, lane by lane, with which a machine that has neither tests what both are made of.
+//! One text serves every width: 512 bits (AVX-512 VNNI), 256 bits (AVX-VNNI), and in tests a model of the instruction
+//! in plain Rust, lane by lane, with which a machine that has neither tests what both are made of.
 
 /// One width of the instruction.
 ///
