@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use super::output::error;
 use super::output::{say, tell};
 use super::top::Top;
-use bench_measure::guest::RunEvent;
+use bench_measure::guest::{Edge, RunEvent};
 use bench_measure::supervise::{Finished, Watcher};
 use bench_record::evidence::Load;
 use bench_report::text::{CLOSED_LOAD, NONE};
@@ -85,6 +85,10 @@ pub struct RunProgress {
     label: String,
     total: u64,
     started: Instant,
+    /// Items that were finished when last looked at.
+    finished: u64,
+    /// When the first timed item was handed out, and what was finished by then: start-up and warm-up are in no rate.
+    timed: Option<(Instant, u64)>,
     /// None before the first one.
     last_line: Option<Instant>,
     top: Option<Top>,
@@ -100,7 +104,17 @@ impl RunProgress {
             ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(label.to_owned())
         });
         let (started, last_line) = (Instant::now(), None);
-        Self { bar, verbose, label: label.to_owned(), total, started, last_line, top: None }
+        Self {
+            bar,
+            verbose,
+            label: label.to_owned(),
+            total,
+            started,
+            finished: 0,
+            timed: None,
+            last_line,
+            top: None,
+        }
     }
 
     /// Shows each stage as well.
@@ -127,6 +141,13 @@ impl RunProgress {
         }
     }
 
+    /// Items per second since the first timed one was handed out.
+    fn rate(&self, finished: u64) -> Option<f64> {
+        let (since, before) = self.timed?;
+        let seconds = since.elapsed().as_secs_f64();
+        (seconds > 0.0).then(|| finished.saturating_sub(before) as f64 / seconds)
+    }
+
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| note(text)),
@@ -140,6 +161,7 @@ impl Watcher for RunProgress {
         match event {
             RunEvent::Progress { finished, failed, in_flight, .. } => {
                 let failed = if *failed > 0 { format!(", {failed} failed") } else { String::new() };
+                self.finished = *finished;
                 if let Some(bar) = &self.bar {
                     bar.set_position(*finished);
                     if self.top.is_none() {
@@ -147,8 +169,8 @@ impl Watcher for RunProgress {
                     }
                 } else if self.is_due(*finished) {
                     self.last_line = Some(Instant::now());
-                    let rate = *finished as f64 / self.started.elapsed().as_secs_f64();
-                    note(&format!("{}: {finished}/{} items{failed}, {rate:.1}/s", self.label, self.total));
+                    let rate = self.rate(*finished).map_or(String::new(), |rate| format!(", {rate:.1}/s"));
+                    note(&format!("{}: {finished}/{} items{failed}{rate}", self.label, self.total));
                 }
             }
             RunEvent::Stages(stages) => {
@@ -161,7 +183,14 @@ impl Watcher for RunProgress {
                 }
             }
             RunEvent::Phase { name, detail, .. } => self.phase(format!("{name} {detail}").trim_end()),
-            RunEvent::Timed(_) | RunEvent::LogFiles(_) => {}
+            RunEvent::Timed(Edge::Began) => {
+                self.timed = Some((Instant::now(), self.finished));
+                if let Some(bar) = &self.bar {
+                    bar.reset_elapsed();
+                    bar.reset_eta();
+                }
+            }
+            RunEvent::Timed(Edge::Ended) | RunEvent::LogFiles(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
                     self.line(&format!("{target}: {message}"));
