@@ -43,10 +43,10 @@ impl From<Parts> for evidence::Parts {
 impl std::iter::Sum for Parts {
     fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
         parts.fold(Self::default(), |sum, part| Self {
-            operator_ns: sum.operator_ns + part.operator_ns,
-            queueing_ns: sum.queueing_ns + part.queueing_ns,
-            transfer_ns: sum.transfer_ns + part.transfer_ns,
-            overhead_ns: sum.overhead_ns + part.overhead_ns,
+            operator_ns: sum.operator_ns.saturating_add(part.operator_ns),
+            queueing_ns: sum.queueing_ns.saturating_add(part.queueing_ns),
+            transfer_ns: sum.transfer_ns.saturating_add(part.transfer_ns),
+            overhead_ns: sum.overhead_ns.saturating_add(part.overhead_ns),
         })
     }
 }
@@ -63,11 +63,11 @@ impl Hops {
     fn add(&mut self, ns: u64) {
         self.least_ns = if self.count == 0 { ns } else { self.least_ns.min(ns) };
         self.count += 1;
-        self.total_ns += ns;
+        self.total_ns = self.total_ns.saturating_add(ns);
     }
 
     fn unloaded_ns(&self) -> u64 {
-        self.count * self.least_ns
+        self.count.saturating_mul(self.least_ns)
     }
 }
 
@@ -80,9 +80,14 @@ struct Place {
 }
 
 impl Place {
+    fn waited_ns(&self) -> u64 {
+        self.between.total_ns.saturating_add(self.within.total_ns)
+    }
+
     fn parts(&self) -> Parts {
         let (transfer_ns, overhead_ns) = (self.between.unloaded_ns(), self.within.unloaded_ns());
-        let queueing_ns = self.between.total_ns + self.within.total_ns - transfer_ns - overhead_ns;
+        let unloaded_ns = transfer_ns.saturating_add(overhead_ns);
+        let queueing_ns = self.waited_ns().saturating_sub(unloaded_ns);
         Parts { operator_ns: self.operator_ns, queueing_ns, transfer_ns, overhead_ns }
     }
 }
@@ -116,6 +121,12 @@ impl Attribution {
         })
     }
 
+    /// Threads that were seen.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        self.processes.len() as u64
+    }
+
     /// Whether queries pass a node.
     #[must_use]
     pub fn is_on_path(&self, node: usize) -> bool {
@@ -125,7 +136,7 @@ impl Attribution {
     /// All hops to a node, in all.
     #[must_use]
     pub fn waited_ns(&self, node: usize) -> u64 {
-        self.places.get(node).map_or(0, |place| place.between.total_ns + place.within.total_ns)
+        self.places.get(node).map_or(0, Place::waited_ns)
     }
 
     /// A query was answered.
@@ -143,8 +154,9 @@ impl Attribution {
             if span.start_ns >= reached_ns {
                 self.hop(place, span.start_ns - reached_ns, process == next);
             }
-            let end_ns = (span.start_ns + span.busy_ns).min(answered_ns);
-            self.places[place].operator_ns += end_ns.saturating_sub(span.start_ns.max(reached_ns));
+            let end_ns = span.start_ns.saturating_add(span.busy_ns).min(answered_ns);
+            let new_ns = end_ns.saturating_sub(span.start_ns.max(reached_ns));
+            self.places[place].operator_ns = self.places[place].operator_ns.saturating_add(new_ns);
             if end_ns >= reached_ns {
                 (reached_ns, process) = (end_ns, next);
             }

@@ -3,14 +3,17 @@
 use bench_isolate::isolate::Answer;
 use bench_record::canonical_json::sha256_hex;
 use bench_record::evidence::{
-    Attribution, Evidence, Finding as Found, Items, Plugin, ServiceLatency, Validity, Worker, object,
+    Attribution, Evidence, Finding as Found, Items, OperatorTime, Plugin, ServiceLatency, Validity, Worker,
+    object,
 };
+use indexmap::IndexMap;
 use serde_json::json;
 
 use super::attribution::Parts;
 use super::machine;
 use super::monitor::Seen;
 use super::operation::{Measured, RunReply};
+use super::sink::OperatorUse;
 use super::supervise::Job;
 use super::validity::Finding;
 
@@ -20,7 +23,6 @@ impl Job<'_> {
         let (plan, about) = (self.plan, self.description);
         let RunReply { backend, measured } = &answer.reply;
         let cpu = answer.cpu.as_ref().map(|cpu| cpu.waited + seen.unwaited);
-        let operators = measured.operators.iter().map(|(name, usage)| (name.clone(), (*usage).into()));
         Evidence {
             backend_hash: Some(sha256_hex(about.name.to_string().as_bytes())),
             scheduler: Some(plan.scheduler.clone()),
@@ -37,7 +39,7 @@ impl Job<'_> {
                 timed: Some(measured.timed),
             },
             failure_reasons: measured.reasons.clone(),
-            operators: operators.collect(),
+            operators: operators(measured),
             attribution: attribution(measured),
             service_latency: ServiceLatency { p50: measured.service_p50, p99: measured.service_p99 },
             load: Some(plan.load),
@@ -78,10 +80,19 @@ impl Job<'_> {
     }
 }
 
-fn attribution(measured: &Measured) -> Attribution {
+/// Where spans say what cannot be, the times of the others are not the whole of it.
+fn operators(measured: &Measured) -> IndexMap<String, OperatorTime> {
+    let time = |usage: &OperatorUse| OperatorTime {
+        records: usage.records,
+        busy_seconds: (!measured.doubts.any()).then_some(usage.busy_ns as f64 / 1e9),
+    };
+    measured.operators.iter().map(|(name, usage)| (name.clone(), time(usage))).collect()
+}
+
+fn attribution(measured: &Measured) -> Option<Attribution> {
     let stages = measured.attribution.iter();
-    Attribution {
+    (!measured.doubts.any()).then(|| Attribution {
         all: stages.clone().map(|(_, parts)| *parts).sum::<Parts>().into(),
         stages: stages.map(|(name, parts)| (name.clone(), (*parts).into())).collect(),
-    }
+    })
 }

@@ -8,6 +8,7 @@
 
 pub mod attribution;
 pub mod digest;
+pub mod doubts;
 pub mod emitter;
 mod evidence;
 pub mod guest;

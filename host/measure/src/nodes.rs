@@ -75,6 +75,15 @@ pub fn verify(asked: u32, metrics: &Map<String, Value>, workers: &BTreeSet<u32>)
     Ok(())
 }
 
+/// Whether a backend says that operators ran on other machines than this one, whose clocks are others.
+#[must_use]
+pub fn elsewhere(metrics: &Map<String, Value>) -> bool {
+    let nodes = metrics.get(METRIC).and_then(Value::as_object);
+    let hosts = nodes.into_iter().flatten().filter_map(|(_, node)| node.get("host")?.as_str());
+    let here = this_host();
+    hosts.filter(|host| !host.is_empty()).any(|host| host != here)
+}
+
 /// This machine, as it calls itself.
 fn this_host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()

@@ -21,6 +21,7 @@ use serde_json::Map;
 
 use super::attribution::Parts;
 use super::digest::output_digest;
+use super::doubts::Doubts;
 use super::emitter::{Emitted, Emitter};
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
@@ -131,6 +132,8 @@ pub struct Measured {
     pub workers: Vec<(u32, u64)>,
     /// Where the time of timed queries went, by operator, and the sink.
     pub attribution: Vec<(String, Parts)>,
+    /// What spans say that cannot be: then the two above are not the whole of it.
+    pub doubts: Doubts,
     pub late: u64,
     pub worst_lateness_seconds: f64,
     /// How well an open load kept to its schedule.
@@ -289,6 +292,7 @@ fn measure(
         operators: operators(guest, &sunk),
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
         attribution: attribution(guest, &sunk),
+        doubts: sunk.doubts,
         late: emitted.late,
         generator: guest.emitter.generator(),
         worst_lateness_seconds: emitted.worst_lateness_ns as f64 / 1e9,

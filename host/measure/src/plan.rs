@@ -100,6 +100,14 @@ impl Plan {
         self.workload.graph(&self.params)
     }
 
+    /// What a node of the graph is called.
+    #[must_use]
+    pub fn node_name(&self, node: u16) -> String {
+        let graph = self.graph().ok();
+        let known = graph.as_ref().and_then(|graph| graph.nodes.get(usize::from(node)));
+        known.map_or_else(|| format!("node {node}"), |known| known.name.clone())
+    }
+
     /// What the configuration hash is taken of: everything that changes the work, nothing else.
     #[must_use]
     pub fn fingerprint(&self) -> Value {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
+use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::attribution::Attribution;
+use super::doubts::Doubts;
 use super::ledger::{Ledger, Pending, Settled};
 use super::trace::Trace;
-use bench_record::evidence::OperatorTime;
 use bench_record::histogram::LatencyHistogram;
 
 /// Reasons of failed items that are kept word for word.
@@ -35,12 +35,6 @@ pub struct OperatorUse {
     pub records: u64,
     /// Time inside it, over all its instances.
     pub busy_ns: u64,
-}
-
-impl From<OperatorUse> for OperatorTime {
-    fn from(usage: OperatorUse) -> Self {
-        Self { records: usage.records, busy_seconds: usage.busy_ns as f64 / 1e9 }
-    }
 }
 
 /// A stage while the run goes on. Counts are totals since the start.
@@ -99,6 +93,8 @@ pub struct SinkOutcome {
     pub reasons: Vec<String>,
     /// Where the time of timed queries went.
     pub attribution: Attribution,
+    /// What spans say that cannot be. They are in no figure of time.
+    pub doubts: Doubts,
     pub scores: Option<Scores>,
     /// Every operator call, where that is wanted.
     pub trace: Option<Trace>,
@@ -115,6 +111,8 @@ struct State {
 pub struct Sink {
     ledger: Arc<Ledger>,
     nodes: usize,
+    /// No operator existed before.
+    began_ns: u64,
     timed: AtomicU64,
     state: Mutex<State>,
 }
@@ -131,7 +129,7 @@ impl Sink {
             ..SinkOutcome::default()
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
-        Self { ledger, nodes, timed: AtomicU64::new(0), state: Mutex::new(state) }
+        Self { ledger, nodes, began_ns: monotonic_ns(), timed: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// Keeps every operator call in `trace`.
@@ -191,20 +189,29 @@ impl Sink {
         };
         let mut state = self.state();
         let State { sunk, judge, .. } = &mut *state;
+        let mut spans = Vec::with_capacity(frame.spans.len() / SPAN_LEN);
         for span in frame.spans() {
+            let node = usize::from(span.node);
+            let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
+            let admitted = sunk.doubts.admit(&span, self.began_ns, emitted_ns, now_ns);
+            if let Some(usage) = sunk.operators.get_mut(node) {
+                // A fork stamps each of its copies: that is still one record worked on.
+                usage.records += u64::from(item.stages[node] == 0);
+                item.stages[node] = span.digest;
+                if admitted {
+                    usage.busy_ns = usage.busy_ns.saturating_add(span.busy_ns);
+                    sunk.instances[node] = sunk.instances[node].max(span.instance.saturating_add(1));
+                }
+            }
+            if !admitted {
+                continue;
+            }
             let worker = sunk.attribution.process_of(span.worker);
             if let Some(trace) = &mut sunk.trace {
                 trace.take(&Span { worker, ..span });
             }
-            if let Some(usage) = sunk.operators.get_mut(usize::from(span.node)) {
-                // A fork stamps each of its copies: that is still one record worked on.
-                usage.records += u64::from(item.stages[usize::from(span.node)] == 0);
-                usage.busy_ns += span.busy_ns;
-                let seen = &mut sunk.instances[usize::from(span.node)];
-                *seen = (*seen).max(span.instance.saturating_add(1));
-                item.stages[usize::from(span.node)] = span.digest;
-            }
             *sunk.workers.entry(worker).or_default() += 1;
+            spans.push(span);
         }
         sunk.response_ns += item.response_ns;
         match &answer {
@@ -236,7 +243,7 @@ impl Sink {
                 sunk.response.record(Duration::from_nanos(item.response_ns));
                 sunk.service.record(Duration::from_nanos(item.service_ns));
             }
-            sunk.attribution.add(pending.emitted_ns, now_ns, frame.spans());
+            sunk.attribution.add(pending.emitted_ns, now_ns, spans.into_iter());
         }
         let written = postcard::to_stdvec(&item).map_err(io::Error::other).and_then(|bytes| {
             state.items.write_all(&(bytes.len() as u32).to_le_bytes())?;
@@ -284,7 +291,11 @@ impl Sink {
         }
         state.items.flush()?;
         let scores = state.judge.take().map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
-        let sunk = std::mem::take(&mut state.sunk);
+        let mut sunk = std::mem::take(&mut state.sunk);
+        let busy_ns = sunk.operators.iter().fold(0_u64, |sum, usage| sum.saturating_add(usage.busy_ns));
+        let instances = sunk.instances.iter().map(|seen| u64::from(*seen)).sum::<u64>();
+        let time_ns = monotonic_ns().saturating_sub(self.began_ns);
+        sunk.doubts.sum(busy_ns, sunk.attribution.threads() + instances, time_ns);
         Ok(SinkOutcome { scores, ..sunk })
     }
 }

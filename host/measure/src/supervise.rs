@@ -157,7 +157,8 @@ impl Job<'_> {
         let RunReply { backend, measured } = &answer.reply;
         self.check(measured, backend)?;
         watcher.phase("write");
-        let findings = Finding::of(self.plan, measured, &seen.disturbance);
+        let findings =
+            Finding::of(self.plan, measured, &seen.disturbance, nodes::elsewhere(&backend.metrics));
         let mut unwritten = measured.unwritten.clone();
         let mut kept = |what: &str, done: io::Result<()>| match done {
             Ok(()) => true,

@@ -2,6 +2,7 @@
 
 use bench_record::evidence::{self, Disturbance};
 
+use super::doubts::Doubts;
 use super::operation::Measured;
 use super::plan::Plan;
 use super::window::{MOST_OTHERS, MOST_STEAL};
@@ -17,18 +18,41 @@ const MOST_LATE: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
     Partial,
-    TooFewItems { timed: u64 },
-    NoAnswers { of: u64, reason: Option<String> },
-    FailedItems { failed: u64, of: u64 },
-    LateGenerator { late: u64, of: u64 },
-    CpuSteal { share: f64, within: f64 },
-    OtherLoad { share: f64, within: f64 },
+    TooFewItems {
+        timed: u64,
+    },
+    NoAnswers {
+        of: u64,
+        reason: Option<String>,
+    },
+    FailedItems {
+        failed: u64,
+        of: u64,
+    },
+    LateGenerator {
+        late: u64,
+        of: u64,
+    },
+    CpuSteal {
+        share: f64,
+        within: f64,
+    },
+    OtherLoad {
+        share: f64,
+        within: f64,
+    },
+    /// Times of operators that cannot be, and the first of them.
+    Spans {
+        spans: u64,
+        first: Option<(String, String)>,
+        busier: Option<(u64, u64)>,
+    },
 }
 
 impl Finding {
-    /// Everything that is to be said against a run.
+    /// Everything that is to be said against a run; `elsewhere` when operators ran on other machines than this one.
     #[must_use]
-    pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance) -> Vec<Self> {
+    pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance, elsewhere: bool) -> Vec<Self> {
         let mut findings = Vec::new();
         if measured.partial {
             findings.push(Self::Partial);
@@ -57,6 +81,12 @@ impl Finding {
         if let Some((share, within)) = beyond(disturbance.others, resolution.others, MOST_OTHERS) {
             findings.push(Self::OtherLoad { share, within });
         }
+        // Elsewhere they are by another clock.
+        if measured.doubts.any() && !elsewhere {
+            let Doubts { spans, ref first, busier } = measured.doubts;
+            let named = |(node, wrong): &(u16, String)| (plan.node_name(*node), wrong.clone());
+            findings.push(Self::Spans { spans, first: first.as_ref().map(named), busier });
+        }
         findings
     }
 
@@ -77,6 +107,7 @@ impl Finding {
             Self::LateGenerator { .. } => "late_generator",
             Self::CpuSteal { .. } => "cpu_steal",
             Self::OtherLoad { .. } => "other_load",
+            Self::Spans { .. } => "operator_times",
         }
     }
 
@@ -111,6 +142,18 @@ impl Finding {
             Self::OtherLoad { share, within } => {
                 format!("other processes used {} of the CPU time", percent(*share, *within))
             }
+            Self::Spans { spans, first: Some((name, wrong)), .. } => {
+                format!("{spans} times of operators cannot be: `{name}` {wrong}, by what its record says")
+            }
+            Self::Spans { busier, .. } => {
+                let (busy, most) = busier.unwrap_or_default();
+                let seconds = |ns: u64| ns as f64 / 1e9;
+                format!(
+                    "operators say that they were busy for {:.3} s, where there were {:.3} s on all their threads",
+                    seconds(busy),
+                    seconds(most)
+                )
+            }
         }
     }
 
@@ -128,6 +171,9 @@ impl Finding {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
             Self::OtherLoad { .. } => "stop other work on this machine and run again",
+            Self::Spans { .. } => {
+                "report this to the plugin's author: what operators write behind a record has to stay as it is"
+            }
         }
     }
 }
@@ -155,7 +201,7 @@ mod tests {
             timed_completed: 100,
             ..Measured::default()
         };
-        Finding::of(&plan(), &measured, &disturbance).iter().map(Finding::code).collect()
+        Finding::of(&plan(), &measured, &disturbance, false).iter().map(Finding::code).collect()
     }
 
     #[test]

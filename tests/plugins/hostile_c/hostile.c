@@ -11,6 +11,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *wish(const char *phase) {
@@ -93,6 +94,39 @@ static uint8_t *backwards(bench_view batch) {
     return turned;
 }
 
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t run_began = 0;
+
+/* A result whose spans say what the wish wants: start and time inside are the first two fields of each. */
+static uint8_t *respanned(const uint8_t *frame, size_t *size) {
+    uint8_t *other = malloc(*size);
+    uint32_t body;
+    memcpy(other, frame, *size);
+    memcpy(&body, frame, 4);
+    if (wants("run", "spans_none")) {
+        *size = 40 + (size_t)body;
+        memset(other + 6, 0, 2);
+    }
+    for (size_t at = 40 + (size_t)body; at < *size; at += 32) {
+        uint64_t start, busy;
+        memcpy(&start, other + at, 8);
+        memcpy(&busy, other + at + 8, 8);
+        start = wants("run", "spans_before") ? 1 : wants("run", "spans_after") ? UINT64_MAX : start;
+        busy = wants("run", "spans_wrap")  ? UINT64_MAX / 64
+               : wants("run", "spans_long") ? (uint64_t)3600 * 1000000000
+               : wants("run", "spans_sum")  ? now_ns() - run_began
+                                            : busy;
+        memcpy(other + at, &start, 8);
+        memcpy(other + at + 8, &busy, 8);
+    }
+    return other;
+}
+
 static uint64_t results = 0;
 
 /* Emits a batch of results, after doing to it what the wish says. */
@@ -143,6 +177,13 @@ static bench_status emit(const bench_host *host, bench_view batch) {
             other[8] ^= 1;
             bench_view renumbered = {other, size};
             status = host->emit(host, renumbered);
+            free(other);
+            continue;
+        }
+        if (strncmp(wish("run"), "spans_", 6) == 0) {
+            uint8_t *other = respanned(frame, &size);
+            bench_view changed = {other, size};
+            status = host->emit(host, changed);
             free(other);
             continue;
         }
@@ -209,6 +250,10 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
     if (wants("run", "invalid_utf8")) {
         bench_say(result->error, "broken \xff text");
         return BENCH_ERROR_RUNTIME;
+    }
+    run_began = now_ns();
+    if (wants("run", "spans_sum")) {
+        usleep(50000); /* or there is no time that all the spans could claim */
     }
     if (wants("run", "status")) {
         return 4711;

@@ -6,6 +6,7 @@
 mod answers;
 mod authors;
 mod c_abi;
+mod cheats;
 mod configuration;
 mod conformance;
 mod corpora;

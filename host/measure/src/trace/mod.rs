@@ -52,7 +52,7 @@ impl Trace {
             return;
         }
         let call = self.calls.entry(key).or_default();
-        call.0 += span.busy_ns;
+        call.0 = call.0.saturating_add(span.busy_ns);
         call.1 += 1;
     }
 

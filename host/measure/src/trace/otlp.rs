@@ -33,14 +33,14 @@ impl Trace {
         let mut workers: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
         for (number, (&(start, (worker, node, instance)), &(busy, records))) in (1u64..).zip(&self.calls) {
             let spans = workers.entry(worker).or_default();
-            let at = |ns: u64| (epoch_ns + ns).to_string();
+            let at = |ns: u64| epoch_ns.saturating_add(ns).to_string();
             spans.push(json!({
                 "traceId": trace_id,
                 "spanId": hex::encode(number.to_be_bytes()),
                 "name": name(graph, node),
                 "kind": INTERNAL,
                 "startTimeUnixNano": at(start),
-                "endTimeUnixNano": at(start + busy),
+                "endTimeUnixNano": at(start.saturating_add(busy)),
                 "attributes": [
                     attribute("bench.instance", &instance.to_string()),
                     attribute("bench.records", &records.to_string()),

@@ -45,8 +45,8 @@ pub struct Evidence {
     pub failure_reasons: Vec<String>,
     /// Work and time of each operator, in the workload's order.
     pub operators: IndexMap<String, OperatorTime>,
-    /// Where the time of the timed items went.
-    pub attribution: Attribution,
+    /// Where the time of the timed items went. Null where what operators say of their times cannot be.
+    pub attribution: Option<Attribution>,
     /// Latency from the moment the backend took an item instead of its intended arrival.
     pub service_latency: ServiceLatency,
     /// How items arrived.

@@ -72,9 +72,9 @@ fn what_has_another_type_is_ignored_and_the_rest_is_read() {
     }));
     assert_eq!((evidence.partial, evidence.place.arm.as_deref()), (false, Some("a")));
     assert_eq!(evidence.items.counted(), Some(5));
-    assert_eq!(evidence.operators["join"], OperatorTime { records: 0, busy_seconds: 0.5 });
+    assert_eq!(evidence.operators["join"], OperatorTime { records: 0, busy_seconds: Some(0.5) });
     assert_eq!(evidence.operators.get_index(1).unwrap().0, "fork");
-    assert_eq!(evidence.attribution.all.operator_seconds, 1.0);
+    assert_eq!(evidence.attribution.as_ref().unwrap().all.operator_seconds, 1.0);
     assert_eq!((evidence.disturbance.others, evidence.disturbance.steal), (Some(0.5), None));
     assert_eq!(evidence.host_in_words().as_deref(), Some("cores two, kernel 6.1"));
     assert!(evidence.is_invalid());

@@ -39,8 +39,8 @@ impl Items {
 pub struct OperatorTime {
     /// Records it handled.
     pub records: u64,
-    /// Seconds it was busy, over all threads.
-    pub busy_seconds: f64,
+    /// Seconds it was busy, over all threads. Null where what operators say of their times cannot be.
+    pub busy_seconds: Option<f64>,
 }
 
 /// Where the time of the timed items went.

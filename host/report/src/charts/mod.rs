@@ -261,11 +261,13 @@ fn attribution(summary: &Summary) -> Option<Canvas> {
             if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
         };
         let stage = |name: &String| {
-            mean(&|run| run.evidence.operators.get(name).map(|operator| operator.busy_seconds))
+            mean(&|run| run.evidence.operators.get(name).and_then(|operator| operator.busy_seconds))
         };
         let mut seconds: Vec<f64> = parts[..stages].iter().map(stage).collect();
         seconds.extend(
-            others.clone().map(|part| mean(&|run| Some(run.evidence.attribution.all.seconds()[part]))),
+            others
+                .clone()
+                .map(|part| mean(&|run| Some(run.evidence.attribution.as_ref()?.all.seconds()[part]))),
         );
         if seconds.iter().sum::<f64>() > 0.0 {
             rows.push(stack::Row { name: series_name(summary, group.setting, &group.backend), seconds });
