@@ -110,8 +110,8 @@ fn python() -> Result<Outcome, String> {
     for files in by_crate(&sources(&root(), "py")?).into_values() {
         let mut mypy = Command::new(&python);
         mypy.args(["-m", "mypy", "--no-error-summary"]).args(files).current_dir(root());
-        // Every driver is put beside this module where it runs.
-        mypy.env("MYPYPATH", root().join("plugins/python/src"));
+        // Every driver is put beside the SDK where it runs.
+        mypy.env("MYPYPATH", root().join("plugins/python"));
         done = done.and(run(&mut mypy));
     }
     clean(done)

@@ -1,5 +1,5 @@
 //! `dask`: the workload on Dask (PyPI `distributed`), on worker processes of its own or on a cluster
-//! that the user runs. `driver/driver.py` says how the graph is mapped.
+//! that the user runs. `driver.py` says how the graph is mapped.
 
 use bench_plugin_api::prelude::*;
 use bench_python_engine::{Engine, Import, Launch};
@@ -9,7 +9,7 @@ const ENGINE: Engine = Engine {
     display: "Dask",
     requirements: &["distributed==2026.8.0"],
     imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2026.1,<2027" }],
-    driver: include_str!("driver/driver.py"),
+    driver: include_str!("../driver.py"),
     plain_pip: Some("pip install \"distributed>=2026.1,<2027\""),
     options: &[BackendOption {
         name: "dask_address",
@@ -35,20 +35,13 @@ impl Backend for Dask {
     }
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
-        if spec.number("nodes", 1) > 1 && spec.extra("dask_address").is_none() {
-            return Err(Error::Unsupported(
-                "dask starts its workers on this machine only: leave --nodes at 1, or start a scheduler with workers on \
-                 several machines and name it, --backend-option dask_address=tcp://HOST:PORT"
-                    .to_owned(),
-            ));
-        }
         // No settings but ours: those of a user would make runs differ from machine to machine.
         let own = |name: &str| (name.to_owned(), "{dir}".to_owned());
         let launch = Launch {
             env: vec![own("DASK_CONFIG"), own("DASK_ROOT_CONFIG")],
             files: vec![
-                ("compat.py", include_str!("driver/compat.py")),
-                ("dask_worker.py", include_str!("driver/dask_worker.py")),
+                ("compat.py", include_str!("../compat.py")),
+                ("dask_worker.py", include_str!("../dask_worker.py")),
             ],
             ..Launch::default()
         };

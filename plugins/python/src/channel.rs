@@ -1,4 +1,4 @@
-//! Messages on the channel; `bench_worker.py` describes the format.
+//! Messages on the channel; `bench_engine/channel.py` describes the format.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

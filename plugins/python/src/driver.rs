@@ -18,7 +18,8 @@ use tempfile::TempDir;
 use crate::session::Session;
 use crate::{Engine, Interpreter};
 
-const WORKER: &str = include_str!("bench_worker.py");
+/// The modules of `bench_engine`, each with its path.
+const SDK: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// The driver's own numbers for: events, messages, the lifeline.
 const DRIVER_FDS: [RawFd; 3] = [3, 4, 5];
@@ -179,13 +180,14 @@ fn command(
     dir: &Path,
     env: &[(String, String)],
 ) -> io::Result<Command> {
-    fs::write(dir.join("bench_worker.py"), WORKER)?;
+    fs::create_dir(dir.join("bench_engine"))?;
+    SDK.iter().try_for_each(|(name, source)| fs::write(dir.join(name), source))?;
     fs::write(dir.join("driver.py"), engine.driver)?;
     for folder in ["home", "tmp", "run"] {
         fs::create_dir(dir.join(folder))?;
     }
     let mut command = Command::new(&interpreter.program);
-    // As -I, but the folder of the script stays importable: that is where bench_worker is.
+    // As -I, but the folder of the script stays importable: that is where bench_engine is.
     command.args(["-E", "-s", "-B", "-u"]).arg(dir.join("driver.py")).current_dir(dir).env_clear();
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs([("LC_ALL", "C.UTF-8"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1")]);

@@ -13,7 +13,7 @@
 //!     display: "Dask",
 //!     requirements: &["distributed==2026.1.0"],
 //!     imports: &[Import { module: "distributed", distribution: "distributed", accepts: ">=2024.1" }],
-//!     driver: "import bench_worker\n…",
+//!     driver: "import bench_engine\n…",
 //!     plain_pip: None,
 //!     options: &[],
 //!     starts_processes: true,

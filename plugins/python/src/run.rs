@@ -23,7 +23,7 @@ pub fn run(engine: &Engine, spec: &Spec, host: &Host, launch: Launch) -> Result<
     host.progress("start-up", &format!("the {} driver has not answered", engine.display));
     let (interpreter, versions) = engine.resolve()?;
     let dir = private_dir(spec).map_err(Error::runtime)?;
-    let config = config(spec, host, dir.path(), launch.config)?;
+    let config = config(engine, spec, host, dir.path(), launch.config)?;
     let logs: Vec<PathBuf> = launch.logs.iter().map(|pattern| dir.path().join(pattern)).collect();
     let host_reads_logs = host.extension("bench.logs/1", &json!({"files": logs}).to_string()).is_some();
     let (mut driver, pipes) = Driver::start(engine, &interpreter, dir, &launch.env, &launch.files)?;

@@ -1,4 +1,4 @@
-"""The smallest correct engine in Python, with ways to go wrong that tests ask for."""
+"""The smallest correct engine with a flow of its own, with ways to go wrong that tests ask for."""
 
 import os
 import signal
@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 
-import bench_worker
-from bench_worker import Channel, Refusal, Tally, Workload
+import bench_engine
+from bench_engine import Channel, Refusal, Tally, Workload
 
 
 def main(channel: Channel) -> None:
@@ -30,9 +30,9 @@ def main(channel: Channel) -> None:
     workload = Workload(config["library"], config["open"])
     assert workload.graph == config["graph"]
     router, tally = workload.router(1), Tally(workload.graph)
-    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)}
+    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_engine.chains(workload.graph)}
 
-    def deliver(deliveries: list[bench_worker.Delivery]) -> None:
+    def deliver(deliveries: list[bench_engine.Delivery]) -> None:
         for node, _, batch in deliveries:
             if node not in operators:
                 tally.result_batch(batch)
@@ -53,4 +53,4 @@ def main(channel: Channel) -> None:
     channel.phase("teardown")
 
 
-bench_worker.run(main)
+bench_engine.drive(main)

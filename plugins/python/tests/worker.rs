@@ -1,4 +1,4 @@
-//! `bench_worker.py` against the real library, and the driver process from start to end.
+//! `bench_engine`, the SDK, against the real library, and the driver process from start to end.
 //!
 //! Needs a Python 3.10 with nothing installed; says so and passes where there is none.
 
@@ -6,6 +6,7 @@
 mod skip;
 mod support;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,22 +65,62 @@ fn eventually(dir: &Path, done: impl Fn(usize) -> bool) {
     }
 }
 
-#[test]
-fn the_worker_module_passes_its_own_tests() {
+/// Runs a file of Python tests against the SDK.
+fn passes(module: &str, args: &[OsString]) {
     let Some(python) = python() else { return };
-    let cache = tempfile::tempdir().unwrap();
-    let open = open_spec("null", 10, cache.path());
-    let chains = serde_json::to_string(&OpenWorkload::new(open.clone()).unwrap().graph().chains()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = Command::new(python)
         .args(["-B", "-W", "error"])
-        .arg(root.join("tests/worker_test.py"))
+        .arg(root.join("tests").join(module))
         .arg(library())
-        .args([serde_json::to_string(&open).unwrap(), chains])
-        .env("PYTHONPATH", root.join("src"))
+        .args(args)
+        .env("PYTHONPATH", root)
         .output()
         .unwrap();
     assert!(tests.status.success(), "{}", String::from_utf8_lossy(&tests.stderr));
+}
+
+fn json(open: &impl serde::Serialize) -> OsString {
+    serde_json::to_string(open).unwrap().into()
+}
+
+#[test]
+fn the_library_and_the_channel() {
+    let cache = tempfile::tempdir().unwrap();
+    let open = open_spec("null", 10, cache.path());
+    let chains = OpenWorkload::new(open.clone()).unwrap().graph().chains();
+    passes("workload_test.py", &[json(&open), json(&chains)]);
+}
+
+#[test]
+fn what_runs_in_worker_processes() {
+    let cache = tempfile::tempdir().unwrap();
+    passes("worker_test.py", &[json(&open_spec("null", 10, cache.path()))]);
+}
+
+/// The stream on a simulated runtime.
+fn the_stream_answers_every_query(workload: &str, queries: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = open_spec(workload, queries, dir.path());
+    let host = Bench::new(open.clone(), 2 * queries as usize).host();
+    let mut events = Vec::new();
+    while let Some(batch) = host.next_events(8).unwrap() {
+        events.extend_from_slice(&(batch.len() as u32).to_le_bytes());
+        events.extend_from_slice(&batch);
+    }
+    let file = dir.path().join("events");
+    fs::write(&file, events).unwrap();
+    passes("stream_test.py", &[json(&open), file.into()]);
+}
+
+#[test]
+fn the_stream_answers_every_query_whatever_the_runtime_does() {
+    the_stream_answers_every_query("null", 96);
+}
+
+#[test]
+fn the_stream_answers_every_query_with_real_operators() {
+    the_stream_answers_every_query("wl4", 48);
 }
 
 #[test]

@@ -1,171 +1,133 @@
-"""Tests of bench_worker against the real library. Run by tests/worker.rs with: library, open spec, chains."""
+"""What runs in worker processes, in one. Run by tests/worker.rs with: library, open spec."""
 
-import json
+from __future__ import annotations
+
+import hashlib
 import os
+import pickle
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import unittest
 
-import bench_worker
-from bench_worker import DATA, FAILED, HEADER_LEN, HEARTBEAT, Channel, HostGone, Tally, Workload, WorkloadError
+from bench_engine import Setup, Stage, Workload, archive, copy_package, cut, worker
 
-LIBRARY, OPEN, CHAINS = sys.argv[1:4]
-
-
-def frame(seq: int, port: int = 0, kind: int = DATA, body: bytes = b"", key: int = 0) -> bytes:
-    return struct.pack("<IBBHQQqq", len(body), port, kind, 0, seq, key, 0, 0) + body
+LIBRARY, OPEN = sys.argv[1:3]
+GRAPH = Workload(LIBRARY, OPEN).graph
+with open(LIBRARY, "rb") as file:
+    SHA256 = hashlib.sha256(file.read()).hexdigest()
 
 
-def header(batch: bytes) -> tuple[int, ...]:
-    return struct.unpack_from("<IBBHQQqq", batch)
+def frame(seq: int) -> bytes:
+    return struct.pack("<IBBHQQqq", 0, 0, 0, 0, seq, 0, 0, 0)
 
 
-class LibraryTest(unittest.TestCase):
+def stage(operator: str, run: str = "a run") -> Stage:
+    return next(stage for stage in cut(GRAPH, 2, run) if operator in stage.name.split("+"))
+
+
+class WorkerTest(unittest.TestCase):
     def setUp(self) -> None:
-        self.workload = Workload(LIBRARY, OPEN)
-        self.ids = {node["name"]: node["id"] for node in self.workload.graph["nodes"]}
+        worker.open_run(Setup("a run", LIBRARY, SHA256, OPEN))
+        self.addCleanup(worker.close_run, "a run")
 
-    def test_chains_equal_those_of_rust(self) -> None:
-        self.assertEqual(bench_worker.chains(self.workload.graph), json.loads(CHAINS))
+    def test_a_stage_without_state_is_cut_from_one_with(self) -> None:
+        for one in cut(GRAPH, 3):
+            kept = {GRAPH["nodes"][node]["state"] != "none" for node in one.nodes}
+            self.assertEqual(kept, {one.stateful}, one.name)
+        self.assertEqual(sorted(node for one in cut(GRAPH, 3) for node in one.nodes), OPERATORS)
 
-    def test_only_queries_are_answered(self) -> None:
-        self.assertEqual(bench_worker.answered_sources(self.workload.graph), [self.ids["query_source"]])
+    def test_what_is_only_broadcast_has_no_answer_of_its_own(self) -> None:
+        self.assertEqual([one.name for one in cut(GRAPH, 2) if not one.answered], ["embed_d"])
 
-    def test_an_operator_passes_records_on_and_the_router_knows_the_way(self) -> None:
-        router = self.workload.router(4)
-        [(node, instance, batch)] = router.route_events(frame(5, self.ids["query_source"]), 6)
-        self.assertEqual((node, instance), (self.ids["embed_q"], 2))
-        output = self.workload.operator(node).process(batch)
-        [(node, instance, onward)] = router.route(node, output, 3)
-        self.assertEqual((node, instance, header(onward)[4]), (self.ids["join"], 3, 5))
+    def test_a_stage_travels_to_workers_as_it_is(self) -> None:
+        for one in cut(GRAPH, 2, "a run"):
+            self.assertEqual(pickle.loads(pickle.dumps(one)), one)
 
-    def test_documents_reach_every_instance_of_the_join(self) -> None:
-        router = self.workload.router(3)
-        deliveries = router.route(self.ids["embed_d"], frame(0) + frame(1), 0)
-        self.assertEqual([instance for _, instance, _ in deliveries], [0, 1, 2])
-        self.assertEqual(router.instances(self.ids["join"]), 3)
-        self.assertEqual(router.instances(self.ids["global_batch"]), 1)
+    def test_without_state_threads_share_no_operator(self) -> None:
+        search, failures = stage("vdb1"), []
 
-    def test_instances_follow_the_same_rule_as_the_router(self) -> None:
-        router = self.workload.router(4)
-        for node in self.ids.values():
-            self.assertEqual(bench_worker.instances(self.workload.graph, node, 4), router.instances(node))
+        def work(first: int) -> None:
+            for seq in range(first, first + 300):
+                output = worker.process(search, 0, frame(seq))
+                if struct.unpack_from("<Q", output, 8)[0] != seq:
+                    failures.append(seq)
 
-    def test_empty_batches_are_batches(self) -> None:
-        operator = self.workload.operator([self.ids["embed_q"]])
-        self.assertEqual(operator.process(b""), b"")
-        self.assertEqual(operator.finish(), b"")
-        self.assertEqual(self.workload.router(1).route(2, b"", 0), [])
-
-    def test_errors_carry_the_reason_of_the_library(self) -> None:
-        with self.assertRaisesRegex(WorkloadError, "not an operator"):
-            self.workload.operator(0)
-        with self.assertRaisesRegex(WorkloadError, "malformed batch"):
-            self.workload.operator(self.ids["embed_q"]).process(b"nonsense")
-        with self.assertRaisesRegex(WorkloadError, "malformed batch"):
-            self.workload.router(1).route(2, b"nonsense", 0)
-        with self.assertRaisesRegex(WorkloadError, "open spec"):
-            Workload(LIBRARY, "{}")
-        operator = self.workload.operator(self.ids["embed_q"])
-        operator.finish()
-        with self.assertRaisesRegex(WorkloadError, "finished already"):
-            operator.finish()
-
-    def test_an_operator_outlives_its_workload(self) -> None:
-        operator, router = self.workload.operator(self.ids["vdb1"]), self.workload.router(2)
-        del self.workload
-        self.assertEqual(len(router.route(self.ids["vdb1"], operator.process(frame(1)), 0)), 1)
-
-    def test_failing_a_batch_leaves_one_tombstone_per_record_and_port(self) -> None:
-        lost = frame(1, body=b"x") + frame(2, kind=HEARTBEAT) + frame(3, body=b"y")
-        failed = self.workload.fail(self.ids["vdb1"], lost, "the worker died")
-        self.assertEqual([kind for _, kind in bench_worker.frames(failed)], [FAILED, HEARTBEAT, FAILED])
-        self.assertIn(b"the worker died", failed)
-        copies = self.workload.fail(self.ids["fork"], lost, "")
-        self.assertEqual([port for port, _ in bench_worker.frames(copies)], [0, 1] * 3)
-
-    def test_failing_the_input_keeps_ports_and_keys(self) -> None:
-        lost = frame(1, port=1, body=b"xyz", key=9) + frame(2, port=0, kind=HEARTBEAT) + frame(3, body=b"y")
-        failed = self.workload.fail_input(self.ids["merge"], lost, "gone")
-        self.assertEqual(list(bench_worker.frames(failed)), [(1, FAILED), (0, HEARTBEAT), (0, FAILED)])
-        self.assertEqual(header(failed)[4:6], (1, 9))
-        self.assertEqual(failed.count(b"gone"), 2)
-        self.workload.operator(self.ids["merge"]).process(failed)
-
-    def test_failing_documents_keeps_their_places(self) -> None:
-        failed = self.workload.fail_input(self.ids["join"], frame(7, port=1, body=b"doc"), "gone")
-        self.assertEqual((list(bench_worker.frames(failed)), len(failed)), ([(1, FAILED)], HEADER_LEN))
-
-    def test_threads_work_on_their_own_instances(self) -> None:
-        failures: list[BaseException] = []
-
-        def work(instance: int) -> None:
-            try:
-                operator = self.workload.operator(self.ids["vdb1"], instance, 4)
-                for seq in range(500):
-                    assert header(operator.process(frame(seq, body=b"z" * 99)))[4] == seq
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=work, args=(instance,)) for instance in range(4)]
+        threads = [threading.Thread(target=work, args=(first,)) for first in (0, 1000, 2000)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
+        self.assertEqual(worker.used("a run")[1:], (os.getpid(), 900))
 
-    def test_the_tally_tells_queries_documents_and_results_apart(self) -> None:
-        tally = Tally(self.workload.graph)
-        queries, docs = self.ids["query_source"], self.ids["doc_source"]
-        tally.event_batch(frame(0, docs) + frame(0, queries) + frame(1, queries, HEARTBEAT))
-        tally.result_batch(frame(0, kind=FAILED) + frame(1, kind=HEARTBEAT))
-        self.assertEqual(tally.metrics(), {"events": 1, "other_events": 1, "results": 1, "failed": 1})
+    def test_an_instance_with_state_is_where_it_was_made(self) -> None:
+        batcher = stage("global_batch")
+        with self.assertRaises(KeyError):
+            worker.process(batcher, 0, b"")
+        actor = worker.Instance(Setup("a run", LIBRARY, SHA256, OPEN), batcher, 0)
+        self.assertEqual(actor.process(b""), b"")
+        self.assertEqual(worker.process(batcher, 0, b""), b"")
+        actor.finish()
+
+    def test_runs_in_one_process_are_apart(self) -> None:
+        worker.open_run(Setup("another", LIBRARY, "", OPEN))
+        worker.process(stage("vdb1", "another"), 0, frame(1))
+        self.assertEqual((worker.used("a run").calls, worker.used("another").calls), (0, 1))
+        worker.close_run("another")
+        with self.assertRaisesRegex(RuntimeError, "has not opened the run: call open_run"):
+            worker.process(stage("vdb1", "another"), 0, frame(1))
+
+    def test_what_does_not_fit_is_refused(self) -> None:
+        with self.assertRaisesRegex(RuntimeError, "is not the library of this bench"):
+            worker.open_run(Setup("other library", LIBRARY, "0" * 64, OPEN))
+        with self.assertRaisesRegex(RuntimeError, "restart the runtime's workers"):
+            worker.open_run(Setup("other sdk", LIBRARY, SHA256, OPEN, "0.0.1"))
+
+    def test_nodes_are_machines_with_the_processes_on_them(self) -> None:
+        used = [worker.Used("alpha", 1, 10), worker.Used("alpha", 2, 5), worker.Used("beta", 1, 0)]
+        self.assertEqual(
+            worker.nodes(used),
+            {
+                "alpha": {"calls": 15, "processes": [1, 2], "host": "alpha"},
+                "beta": {"calls": 0, "processes": [1], "host": "beta"},
+            },
+        )
 
 
-class ChannelTest(unittest.TestCase):
-    def setUp(self) -> None:
-        read, self.down = os.pipe()
-        self.up, write = os.pipe()
-        self.send(b'{"parallelism": 2}')
-        self.channel = Channel(read, write)
+class ShippingTest(unittest.TestCase):
+    """The package where nothing else of this tree is."""
 
-    def send(self, payload: bytes) -> None:
-        os.write(self.down, struct.pack("<I", len(payload)) + payload)
+    def imports(self, path: str, program: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-I", "-B", "-c", f"import sys; sys.path.insert(0, {path!r}); {program}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
 
-    def message(self) -> tuple[bytes, bytes]:
-        length, kind = struct.unpack("<Ic", os.read(self.up, 5))
-        return kind, os.read(self.up, length)
+    def test_an_archive_has_the_package_and_the_modules_that_are_named(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            extra = os.path.join(folder, "extra.py")
+            with open(extra, "w") as file:
+                file.write("import bench_engine\nNAME = bench_engine.__name__\n")
+            path = archive(os.path.join(folder, "code.zip"), extra)
+            os.remove(extra)
+            self.assertEqual(self.imports(path, "import extra; print(extra.NAME)"), "bench_engine")
 
-    def test_events_start_the_clock_and_end_in_the_drain(self) -> None:
-        self.assertEqual(self.channel.config, {"parallelism": 2})
-        self.send(b"abc")
-        self.send(b"")
-        self.assertEqual(list(self.channel.events()), [b"abc"])
-        self.assertEqual(self.message(), (b"P", b'{"phase": "steady", "detail": ""}'))
-        self.assertEqual(self.message(), (b"P", b'{"phase": "drain", "detail": ""}'))
+    def test_the_library_may_lie_beside_the_package(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy_package(folder)
+            library = os.path.join(folder, "lib.so")
+            with open(library, "w"):
+                pass
+            program = "from bench_engine import worker; print(worker.find_library('/elsewhere/lib.so'))"
+            self.assertEqual(self.imports(folder, program), library)
 
-    def test_a_host_that_dies_is_no_end_of_stream(self) -> None:
-        self.send(b"abc")
-        os.close(self.down)
-        with self.assertRaises(HostGone):
-            list(self.channel.events())
 
-    def test_a_message_larger_than_the_pipe_arrives_whole(self) -> None:
-        payload = os.urandom(300_000)
-        writer = threading.Thread(target=self.channel.emit, args=(payload,))
-        writer.start()
-        length, kind = struct.unpack("<Ic", os.read(self.up, 5))
-        got = b""
-        while len(got) < length:
-            got += os.read(self.up, length - len(got))
-        writer.join()
-        self.assertEqual((kind, got), (b"R", payload))
-
-    def test_no_results_are_no_message(self) -> None:
-        self.channel.emit(b"")
-        self.channel.done()
-        self.assertEqual(self.message(), (b"D", b""))
+OPERATORS = [node["id"] for node in GRAPH["nodes"] if node["role"] == "operator"]
 
 
 if __name__ == "__main__":

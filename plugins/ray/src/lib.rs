@@ -51,7 +51,7 @@ const OPTIONS: [BackendOption; 4] = [
 ];
 
 /// Modules beside the driver, all of them.
-pub const MODULES: [(&str, &str); 21] = [
+pub const MODULES: [(&str, &str); 20] = [
     ("actors.py", include_str!("driver/actors.py")),
     ("center.py", include_str!("driver/center.py")),
     ("cluster.py", include_str!("driver/cluster.py")),
@@ -68,7 +68,6 @@ pub const MODULES: [(&str, &str); 21] = [
     ("ray_transport.py", include_str!("driver/ray_transport.py")),
     ("recovery.py", include_str!("driver/recovery.py")),
     ("results.py", include_str!("driver/results.py")),
-    ("stream.py", include_str!("driver/stream.py")),
     ("submission.py", include_str!("driver/submission.py")),
     ("tail.py", include_str!("driver/tail.py")),
     ("transport.py", include_str!("driver/transport.py")),

@@ -11,7 +11,7 @@ import types
 import unittest
 from typing import Any
 
-from bench_worker import Refusal
+from bench_engine import Refusal
 
 
 class RayError(Exception):

@@ -12,10 +12,10 @@ import unittest
 from collections.abc import Iterator
 from typing import Any
 
-import bench_worker
+import bench_engine
 import workers
 from actors import Actors
-from bench_worker import DATA, FAILED, HEARTBEAT, Refusal, Workload, extents
+from bench_engine import DATA, FAILED, HEARTBEAT, Refusal, Workload, extents
 from engine import Engine
 from plan import FUSIONS, Plan
 from simulated import Fault, ObjectLost, SimulatedActor, World
@@ -44,16 +44,16 @@ def records(batch: bytes) -> Iterator[tuple[int, int, bytes]]:
         length = struct.unpack_from("<I", batch, at)[0]
         kind, seq = batch[at + 5], struct.unpack_from("<Q", batch, at + 8)[0]
         if kind != HEARTBEAT:
-            yield seq, kind, batch[at + bench_worker.HEADER_LEN :][:length]
+            yield seq, kind, batch[at + bench_engine.HEADER_LEN :][:length]
 
 
 def right_answers() -> Answers:
     """Those of one thread that runs everything in order."""
     found: Answers = {}
     router = WORKLOAD.router(1)
-    operators = {chain[0]: (chain[-1], WORKLOAD.operator(chain)) for chain in bench_worker.chains(WORKLOAD.graph)}
+    operators = {chain[0]: (chain[-1], WORKLOAD.operator(chain)) for chain in bench_engine.chains(WORKLOAD.graph)}
 
-    def deliver(deliveries: list[bench_worker.Delivery]) -> None:
+    def deliver(deliveries: list[bench_engine.Delivery]) -> None:
         for node, _, batch in deliveries:
             if node in operators:
                 last, operator = operators[node]

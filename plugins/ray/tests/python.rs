@@ -18,7 +18,7 @@ fn passes(module: &str, args: &[OsString]) {
         return skip::skip(&format!("there is no {python}"), &cause.to_string());
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let imported = std::env::join_paths([root.join("src/driver"), root.join("../python/src")]).unwrap();
+    let imported = std::env::join_paths([root.join("src/driver"), root.join("../python")]).unwrap();
     let tests = Command::new(python)
         .args(["-B", "-W", "error"])
         .arg(root.join("tests").join(module))

@@ -24,20 +24,20 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import bench_worker
+import bench_engine
 import compat
-from bench_worker import Channel, Json, Refusal, Tally, Workload
+from bench_engine import Channel, Json, Refusal, Tally, Workload
 
 # ── The graph in stages ──────────────────────────────────────────────────────────────────────────────
 
 
 def stages(graph: Json) -> list[list[list[int]]]:
     """The chains of the graph, grouped by how many chains come before them."""
-    chains = bench_worker.chains(graph)
+    chains = bench_engine.chains(graph)
     level: dict[int, int] = {node["id"]: -1 for node in graph["nodes"] if node["role"] == "source"}
     found: list[list[list[int]]] = []
     for chain in chains:  # in topological order
-        depth = 1 + max(level[edge["from"]] for edge in bench_worker.inputs(graph, chain[0]))
+        depth = 1 + max(level[edge["from"]] for edge in bench_engine.inputs(graph, chain[0]))
         level.update(dict.fromkeys(chain, depth))
         while len(found) <= depth:
             found.append([])
@@ -68,7 +68,7 @@ class Flight:
         self._claimed = 0
         self._changed = threading.Condition()
 
-    def add(self, deliveries: Iterable[bench_worker.Delivery]) -> list[Packet]:
+    def add(self, deliveries: Iterable[bench_engine.Delivery]) -> list[Packet]:
         """Packets for ``deliveries``."""
         packets = [Packet(self, *delivery) for delivery in deliveries]
         with self._changed:
@@ -104,7 +104,7 @@ class Flight:
 class Instance:
     """An operator instance and the right to use it."""
 
-    operator: bench_worker.Operator
+    operator: bench_engine.Operator
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -118,7 +118,7 @@ class Operators:
     def __init__(self, workload: Workload, parallelism: int, emit: Callable[[bytes], None]) -> None:
         self._workload, self._emit = workload, emit
         nodes = workload.graph["nodes"]
-        self.chains = bench_worker.chains(workload.graph)
+        self.chains = bench_engine.chains(workload.graph)
         self.stages = stages(workload.graph)
         self.sinks = frozenset(node["id"] for node in nodes if node["role"] == "sink")
         self.router = workload.router(parallelism)
@@ -139,7 +139,7 @@ class Operators:
         """Most packets of one micro-batch that can be at a stage at once."""
 
         def packets(first: int) -> int:
-            edges = bench_worker.inputs(self._workload.graph, first)
+            edges = bench_engine.inputs(self._workload.graph, first)
             spread = any(edge["partition"] != "any" for edge in edges)
             return self.router.instances(first) if spread else 1
 
@@ -476,4 +476,4 @@ def main(channel: Channel) -> None:
 
 
 if __name__ == "__main__":
-    bench_worker.run(main)
+    bench_engine.drive(main)

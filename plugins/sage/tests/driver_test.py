@@ -10,7 +10,7 @@ import unittest
 from collections.abc import Iterator
 
 import driver
-from bench_worker import FAILED, Workload, extents
+from bench_engine import FAILED, Workload, extents
 from driver import Carrier, Flight, Operators, Packet
 
 LIBRARY, OPEN, EVENTS = sys.argv[1:4]

@@ -140,7 +140,7 @@ fn the_driver_makes_good_what_sage_fails_to_do() {
         .arg(library())
         .arg(serde_json::to_string(&open).unwrap())
         .arg(file)
-        .env("PYTHONPATH", std::env::join_paths([root.join("src"), root.join("../python/src")]).unwrap())
+        .env("PYTHONPATH", std::env::join_paths([root.join("src"), root.join("../python")]).unwrap())
         .output()
         .unwrap();
     assert!(tests.status.success(), "{}", String::from_utf8_lossy(&tests.stderr));

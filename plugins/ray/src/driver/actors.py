@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench_worker import Json
+from bench_engine import Json
 from plan import Plan, Stage
 from transport import Actor, Failure, Ref
 from workers import Head

@@ -11,14 +11,15 @@ from typing import Any
 
 import ray
 
+import bench_engine
 import compat
-from bench_worker import Json, Refusal
+from bench_engine import Json, Refusal
 
 CPUS_PER_NODE = 8
 """More than the machine has: Ray's places, not its cores. Actors take hardly any of one."""
 OBJECT_STORE_BYTES = 256 << 20
-SHIPPED = ("bench_worker.py", "workers.py", "plan.py", "naive.py", "stream.py")
-"""What workers on other machines import."""
+SHIPPED = ("workers.py", "plan.py", "naive.py")
+"""What workers on other machines import besides the SDK."""
 
 
 @contextlib.contextmanager
@@ -66,6 +67,7 @@ def _shipment(config: Json) -> str:
     """A folder with what workers need, for Ray to copy to its nodes."""
     here, folder = os.path.dirname(os.path.abspath(__file__)), os.path.join(config["dir"], "shipped")
     os.makedirs(folder)
+    bench_engine.copy_package(folder)
     for name in SHIPPED:
         shutil.copy(os.path.join(here, name), folder)
     shutil.copy(config["library"], folder)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from actors import Actors
-from bench_worker import Router, Workload, extents
+from bench_engine import Router, Workload
 from plan import Plan
 from transport import Transport
 
@@ -55,16 +55,3 @@ class Shared:
     counts: Counts = field(default_factory=Counts)
     turns: Iterator[int] = field(default_factory=itertools.count)
     """Where any instance will do, work goes to them in turn."""
-
-
-def seq(batch: bytes, at: int) -> int:
-    """The sequence number of the frame that begins at `at`."""
-    return int.from_bytes(batch[at + 8 : at + 16], "little")
-
-
-def with_port(batch: bytes, port: int) -> bytes:
-    """The batch as if it had been written for another input."""
-    output = bytearray(batch)
-    for at, _ in extents(batch):
-        output[at + 4] = port
-    return bytes(output)

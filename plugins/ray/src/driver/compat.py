@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from ray import exceptions
 
-from bench_worker import Json, Refusal
+from bench_engine import Json, Refusal
 from transport import Death, Failure
 
 # Ray 2.9 knows one kind of loss: there an actor that cannot be reached for a while counts as dead.

@@ -15,12 +15,11 @@ from typing import Any
 
 import ray
 
+import bench_engine
 import compat
-import stream
 import workers
-from bench_worker import Channel, Json, Refusal, Tally, Workload
+from bench_engine import Channel, Json, Refusal, Tally, Workload
 from plan import Plan, Stage
-from stream import Clock
 from workers import Head
 
 IN_FLIGHT = 10
@@ -28,7 +27,7 @@ IN_FLIGHT = 10
 BUFFER_BYTES = 1 << 20
 
 
-def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+def run(channel: Channel, config: Json, facts: Json) -> None:
     """The whole run."""
     from ray.dag import InputNode
 
@@ -36,7 +35,7 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
         raise Refusal("ray_mode=compiled runs on one node: leave --nodes at 1", "unsupported")
     compat.need_compiled_graphs()
     compat.unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
-    clock.phase("deploy")
+    channel.phase("deploy")
     # One actor per stage, so stages are all the parallelism there is.
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
     workload = Workload(config["library"], config["open"])
@@ -54,7 +53,7 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
         last = plan.stages[-1]
         end = written[last.exit]
     graph = compat.compile_graph(end, BUFFER_BYTES, IN_FLIGHT)
-    clock.phase("warm-up")
+    channel.phase("warm-up")
     for _ in range(3):
         graph.execute([]).get()
     compat.unlink_semaphores(_in_our_session)
@@ -67,7 +66,7 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     executions = 0
     pending: collections.deque[Any] = collections.deque()
     arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    stream.read(channel, clock, arrived.put)
+    bench_engine.read(channel, arrived.put)
     ended = False
     while pending or not ended:
         room = len(pending) < IN_FLIGHT - 1 and not ended

@@ -1,9 +1,9 @@
-"""Runs a bench workload on Ray: events in, results out, through the channel that `bench_worker` opens.
+"""Runs a bench workload on Ray: events in, results out, through the channel that `bench_engine` opens.
 
 * `environment.py`: what must be set before Ray is imported.
 * `compat.py`: what of Ray is private, experimental, or differs between its versions.
 * `cluster.py`: starting, joining and stopping Ray.
-* `plan.py`: the graph as stages; `workers.py`: the actors; `stream.py`: the input and the phases.
+* `plan.py`: the graph as stages; `workers.py`: the actors.
 * `engine.py`: the pipelined engine with recovery, which is the default. It says what its parts are.
 * `naive.py`: two blocking waves of tasks per window, for comparison.
 * `compiled.py`: Ray's compiled graphs, experimental.
@@ -15,11 +15,9 @@ import dataclasses
 import queue
 import threading
 
-import bench_worker
+import bench_engine
 import environment
-import stream
-from bench_worker import Channel, Json, Refusal
-from stream import Clock
+from bench_engine import Channel, Json, Refusal
 
 MODES = ("actors", "naive", "compiled")
 
@@ -31,7 +29,6 @@ def main(channel: Channel) -> None:
     if mode not in MODES:
         raise Refusal(f"ray_mode is one of {', '.join(MODES)}, not {mode!r}", "invalid")
     environment.prepare(config["dir"])
-    clock = Clock(channel)
     address = config["extra"].get("ray_address")
     channel.phase("start-up", f"Ray at {address} has not answered" if address else "Ray has not answered")
     import cluster
@@ -39,14 +36,14 @@ def main(channel: Channel) -> None:
 
     with cluster.running(config) as facts:
         facts["mode"] = mode
-        RUNS[mode](channel, config, clock, facts)
+        RUNS[mode](channel, config, facts)
         facts["nodes_alive"] = len(compat.alive())
-        clock.phase("teardown", "Ray has not shut down")
-    facts["phase_seconds"] = clock.seconds()
+        channel.phase("teardown", "Ray has not shut down")
+    facts["phase_seconds"] = channel.phase_seconds()
     channel.metrics({"ray": facts})
 
 
-def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+def actors(channel: Channel, config: Json, facts: Json) -> None:
     """The default: actors, chained references, recovery."""
     import cluster
     import compat
@@ -55,15 +52,15 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     from engine import Engine, Event
     from plan import FUSIONS, Plan
 
-    clock.phase("deploy", "Ray's actors are not ready")
+    channel.phase("deploy", "Ray's actors are not ready")
     facts["fusion"] = config["extra"].get("ray_fusion", FUSIONS[0])
     plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
-    workload = bench_worker.Workload(config["library"], config["open"])
+    workload = bench_engine.Workload(config["library"], config["open"])
     fleet = Actors(plan, ray_transport.deploy(plan, config, cluster.chosen(config)))
     handles = [instance.actor for instance in fleet.everyone]
     for instance, ready in zip(fleet.everyone, ray_transport.start(handles), strict=True):
         fleet.started(instance, ready)
-    clock.phase("warm-up", "Ray's actors have not answered their first calls")
+    channel.phase("warm-up", "Ray's actors have not answered their first calls")
     ray_transport.warm_up(handles)
 
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -79,7 +76,7 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
 
     transport = ray_transport.RayTransport(events.put)
     engine = Engine(plan, workload, fleet, transport, int(config["retries"]), channel.emit, log)
-    stream.read(channel, clock, put)
+    bench_engine.read(channel, put)
     engine.run(events.get, room.release)
     facts["stages"] = fleet.stages()
     facts["recovery"] = dataclasses.asdict(engine.counts)
@@ -98,21 +95,21 @@ def actors(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     channel.metrics({**engine.tally.metrics(), "nodes": nodes})
 
 
-def naive(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+def naive(channel: Channel, config: Json, facts: Json) -> None:
     """For comparison: see `naive`."""
     import naive
 
-    naive.run(channel, config, clock, facts)
+    naive.run(channel, config, facts)
 
 
-def compiled(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+def compiled(channel: Channel, config: Json, facts: Json) -> None:
     """Experimental: see `compiled`."""
     import compiled
 
-    compiled.run(channel, config, clock, facts)
+    compiled.run(channel, config, facts)
 
 
 RUNS = {"actors": actors, "naive": naive, "compiled": compiled}
 
 if __name__ == "__main__":
-    bench_worker.run(main)
+    bench_engine.drive(main)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors import Actors, Call
-from bench_worker import Tally, Workload
+from bench_engine import Tally, Workload
 from center import Center
 from common import Addressed, Counts, Shared
 from documents import Documents

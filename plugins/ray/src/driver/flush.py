@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors import Call, Incarnation
-from bench_worker import Refusal
+from bench_engine import Refusal
 from center import Center
 from common import Shared
 from front import Front, Written

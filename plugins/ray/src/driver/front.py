@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actors import Instance
-from common import Addressed, Shared, with_port
+from bench_engine import with_port
+from common import Addressed, Shared
 from documents import Documents
 from plan import Stage
 from transport import Ref

@@ -15,11 +15,10 @@ from collections.abc import Iterator
 
 import ray
 
-import stream
+import bench_engine
 import workers
-from bench_worker import Channel, Json, Refusal, Tally, Workload
+from bench_engine import Channel, Json, Refusal, Tally, Workload
 from plan import Plan
-from stream import Clock
 from workers import Head, Pipeline, Setup, StateLost
 
 GATHER_SECONDS = 0.005
@@ -74,11 +73,11 @@ def tail(setups: list[Setup], parts: Parts) -> Parts:
     return [(last, data) for data in written[last]]
 
 
-def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
+def run(channel: Channel, config: Json, facts: Json) -> None:
     """The whole run."""
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=naive runs on one node: leave --nodes at 1", "unsupported")
-    clock.phase("deploy")
+    channel.phase("deploy")
     width = int(config["parallelism"])
     plan = Plan(config["graph"], 1, "chains")
     workload = Workload(config["library"], config["open"])
@@ -87,7 +86,7 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     fronts, tails = [setups[s.name] for s in [*plan.side, *plan.front]], [setups[s.name] for s in plan.tail]
     center = Pipeline(setups[plan.center.name]) if plan.center else None
     front_task, tail_task = (ray.remote(f).options(num_cpus=1, max_retries=0) for f in (front, tail))
-    clock.phase("warm-up")
+    channel.phase("warm-up")
     ray.get([front_task.remote(fronts, 0, [], []) for _ in range(2 * width)])
     documents: list[Parts] = []
     seen: dict[int, int] = {}
@@ -139,7 +138,7 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
             return parts
         return [(center.exit, b"".join(center.take(Head(()), origin, data) for origin, data in parts))]
 
-    for window in windows(channel, width, clock):
+    for window in windows(channel, width):
         released = [through_center(parts) for parts in first_wave(window)]
         second_wave(released)
     if center is not None:
@@ -148,10 +147,10 @@ def run(channel: Channel, config: Json, clock: Clock, facts: Json) -> None:
     channel.metrics(tally.metrics())
 
 
-def windows(channel: Channel, width: int, clock: Clock) -> Iterator[list[bytes]]:
+def windows(channel: Channel, width: int) -> Iterator[list[bytes]]:
     """Batches of events, up to `width` at a time."""
     waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    stream.read(channel, clock, waiting.put)
+    bench_engine.read(channel, waiting.put)
     ended = False
     while not ended:
         window: list[bytes] = []

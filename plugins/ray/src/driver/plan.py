@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import bench_worker
-from bench_worker import Json, Refusal
+import bench_engine
+from bench_engine import Json, Refusal
 
 FUSIONS = ("all", "chains", "none")
 """The first is the default: a call costs over a millisecond of the driver and two workers, most operators less."""
@@ -90,7 +90,7 @@ class Plan:
         nodes = [node for chain in chains for node in chain]
         names = [self.graph["nodes"][node]["name"] for node in nodes]
         entering = [edge for edge in self.graph["edges"] if edge["to"] in nodes and edge["from"] not in nodes]
-        instances = bench_worker.instances(self.graph, nodes[0], self.parallelism)
+        instances = bench_engine.instances(self.graph, nodes[0], self.parallelism)
         return Stage("+".join(names), chains, instances, _state(self.graph, nodes), entering)
 
 
@@ -98,7 +98,7 @@ def _lines(graph: Json, fusion: str) -> list[list[int]]:
     """Operators that are fused in a line."""
     if fusion not in FUSIONS:
         raise Refusal(f"ray_fusion is one of {', '.join(FUSIONS)}, not {fusion!r}", "invalid")
-    chains = bench_worker.chains(graph)
+    chains = bench_engine.chains(graph)
     if fusion != "none":
         return chains
     # One state for the whole stream is rebuilt as one, so its operators stay together.
@@ -118,7 +118,7 @@ def _state(graph: Json, nodes: list[int]) -> str:
 def _reachable(graph: Json, nodes: list[int]) -> set[int]:
     found = set(nodes)
     for node in graph["nodes"]:
-        if any(edge["from"] in found for edge in bench_worker.inputs(graph, node["id"])):
+        if any(edge["from"] in found for edge in bench_engine.inputs(graph, node["id"])):
             found.add(node["id"])
     return found
 
@@ -127,7 +127,7 @@ def _only_broadcast(graph: Json) -> set[int]:
     """Operators whose output reaches others only through broadcast inputs."""
     found: set[int] = set()
     for node in reversed(graph["nodes"]):
-        leaving = bench_worker.outputs(graph, node["id"])
+        leaving = bench_engine.outputs(graph, node["id"])
         if leaving and node["role"] == "operator":
             only = all(edge["partition"] == "broadcast" or edge["to"] in found for edge in leaving)
             found |= {node["id"]} if only else set()

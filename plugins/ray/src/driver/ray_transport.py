@@ -12,7 +12,7 @@ import ray
 
 import compat
 import workers
-from bench_worker import Json, Refusal
+from bench_engine import Json, Refusal
 from plan import Plan
 from transport import Action, Actor, Ref, Then
 from workers import Head

@@ -11,7 +11,7 @@ import itertools
 from typing import Any, Protocol
 
 from actors import Call, Incarnation
-from bench_worker import Refusal
+from bench_engine import Refusal
 from common import Shared
 from transport import Death, Failure, Ref, watch_all
 from workers import StateLost

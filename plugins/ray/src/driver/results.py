@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench_worker import DATA, HEARTBEAT, Tally, answered_sources, extents
-from common import Shared, seq
+from bench_engine import DATA, HEARTBEAT, Tally, answered_sources, extents, seq
+from common import Shared
 
 
 class Results:

@@ -10,9 +10,9 @@ import collections
 import itertools
 
 from actors import Call, Incarnation, Instance
-from bench_worker import Refusal
+from bench_engine import Refusal, with_port
 from center import Center, Input
-from common import REFS_PER_CALL, Addressed, Batch, Shared, with_port
+from common import REFS_PER_CALL, Addressed, Batch, Shared
 from front import Front, Written
 from recovery import Recovery, not_for_ever
 from results import Results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors import Call, Instance
-from bench_worker import Refusal
+from bench_engine import Refusal
 from common import Shared
 from plan import Stage
 from recovery import Recovery, not_for_ever

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bench_worker import Json, Workload, extents
+from bench_engine import Json, Workload, extents, seq, worker
 from plan import Plan, Stage
 
 
@@ -58,19 +58,12 @@ class Head(NamedTuple):
     finish: bool = False
 
 
-def open_workload(library: str, open_spec: str) -> Workload:
-    """The workload, from a library that may have been shipped beside this file."""
-    if not os.path.exists(library):
-        library = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.path.basename(library))
-    return Workload(library, open_spec)
-
-
 class Pipeline:
     """The operators of a stage and the way between them. Knows nothing of Ray."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.workload = open_workload(setup.library, setup.open)
+        self.workload = Workload(worker.find_library(setup.library), setup.open)
         self.outside = self.workload.router(setup.parallelism)
         self.inside = self.workload.router(1)
         self.any_edges = set(setup.any_edges)
@@ -146,9 +139,9 @@ class StageActor:
         if head.generation != self.generation:
             raise self._state_lost(0)
         output = self.run(head, *data)
-        seqs = [_seq(output, at) for at, _ in extents(output)]
+        seqs = [seq(output, at) for at, _ in extents(output)]
         if self.released:
-            fresh = [(at, end) for at, end in extents(output) if _seq(output, at) not in self.released]
+            fresh = [(at, end) for at, end in extents(output) if seq(output, at) not in self.released]
             output = b"".join(output[at:end] for at, end in fresh)
             seqs = [seq for seq in seqs if seq not in self.released]
         return output, seqs
@@ -200,10 +193,6 @@ class LoopActor(StageActor):
             else:
                 output += self.pipeline.take(Head(()), origin, data)
         return output
-
-
-def _seq(batch: bytes, at: int) -> int:
-    return int.from_bytes(batch[at + 8 : at + 16], "little")
 
 
 def setups(plan: Plan, config: Json) -> dict[str, list[Setup]]:

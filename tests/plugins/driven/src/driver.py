@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 
-import bench_worker
-from bench_worker import Channel, Refusal, Workload
+import bench_engine
+from bench_engine import Channel, Refusal, Workload
 
 LONG = "a cause in many words, " * 40 + "\nwhose last line is the very end of it"
 
@@ -46,9 +46,9 @@ def main(channel: Channel) -> None:
     channel.phase("deploy")
     workload = Workload(config["library"], config["open"])
     router = workload.router(1)
-    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_worker.chains(workload.graph)}
+    operators = {chain[0]: (chain[-1], workload.operator(chain)) for chain in bench_engine.chains(workload.graph)}
 
-    def deliver(deliveries: list[bench_worker.Delivery]) -> None:
+    def deliver(deliveries: list[bench_engine.Delivery]) -> None:
         for node, _, batch in deliveries:
             if node in operators:
                 last, operator = operators[node]
@@ -67,4 +67,4 @@ def main(channel: Channel) -> None:
     channel.phase("teardown")
 
 
-bench_worker.run(main)
+bench_engine.drive(main)

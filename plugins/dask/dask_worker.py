@@ -1,0 +1,34 @@
+"""What Dask's workers are sent besides `bench_engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from distributed import Worker, WorkerPlugin, secede
+
+from bench_engine import Setup, Stage
+from bench_engine import worker as bench_worker
+
+
+class OpenRun(WorkerPlugin):  # type: ignore[misc]
+    """Opens the workload in each worker, also in those that join later, with an operator for each of its threads."""
+
+    def __init__(self, setup: Setup, stages: Sequence[Stage], threads: Mapping[str, int]) -> None:
+        self.name, self._setup, self._stages, self._threads = setup.run, setup, stages, threads
+
+    def setup(self, worker: Worker) -> None:
+        """Dask calls this."""
+        bench_worker.open_run(self._setup)
+        for stage in self._stages:
+            for _ in range(0 if stage.stateful else self._threads.get(worker.address, 1)):  # actors make their own
+                bench_worker.create(stage, 0)
+
+    def teardown(self, worker: Worker) -> None:
+        """And this, when the run is over."""
+        bench_worker.close_run(self._setup.run)
+
+
+def process_blocking(stage: Stage, instance: int, batch: bytes) -> bytes:
+    """A task that waits on the network: Dask may run another one meanwhile."""
+    secede()
+    return bench_worker.process(stage, instance, batch)

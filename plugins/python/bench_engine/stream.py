@@ -1,0 +1,339 @@
+"""The stream: events to calls, what they return to further calls, and so on to the sink.
+
+Batches come back here between stages, because routing needs one home and they are small. One thread owns everything:
+the event loop's. Calls may overtake each other, since no operator relies on the order of its input; how many are under
+way is bounded, and with that the memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import inspect
+import itertools
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench_engine.channel import Channel, Refusal
+from bench_engine.engine import Engine, Lost, Run
+from bench_engine.graph import Json, Stage
+from bench_engine.tally import Tally
+from bench_engine.workload import Delivery, Operator, Workload
+
+LONGEST = 4 << 20
+"""Bytes that waiting batches are joined up to."""
+STATE_TRIES = 5
+"""How often a call without an answer of its own is made, whatever the retries: others' state is built from it."""
+
+
+@dataclass(eq=False)
+class Lane:
+    """Where calls wait for each other: an instance of a stage with state, or all of one without."""
+
+    stage: Stage
+    instance: int
+    limit: int
+    waiting: collections.deque[bytes] = field(default_factory=collections.deque)
+    under_way: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or waits."""
+        return not self.under_way and not self.waiting
+
+    def join(self) -> tuple[bytes, int]:
+        """The next call's batch, of so many that waited: all for one that keeps state, else an equal share."""
+        share = len(self.waiting) if self.stage.stateful else -(-len(self.waiting) // self.stage.instances)
+        parts, size = [self.waiting.popleft()], 0
+        while len(parts) < share and (size := size + len(parts[-1])) + len(self.waiting[0]) <= LONGEST:
+            parts.append(self.waiting.popleft())
+        return b"".join(parts), len(parts)
+
+
+@dataclass(eq=False)
+class Call:
+    """A batch at a stage; or none, for what its instance still holds."""
+
+    lane: Lane
+    instance: int
+    batch: bytes | None
+    weight: int = 1
+    """Batches in it."""
+    attempt: int = 1
+
+
+@dataclass
+class Counts:
+    """What was done, for the record."""
+
+    calls: collections.Counter[str] = field(default_factory=collections.Counter)
+    batches: collections.Counter[str] = field(default_factory=collections.Counter)
+    lost: int = 0
+    retried: int = 0
+    given_up: int = 0
+
+    def facts(self) -> Json:
+        """As JSON. Fewer calls than batches: some waited and were joined."""
+        lost = {"lost": self.lost, "retried": self.retried, "given_up": self.given_up}
+        return {"calls": dict(self.calls), "batches": dict(self.batches), "lost_calls": lost}
+
+
+class Stream:
+    """One run's, from its first event to the last answer."""
+
+    def __init__(self, engine: Engine, run: Run, channel: Channel, workload: Workload, stages: list[Stage]) -> None:
+        self._engine, self._run, self._channel, self._workload = engine, run, channel, workload
+        self._stages = stages
+        self._router = workload.router(run.parallelism)
+        self._lanes = {(lane.stage.nodes[0], lane.instance): lane for stage in stages for lane in self._made(stage)}
+        self._of = {stage: [lane for lane in self._lanes.values() if lane.stage is stage] for stage in stages}
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._turns = itertools.count()
+        self._busy = [0] * run.parallelism
+        """Calls under way by number of the instance."""
+        self._load, self._room = 0, (engine.calls + engine.waiting) * run.parallelism
+        self._arrived: collections.deque[bytes | None] = collections.deque()
+        self._ended = False
+        self._spare: dict[Stage, Operator] = {}
+        self._waiters: ThreadPoolExecutor | None = None
+        self.tally = Tally(workload.graph)
+        self.counts = Counts()
+        run.fail = lambda error: self._soon(self.fail, error)
+
+    def _made(self, stage: Stage) -> list[Lane]:
+        calls = self._engine.calls
+        if stage.stateful:
+            return [Lane(stage, instance, calls) for instance in range(stage.instances)]
+        return [Lane(stage, 0, calls * stage.instances)]
+
+    # ── From the first event to the last ─────────────────────────────────────────────────────────────
+
+    async def warm_up(self) -> None:
+        """Takes an empty batch through every instance: what starts late starts before the clock does."""
+        for lane in self._lanes.values():
+            for instance in [lane.instance] if lane.stage.stateful else range(lane.stage.instances):
+                self._start(Call(lane, instance, b""))
+        await self._until(lambda: not self._load)
+        self.counts = Counts()
+
+    async def run(self) -> None:
+        """Until every event is answered, whatever fails meanwhile: waiting for one never hides the other."""
+        watch = self._watch()
+        self._read()
+        await self._until(lambda: self._ended)
+        for stage in self._stages:  # what is above has ended; a call's output is on its way before it counts as ended
+            await self._until(lambda stage=stage: self._is_idle(stage))  # type: ignore[misc]
+            for lane in self._of[stage] if stage.stateful else ():
+                self._start(Call(lane, lane.instance, None))
+            await self._until(lambda stage=stage: self._is_idle(stage))  # type: ignore[misc]
+        if watch is not None:
+            watch.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the run."""
+        if self._failure is None:
+            self._failure = error
+            self._changed.set()
+
+    def _watch(self) -> asyncio.Future[None] | None:
+        watched = self._engine.watch()
+        if watched is None:
+            return None
+        watch = asyncio.ensure_future(watched)
+
+        def ended(watch: asyncio.Future[None]) -> None:
+            if not watch.cancelled() and (error := watch.exception()) is not None:
+                self.fail(error)
+
+        watch.add_done_callback(ended)
+        return watch
+
+    def _read(self) -> None:
+        ahead = threading.Semaphore(2)
+        self._accepted = ahead.release
+
+        def arrived(batch: bytes | None) -> None:
+            if batch is not None:
+                ahead.acquire()
+            self._soon(self._take, batch)
+
+        read(self._channel, arrived)
+
+    def _soon(self, do: Callable[[Any], None], what: Any) -> None:
+        """From another thread."""
+        self._loop.call_soon_threadsafe(do, what)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while self._failure is None and not condition():
+            self._changed.clear()
+            await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _is_idle(self, stage: Stage) -> bool:
+        return all(lane.is_idle for lane in self._of[stage])
+
+    # ── Events and batches on their way ──────────────────────────────────────────────────────────────
+
+    def _take(self, batch: bytes | None) -> None:
+        self._arrived.append(batch)
+        self._guarded(self._take_on)
+
+    def _take_on(self) -> None:
+        """As many batches of events as there is room for."""
+        while self._arrived and self._load < self._room:
+            batch = self._arrived.popleft()
+            if batch is None:
+                self._ended = True
+                self._changed.set()
+                return
+            self._accepted()
+            self.tally.event_batch(batch)
+            self._send(self._router.route_events(batch, next(self._turns)))
+
+    def _send(self, deliveries: list[Delivery]) -> None:
+        for node, instance, batch in deliveries:
+            lane = self._lanes.get((node, instance)) or self._lanes.get((node, 0))
+            if lane is None:
+                self.tally.result_batch(batch)
+                self._channel.emit(batch)
+                continue
+            lane.waiting.append(batch)
+            self._load += 1
+            self._call(lane)
+
+    def _call(self, lane: Lane) -> None:
+        """What waits at a lane, as far as there is room."""
+        while lane.waiting and lane.under_way < lane.limit and self._failure is None:
+            batch, weight = lane.join()
+            self._load -= weight
+            self._start(Call(lane, self._place(lane), batch, weight))
+
+    def _place(self, lane: Lane) -> int:
+        """Without state: the instance whose number has least to do."""
+        if lane.stage.stateful:
+            return lane.instance
+        return min(range(lane.stage.instances), key=self._busy.__getitem__)
+
+    # ── Calls ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, call: Call) -> None:
+        stage = call.lane.stage
+        call.lane.under_way += 1
+        self._load += call.weight
+        self._busy[call.instance] += 1
+        self.counts.calls[stage.name] += 1
+        self.counts.batches[stage.name] += call.weight
+        try:
+            if call.batch is None:
+                future = self._engine.finish(stage, call.instance)
+            else:
+                future = self._engine.submit(stage, call.instance, call.batch)
+            self._follow(call, future)
+        except Exception as error:
+            self._loop.call_soon(self._end, call, None, error)
+
+    def _follow(self, call: Call, future: Any) -> None:
+        if inspect.isawaitable(future):
+            asyncio.ensure_future(future).add_done_callback(lambda done: self._done(call, done))
+        elif hasattr(future, "add_done_callback"):
+            future.add_done_callback(lambda done: self._soon(lambda done: self._done(call, done), done))
+        else:
+            if self._waiters is None:
+                self._waiters = ThreadPoolExecutor(sum(lane.limit for lane in self._lanes.values()), "waiter")
+            result = self._loop.run_in_executor(self._waiters, self._engine.result, future)
+            result.add_done_callback(lambda done: self._done(call, done))
+
+    def _done(self, call: Call, future: Any) -> None:
+        try:
+            output = future.result()
+        except (Exception, asyncio.CancelledError) as error:
+            self._end(call, None, error)
+        else:
+            self._end(call, output, None)
+
+    def _end(self, call: Call, output: Any, error: BaseException | None) -> None:
+        self._guarded(lambda: self._ends(call, output, error))
+
+    def _ends(self, call: Call, output: Any, error: BaseException | None) -> None:
+        lane = call.lane
+        lane.under_way -= 1
+        self._load -= call.weight
+        self._busy[call.instance] -= 1
+        if error is not None:
+            self._failed(call, error)
+        else:
+            if not isinstance(output, bytes):
+                raise TypeError(f"a call of {lane.stage.name} returned {type(output).__name__} where bytes are due")
+            self._forward(lane.stage, output)
+        self._call(lane)
+        self._take_on()
+        if lane.is_idle:
+            self._changed.set()
+
+    def _forward(self, stage: Stage, output: bytes) -> None:
+        self._send(self._router.route(stage.nodes[-1], output, next(self._turns)))
+
+    def _guarded(self, do: Callable[[], None]) -> None:
+        """An event loop would only print what is raised here."""
+        if self._failure is not None:
+            return
+        try:
+            do()
+        except BaseException as error:
+            self.fail(error)
+
+    # ── Calls that failed ────────────────────────────────────────────────────────────────────────────
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        stage, what = call.lane.stage, f"{type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, Refusal):
+            raise error
+        if not isinstance(error, (Lost, *self._engine.lost)):
+            traceback.print_exception(error)
+            raise Refusal(f"the run failed in {self._run.display}: a call of {stage.name}: {what}")
+        if stage.stateful or call.batch is None:
+            raise Refusal(
+                f"the run failed in {self._run.display}: a call of {stage.name} was lost, and what it had seen with "
+                f"it: {what}"
+            )
+        self.counts.lost += 1
+        if call.attempt <= (self._run.retries if stage.answered else STATE_TRIES):
+            self.counts.retried += 1
+            self._start(Call(call.lane, self._place(call.lane), call.batch, call.weight, call.attempt + 1))
+        elif stage.answered:
+            self._give_up(stage, call.batch, what)
+        else:
+            raise Refusal(
+                f"the run failed in {self._run.display}: a call of {stage.name}, which others' state is built from, "
+                f"was lost {call.attempt} times: {what}"
+            )
+
+    def _give_up(self, stage: Stage, batch: bytes, reason: str) -> None:
+        """Its records go on as tombstones, by the shortest way: the runtime just failed to carry the records."""
+        self.counts.given_up += 1
+        self._channel.log(f"a call of {stage.name} is given up: {reason}", "warn")
+        if (operator := self._spare.get(stage)) is None:
+            operator = self._spare[stage] = self._workload.operator(stage.nodes)
+        failed = self._workload.fail_input(stage.nodes[0], batch, f"lost: {reason}")
+        self._forward(stage, operator.process(failed))
+
+
+def read(channel: Channel, put: Callable[[bytes | None], None]) -> None:
+    """Gives each batch of events to ``put``, then ``None``, in a thread of its own. What goes wrong ends the run."""
+
+    def every_batch() -> None:
+        try:
+            for batch in channel.events():
+                put(batch)
+            put(None)
+        except BaseException as error:
+            channel.fatal(error)
+
+    threading.Thread(target=every_batch, name="events", daemon=True).start()

@@ -1,0 +1,292 @@
+"""The stream on a simulated runtime: whatever it does, every query is answered once, and rightly.
+
+Run by tests/worker.rs with: library, open spec, a file of batches of events, each behind its length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import sys
+import threading
+import unittest
+from collections.abc import Iterator
+from typing import Any
+
+from bench_engine import FAILED, HEADER_LEN, HEARTBEAT, Json, Lost, Refusal, Stage, Workload, chains, extents, seq
+from bench_engine.driver import conduct
+from bench_engine.graph import cut
+from bench_engine.workload import Delivery
+from simulated import Fault, Gone, Host, Simulated
+
+LIBRARY, OPEN, EVENTS = sys.argv[1:4]
+WORKLOAD = Workload(LIBRARY, OPEN)
+
+Answers = dict[int, tuple[int, bytes]]
+"""Kind and body, by sequence number."""
+
+
+def batches() -> Iterator[bytes]:
+    with open(EVENTS, "rb") as file:
+        while head := file.read(4):
+            yield file.read(struct.unpack("<I", head)[0])
+
+
+BATCHES = list(batches())
+
+
+def records(batch: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Sequence number, kind and body of each."""
+    for at, _ in extents(batch):
+        length = struct.unpack_from("<I", batch, at)[0]
+        if batch[at + 5] != HEARTBEAT:
+            yield seq(batch, at), batch[at + 5], batch[at + HEADER_LEN :][:length]
+
+
+def right_answers() -> Answers:
+    """Those of one thread that runs everything in order."""
+    found: Answers = {}
+    router = WORKLOAD.router(1)
+    operators = {chain[0]: (chain[-1], WORKLOAD.operator(chain)) for chain in chains(WORKLOAD.graph)}
+
+    def deliver(deliveries: list[Delivery]) -> None:
+        for node, _, batch in deliveries:
+            if node in operators:
+                last, operator = operators[node]
+                deliver(router.route(last, operator.process(batch), 0))
+            else:
+                found.update({number: (kind, body) for number, kind, body in records(batch)})
+
+    for batch in BATCHES:
+        deliver(router.route_events(batch, 0))
+    for last, operator in operators.values():
+        deliver(router.route(last, operator.finish(), 0))
+    return found
+
+
+RIGHT = right_answers()
+
+
+def config(**other: Any) -> Json:
+    return {
+        "name": "simulated",
+        "display": "Simulated",
+        "graph": WORKLOAD.graph,
+        "parallelism": 2,
+        "batch_size": 8,
+        "nodes": 1,
+        "scheduler": "default",
+        "retries": 0,
+        "dir": "/nowhere",
+        "extra": {},
+        "options": {},
+        "library": LIBRARY,
+        "sha256": "",
+        "open": json.loads(OPEN),
+        **other,
+    }
+
+
+class Outcome:
+    """A run on the simulated runtime."""
+
+    def __init__(self, engine: Simulated, *, events: list[bytes] = BATCHES, **other: Any) -> None:
+        self.engine, self.host = engine, Host(config(**other), events)
+        asyncio.run(conduct(engine, self.host))
+        self.answers: Answers = {}
+        for batch in self.host.results:
+            for number, kind, body in records(batch):
+                assert number not in self.answers, f"query {number} was answered twice"
+                self.answers[number] = kind, body
+
+    @property
+    def failed(self) -> set[int]:
+        return {number for number, (kind, _) in self.answers.items() if kind == FAILED}
+
+    @property
+    def lost_calls(self) -> Json:
+        lost: Json = self.host.facts["simulated"]["lost_calls"]
+        return lost
+
+
+def stages() -> list[Stage]:
+    return cut(WORKLOAD.graph, 2)
+
+
+def named(name: str) -> Stage:
+    """The stage that has an operator of this name."""
+    return next(stage for stage in stages() if name in stage.name.split("+"))
+
+
+def fails(name: str, error: BaseException, *numbers: int) -> Fault:
+    """Calls of a stage, by number, that end with an error."""
+    return lambda stage, number: error if stage.name == named(name).name and number in numbers else None
+
+
+class AnswersTest(unittest.TestCase):
+    def test_whatever_order_calls_end_in_the_answers_are_those_of_one_thread(self) -> None:
+        for seed in range(8):
+            for parallelism in (1, 2, 3):
+                outcome = Outcome(Simulated(seed), parallelism=parallelism)
+                self.assertEqual(outcome.answers, RIGHT, f"seed {seed}, parallelism {parallelism}")
+
+    def test_futures_of_every_kind_are_waited_for(self) -> None:
+        for kind in ("await", "thread", "own"):
+            self.assertEqual(Outcome(Simulated(3, kind=kind)).answers, RIGHT, kind)
+
+    def test_a_run_without_events_ends(self) -> None:
+        outcome = Outcome(Simulated(), events=[])
+        self.assertEqual((outcome.answers, outcome.host.facts["events"]), ({}, 0))
+
+    def test_a_stream_that_the_host_ends_early_is_answered_as_far_as_it_went(self) -> None:
+        outcome = Outcome(Simulated(5), events=BATCHES[: len(BATCHES) // 2])
+        self.assertTrue(outcome.answers)
+        self.assertEqual(outcome.host.facts["results"], outcome.host.facts["events"])
+        self.assertEqual(outcome.failed, set())
+
+    def test_phases_come_in_their_order_and_the_engine_is_called_in_its(self) -> None:
+        outcome = Outcome(Simulated())
+        self.assertEqual(outcome.host.phases, ["start-up", "deploy", "warm-up", "steady", "drain", "teardown"])
+        did = outcome.engine.did
+        self.assertEqual((did[:2], did[-1]), (["start", "deploy"], "close"))
+
+    def test_only_stages_with_state_are_flushed_each_instance_once_from_the_top_down(self) -> None:
+        flushed = [what for what in Outcome(Simulated(1)).engine.did if what.startswith("finish")]
+        wanted = [f"finish {s.name}/{i}" for s in stages() if s.stateful for i in range(s.instances)]
+        self.assertEqual(flushed, wanted)
+
+    def test_the_record_says_what_went_in_what_came_out_and_in_how_many_calls(self) -> None:
+        facts = Outcome(Simulated()).host.facts
+        self.assertEqual((facts["events"], facts["results"], facts["failed"]), (len(RIGHT), len(RIGHT), 0))
+        self.assertEqual(facts["simulated"]["seed"], 1)
+        self.assertEqual(facts["simulated"]["lost_calls"], {"lost": 0, "retried": 0, "given_up": 0})
+        calls, given = facts["simulated"]["calls"], facts["simulated"]["batches"]
+        self.assertEqual(set(calls), {stage.name for stage in stages()})
+        self.assertTrue(all(0 < calls[name] <= given[name] for name in calls))
+        [node] = facts["nodes"].values()
+        self.assertEqual(node["calls"], sum(calls.values()) - sum(s.instances for s in stages() if s.stateful))
+
+
+class BoundTest(unittest.TestCase):
+    def test_no_more_calls_are_under_way_than_the_bound_allows(self) -> None:
+        class Narrow(Simulated):
+            calls = 1
+
+        outcome = Outcome(Narrow(2), parallelism=1)
+        self.assertEqual(outcome.answers, RIGHT)
+        self.assertLessEqual(outcome.engine.most, len(cut(WORKLOAD.graph, 1)))
+
+    def test_batches_that_wait_are_joined_into_one_call(self) -> None:
+        class Patient(Simulated):
+            calls = 1
+            waiting = 16
+
+        outcome = Outcome(Patient(4), parallelism=1)
+        self.assertEqual(outcome.answers, RIGHT)
+        facts = outcome.host.facts["simulated"]
+        self.assertLess(sum(facts["calls"].values()), sum(facts["batches"].values()))
+
+
+class LostTest(unittest.TestCase):
+    def test_a_lost_call_goes_again_while_retries_last(self) -> None:
+        for error in (Gone("its worker died"), Lost("its worker died")):
+            outcome = Outcome(Simulated(1, fails("vdb1", error, 1)), retries=1)
+            self.assertEqual(outcome.answers, RIGHT)
+            self.assertEqual(outcome.lost_calls, {"lost": 1, "retried": 1, "given_up": 0})
+
+    def test_without_retries_its_records_fail_and_no_others(self) -> None:
+        outcome = Outcome(Simulated(1, fails("vdb1", Gone("its worker died"), 1)))
+        self.assertEqual(set(outcome.answers), set(RIGHT))
+        self.assertTrue(outcome.failed and len(outcome.failed) < len(RIGHT))
+        for number in set(RIGHT) - outcome.failed:
+            self.assertEqual(outcome.answers[number], RIGHT[number])
+        self.assertTrue(any("its worker died" in line for line in outcome.host.lines), outcome.host.lines)
+
+    def test_a_call_that_is_lost_again_and_again_is_given_up(self) -> None:
+        always = fails("vdb1", Gone(""), *range(10_000))
+        outcome = Outcome(Simulated(1, always), retries=2)
+        self.assertEqual(outcome.failed, set(RIGHT))
+        lost = outcome.lost_calls
+        self.assertEqual((lost["lost"], lost["retried"]), (3 * lost["given_up"], 2 * lost["given_up"]))
+
+    def test_what_only_builds_state_goes_again_whatever_the_retries(self) -> None:
+        outcome = Outcome(Simulated(1, fails("embed_d", Gone(""), 0, 1, 2)))
+        self.assertEqual(outcome.answers, RIGHT)
+        with self.assertRaisesRegex(Refusal, "embed_d.*state is built from.*lost 6 times"):
+            Outcome(Simulated(1, fails("embed_d", Gone(""), *range(10_000))))
+
+    def test_state_that_is_lost_ends_the_run(self) -> None:
+        with self.assertRaisesRegex(Refusal, "Simulated: a call of .*category_batch.* was lost, and what it had seen"):
+            Outcome(Simulated(1, fails("category_batch", Gone(""), 1)), retries=5)
+
+
+class FailureTest(unittest.TestCase):
+    def test_a_call_that_fails_ends_the_run_with_its_stage_and_its_words(self) -> None:
+        with self.assertRaisesRegex(Refusal, "Simulated: a call of .*vdb1.*: ValueError: on purpose"):
+            Outcome(Simulated(1, fails("vdb1", ValueError("on purpose"), 2)))
+
+    def test_a_submit_that_raises_is_a_call_that_fails(self) -> None:
+        class Refuses(Simulated):
+            def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
+                if batch:
+                    raise ValueError("no place")
+                return super().submit(stage, instance, batch)
+
+        with self.assertRaisesRegex(Refusal, "ValueError: no place"):
+            Outcome(Refuses())
+
+    def test_what_is_no_batch_and_what_is_no_future_are_named(self) -> None:
+        class Wrong(Simulated):
+            def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
+                async def answer() -> str:
+                    return "text"
+
+                return answer() if batch else super().submit(stage, instance, batch)
+
+        with self.assertRaisesRegex(TypeError, "returned str where bytes are due"):
+            Outcome(Wrong())
+
+        class NoFuture(Simulated):
+            def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
+                return b"at once"
+
+        with self.assertRaisesRegex(Refusal, "submit returned bytes, which is no future: define `result`"):
+            Outcome(NoFuture())
+
+    def test_a_failure_is_heard_of_while_events_are_waited_for(self) -> None:
+        class Watched(Simulated):
+            async def watch(self) -> None:
+                while not self.sizes:
+                    await asyncio.sleep(0)
+                raise Refusal("a worker died")
+
+        with self.assertRaisesRegex(Refusal, "a worker died"):
+            asyncio.run(conduct(Watched(), Silent(config(), BATCHES[:1])))
+
+        class Told(Simulated):
+            def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
+                if batch:
+                    self.run.fail(Refusal("the runtime is going down"))
+                return super().submit(stage, instance, batch)
+
+        with self.assertRaisesRegex(Refusal, "going down"):
+            asyncio.run(conduct(Told(), Silent(config(), BATCHES[:1])))
+
+    def test_more_nodes_are_refused_before_anything_is_started(self) -> None:
+        engine = Simulated()
+        with self.assertRaisesRegex(Refusal, "Simulated cannot use 2 nodes: leave --nodes at 1") as refused:
+            asyncio.run(conduct(engine, Host(config(nodes=2), [])))
+        self.assertEqual((refused.exception.kind, engine.did), ("unsupported", []))
+
+
+class Silent(Host):
+    """A host that holds back events until it has answers that will never come."""
+
+    def events(self) -> Iterator[bytes]:
+        yield from super().events()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
