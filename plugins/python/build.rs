@@ -19,8 +19,13 @@ fn main() {
     let mut table = "&[".to_owned();
     for module in modules {
         let name = Path::new(SDK).join(module.file_name().expect("it is a file"));
-        write!(table, "({:?}, include_bytes!({:?})),", name.display().to_string(), module.display().to_string())
-            .expect("memory can be written");
+        write!(
+            table,
+            "({:?}, include_bytes!({:?})),",
+            name.display().to_string(),
+            module.display().to_string()
+        )
+        .expect("memory can be written");
     }
     table.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo says it"));
