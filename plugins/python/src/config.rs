@@ -6,6 +6,8 @@ use bench_plugin_api::sdk::{Error, Host, Spec};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::Engine;
+
 /// The host's answer to `bench.workloads/1`.
 #[derive(Deserialize)]
 struct Library {
@@ -15,7 +17,13 @@ struct Library {
 }
 
 /// The configuration as JSON.
-pub fn config(spec: &Spec, host: &Host, dir: &Path, additions: Map<String, Value>) -> Result<String, Error> {
+pub fn config(
+    engine: &Engine,
+    spec: &Spec,
+    host: &Host,
+    dir: &Path,
+    additions: Map<String, Value>,
+) -> Result<String, Error> {
     let answer = host.extension("bench.workloads/1", "").ok_or_else(|| Error::Unavailable {
         reason: "the host offers no workload library, which Python workers need".into(),
         remedy: "run a staged bench (cargo xtask stage), or build bench-workloads beside it".into(),
@@ -27,7 +35,15 @@ pub fn config(spec: &Spec, host: &Host, dir: &Path, additions: Map<String, Value
     let mut extra: Map<String, Value> =
         spec.extra.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
     extra.extend(additions);
+    // Each option that is declared: as it was given, or else what holds without.
+    let options: Map<String, Value> = engine
+        .options
+        .iter()
+        .map(|option| (option.name.to_owned(), spec.extra(option.name).or(option.default).into()))
+        .collect();
     Ok(json!({
+        "name": engine.name,
+        "display": engine.display,
         "workload": spec.name,
         "graph": host.graph()?,
         "total_items": spec.total_items,
@@ -42,6 +58,9 @@ pub fn config(spec: &Spec, host: &Host, dir: &Path, additions: Map<String, Value
         "retries": spec.number("retries", attempts - 1),
         "timeout": timeout,
         "dir": dir,
+        // The driver's own is in `dir`.
+        "home": std::env::var("HOME").ok(),
+        "options": options,
         "extra": extra,
     })
     .to_string())
