@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_inline_pipeline_delivers_every_item_and_counts_it() {
-        let runner = runner(|| Inline).unwrap();
+        let runner = runner(|| Ok(Inline)).unwrap();
         let (host, seen) = fake_host_box(20);
         let result = runner.run(v1_spec(), host).unwrap();
         assert_eq!(result.items_processed, 20);
@@ -257,20 +257,20 @@ mod tests {
             ROption::RSome(answer) => Some(RString::into_string(answer)),
             ROption::RNone => None,
         };
-        assert_eq!(answer(runner(|| Inline).unwrap()), Some("[]".to_owned()));
-        assert_eq!(answer(runner(|| Panics).unwrap()), None);
+        assert_eq!(answer(runner(|| Ok(Inline)).unwrap()), Some("[]".to_owned()));
+        assert_eq!(answer(runner(|| Ok(Panics)).unwrap()), None);
     }
 
     #[test]
     fn a_panic_in_run_becomes_an_error_that_names_it() {
-        let runner = runner(|| Panics).unwrap();
+        let runner = runner(|| Ok(Panics)).unwrap();
         let RResult::RErr(error) = runner.run(v1_spec(), fake_host_box(1).0) else { panic!("no error") };
         assert_eq!((error.kind, error.message.as_str()), (v1::ERROR_PANIC, "on purpose"));
     }
 
     #[test]
     fn a_panic_in_the_constructor_becomes_an_error() {
-        let created = runner(|| -> Inline { panic!("cannot start") });
+        let created = runner(|| -> Result<Inline, Error> { panic!("cannot start") });
         assert!(matches!(created, RResult::RErr(error) if error.message == "cannot start"));
     }
 }

@@ -121,11 +121,13 @@ fn ruff(python: &Path, args: &[&str]) -> Done {
     run(Command::new(python).args(["-m", "ruff"]).args(args).arg(".").current_dir(root()))
 }
 
-/// Files that are run together, by the folder of their crate: two crates may have modules of one name.
+/// Files that are run together, by the folder of their crate or engine: two may have modules of one name.
 fn by_crate(files: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, Vec<PathBuf>> {
     let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for file in files {
-        let own = file.ancestors().skip(1).find(|folder| folder.join("Cargo.toml").is_file());
+        let is_own =
+            |folder: &&Path| ["engine.toml", "Cargo.toml"].iter().any(|own| folder.join(own).is_file());
+        let own = file.ancestors().skip(1).find(is_own);
         groups.entry(own.unwrap_or(file).to_owned()).or_default().push(file.clone());
     }
     groups

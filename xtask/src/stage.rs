@@ -1,9 +1,10 @@
 //! What a user runs, in one folder: `bin/bench`, `plugins/libbackend_*.so`,
-//! `lib/libbench_workloads.so`, `include/*.h`.
+//! `lib/libbench_*.so`, `include/*.h`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::cargo::{cargo, root, run, target};
 
@@ -26,12 +27,23 @@ impl Profile {
 /// Plugins that are part of the product: every crate below `plugins/` that makes a backend.
 const PLUGINS: [&str; 4] = ["backend-dask", "backend-local", "backend-ray", "backend-sage"];
 
+/// Engines in Python that are part of the product: folders below `plugins/`, packed by the staged bench itself.
+const ENGINES: [&str; 0] = [];
+
 /// Builds and stages; returns the folder.
 ///
 /// # Errors
 /// When something does not build or cannot be copied.
 pub fn stage(profile: Profile) -> Result<PathBuf, String> {
-    let mut args = vec!["build", "--package", "bench", "--package", "bench-workloads"];
+    let mut args = vec![
+        "build",
+        "--package",
+        "bench",
+        "--package",
+        "bench-workloads",
+        "--package",
+        "bench-engine-library",
+    ];
     for plugin in PLUGINS {
         args.extend(["--package", plugin]);
     }
@@ -42,10 +54,15 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
     let built = target().join(profile.folder());
     let folder = target().join(if profile == Profile::Release { "bench" } else { "bench-dev" });
     place(&built.join("bench"), &folder.join("bin/bench"))?;
-    place(&built.join("libbench_workloads.so"), &folder.join("lib/libbench_workloads.so"))?;
+    for library in ["libbench_workloads.so", "libbench_python_engine.so"] {
+        place(&built.join(library), &folder.join("lib").join(library))?;
+    }
     for plugin in PLUGINS {
         let file = format!("lib{}.so", plugin.replace('-', "_"));
         place(&built.join(&file), &folder.join("plugins").join(&file))?;
+    }
+    for engine in ENGINES {
+        pack(&folder, &root().join("plugins").join(engine), &folder.join("plugins"))?;
     }
     for header in ["workloads/include/bench_workloads.h", "plugin-api/include/bench_backend.h"] {
         let from = root().join(header);
@@ -53,6 +70,15 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
         place(&from, &folder.join("include").join(name))?;
     }
     Ok(folder)
+}
+
+/// Packs the engine in the folder `from` into the folder `to`, as its author would.
+///
+/// # Errors
+/// When it cannot be packed.
+pub fn pack(staged: &Path, from: &Path, to: &Path) -> Result<(), String> {
+    let mut pack = Command::new(staged.join("bin/bench"));
+    run(pack.args(["backends", "pack"]).arg(from).arg("-o").arg(to))
 }
 
 /// Copies under a temporary name and renames: a plugin that is mapped right now must not change

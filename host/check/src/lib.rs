@@ -9,12 +9,14 @@
 //! * `case` is one test inside its process; `trial` a run of a workload in it, with a `probe`
 //!   between plugin and host that sees every call and can disturb it.
 //! * `growth` tells a leak from a runtime that is set up once; `workers` finds and ends a runtime's processes.
+//! * `scaffold` makes projects for new backends, `pack` a plugin out of an engine in Python.
 //! * `tests/` are the tests, by what they are about.
 
 #![forbid(unsafe_code)]
 
 mod case;
 mod growth;
+pub mod pack;
 mod probe;
 pub mod scaffold;
 mod suite;

@@ -15,6 +15,7 @@ pub enum Language {
     Rust,
     C,
     Cpp,
+    Python,
 }
 
 /// A project, before it is on disk.
@@ -25,7 +26,7 @@ pub struct Project {
 }
 
 const HEADER: &str = include_str!("../../../plugin-api/include/bench_backend.h");
-const IGNORE: &str = "/target\n/build\n/results\n";
+const IGNORE: &str = "/target\n/build\n/results\n/libbackend_*.so\n__pycache__\n";
 
 /// A project for backend `name`. `api` is the folder of bench-plugin-api, for Rust.
 #[must_use]
@@ -35,7 +36,7 @@ pub fn project(name: &BackendName, language: Language, api: Option<&Path>) -> Pr
         let text = text.replace(example, name.as_str());
         text.replace("@NAME@", name.as_str()).replace("@API@", &api_text.replace('\\', "\\\\"))
     };
-    let (c, cpp, rust) = ("example_c", "example_cpp", "example_rust");
+    let (c, cpp, python, rust) = ("example_c", "example_cpp", "example_python", "example_rust");
     let files: Vec<(&'static str, String)> = match language {
         Language::Rust => vec![
             ("Cargo.toml", fill(include_str!("scaffold/rust/Cargo.toml.in"), rust)),
@@ -60,6 +61,13 @@ pub fn project(name: &BackendName, language: Language, api: Option<&Path>) -> Pr
             ("include/bench_backend.h", HEADER.to_owned()),
             ("README.md", fill(include_str!("scaffold/c/README.md.in"), cpp)),
             (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), cpp)),
+        ],
+        Language::Python => vec![
+            ("engine.toml", fill(include_str!("../../../plugins/examples/python/engine.toml"), python)),
+            ("driver.py", fill(include_str!("../../../plugins/examples/python/driver.py"), python)),
+            ("test_engine.py", fill(include_str!("scaffold/python/test_engine.py.in"), python)),
+            ("README.md", fill(include_str!("scaffold/python/README.md.in"), python)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/python/ci.yml.in"), python)),
         ],
     };
     let lock = api.and_then(Path::parent).map(|root| root.join("Cargo.lock"));
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn nothing_of_the_example_or_of_a_placeholder_remains() {
-        for language in [Language::Rust, Language::C, Language::Cpp] {
+        for language in [Language::Rust, Language::C, Language::Cpp, Language::Python] {
             let project = project(&name(), language, Some(Path::new("/somewhere/plugin-api")));
             let text: String = project.files.iter().map(|(_, text)| text.as_str()).collect();
             for word in ["example_", "@NAME@", "@API@"] {

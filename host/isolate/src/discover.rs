@@ -46,7 +46,16 @@ pub enum Origin {
 /// Where to look, in order.
 #[derive(Debug, Clone, Default)]
 pub struct SearchPath {
-    directories: Vec<(PathBuf, Origin)>,
+    places: Vec<Place>,
+}
+
+/// A directory to look into.
+#[derive(Debug, Clone)]
+struct Place {
+    directory: PathBuf,
+    origin: Origin,
+    /// The folder that the user named, where what is looked at was made from it.
+    source: Option<PathBuf>,
 }
 
 /// A plugin file by its name only.
@@ -58,6 +67,8 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Why its directory was searched.
     pub origin: Origin,
+    /// The folder of the engine that the file was packed from just now.
+    pub source: Option<PathBuf>,
     /// What the user demands of the file.
     pub demand: Option<Demand>,
 }
@@ -73,8 +84,15 @@ impl Candidate {
             name: BackendName::parse(&stem)?,
             path: path.to_owned(),
             origin: Origin::Flag,
+            source: None,
             demand: None,
         })
+    }
+
+    /// The same, packed from the engine in `folder`.
+    #[must_use]
+    pub fn packed_from(self, folder: &Path) -> Self {
+        Self { source: Some(folder.to_owned()), ..self }
     }
 
     /// How a command line reaches it.
@@ -145,12 +163,28 @@ impl SearchPath {
             directories.push((root.join("plugins"), Origin::Executable));
         }
         directories.extend(user_data.map(|data| (data.join("plugins"), Origin::User)));
-        Self { directories }
+        let place = |(directory, origin)| Place { directory, origin, source: None };
+        Self { places: directories.into_iter().map(place).collect() }
+    }
+
+    /// The same with each folder that the user named replaced by what `packed` makes of it; what it makes nothing of
+    /// stays.
+    ///
+    /// # Errors
+    /// The first of `packed`.
+    pub fn with_packed<E>(mut self, packed: impl Fn(&Path) -> Result<Option<PathBuf>, E>) -> Result<Self, E> {
+        let named = |place: &&mut Place| matches!(place.origin, Origin::Flag | Origin::Environment);
+        for place in self.places.iter_mut().filter(named) {
+            if let Some(directory) = packed(&place.directory)? {
+                place.source = Some(std::mem::replace(&mut place.directory, directory));
+            }
+        }
+        Ok(self)
     }
 
     /// The directories, in the order they are searched.
     pub fn directories(&self) -> impl Iterator<Item = (&Path, Origin)> {
-        self.directories.iter().map(|(path, origin)| (path.as_path(), *origin))
+        self.places.iter().map(|place| (place.directory.as_path(), place.origin))
     }
 
     /// Searches.
@@ -162,14 +196,15 @@ impl SearchPath {
         let mut survey = Survey::default();
         let mut winners: BTreeMap<BackendName, Candidate> = BTreeMap::new();
         let mut searched: Vec<PathBuf> = Vec::new();
-        for (directory, origin) in &self.directories {
+        for place in &self.places {
+            let Place { directory, origin, .. } = place;
             // The same directory twice, by whatever way, must not shadow itself.
             let real = directory.canonicalize().unwrap_or_else(|_| directory.clone());
             if searched.contains(&real) {
                 continue;
             }
             match plugin_files(directory) {
-                Ok(files) => files.into_iter().for_each(|file| survey.place(&mut winners, file, *origin)),
+                Ok(files) => files.into_iter().for_each(|file| survey.place(&mut winners, file, place)),
                 Err(cause) if *origin == Origin::Flag => {
                     return Err(Unsearchable { path: directory.clone(), cause });
                 }
@@ -184,12 +219,13 @@ impl SearchPath {
 }
 
 impl Survey {
-    fn place(&mut self, winners: &mut BTreeMap<BackendName, Candidate>, path: PathBuf, origin: Origin) {
+    fn place(&mut self, winners: &mut BTreeMap<BackendName, Candidate>, path: PathBuf, place: &Place) {
         let stem = path.file_name().and_then(stem).unwrap_or_default();
         match BackendName::parse(&stem) {
             Err(reason) => self.misnamed.push((one_line(&path.to_string_lossy()), reason)),
             Ok(name) => {
-                let candidate = Candidate { name: name.clone(), path, origin, demand: None };
+                let (origin, source) = (place.origin, place.source.clone());
+                let candidate = Candidate { name: name.clone(), path, origin, source, demand: None };
                 match winners.get(&name) {
                     Some(winner) => self.shadowed.push((candidate, winner.path.clone())),
                     None => drop(winners.insert(name, candidate)),

@@ -134,7 +134,7 @@ mod tests {
 
     fn candidate(name: &str) -> Candidate {
         let name = BackendName::parse(name).unwrap();
-        Candidate { name, path: "x".into(), origin: Origin::Flag, demand: None }
+        Candidate { name, path: "x".into(), origin: Origin::Flag, source: None, demand: None }
     }
 
     #[test]

@@ -234,7 +234,16 @@ pub fn failure_report_schema() -> Value {
 #[must_use]
 pub fn schema_of<T: JsonSchema>() -> Value {
     let without_default = RecursiveTransform(|schema: &mut Schema| drop(schema.remove("default")));
-    let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(without_default);
+    made::<T>(SchemaSettings::draft2020_12().for_serialize().with_transform(without_default))
+}
+
+/// JSON Schema (draft 2020-12) of what people write and we read: what they may leave out is not required.
+#[must_use]
+pub fn schema_of_input<T: JsonSchema>() -> Value {
+    made::<T>(SchemaSettings::draft2020_12().for_deserialize())
+}
+
+fn made<T: JsonSchema>(settings: SchemaSettings) -> Value {
     let mut schema: Value = settings.into_generator().into_root_schema_for::<T>().into();
     // A reader wants to know first what this is.
     if let Value::Object(map) = &mut schema {

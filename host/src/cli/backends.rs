@@ -54,6 +54,8 @@ pub enum BackendsCommand {
     Check(super::check::CheckArgs),
     /// Make a project for a backend of your own.
     New(super::scaffold::NewArgs),
+    /// Make a plugin, one file, of an engine in Python: a folder with engine.toml.
+    Pack(super::pack::PackArgs),
     /// Put the file that a name leads to on the list of trusted files; see --only-trusted.
     Trust {
         /// Its name.
@@ -111,6 +113,7 @@ pub fn backends(command: &BackendsCommand) -> Result<Exit, Stopped> {
         BackendsCommand::Info { name, json, limits, plugins } => info(plugins, &limits.runner(), name, *json),
         BackendsCommand::Install { name, python, plugins } => install_for(plugins, name, python),
         BackendsCommand::New(args) => super::scaffold::new(args),
+        BackendsCommand::Pack(args) => super::pack::pack(args),
         BackendsCommand::Trust { name, plugins } => change_trust(plugins, name, TrustChange::Trust),
         BackendsCommand::Pin { name, plugins } => change_trust(plugins, name, TrustChange::Pin),
         BackendsCommand::Untrust { name } => untrust(name),

@@ -9,11 +9,13 @@ use clap::Args;
 use regex_lite::Regex;
 use serde_json::json;
 
-use super::find::{survey, unknown_backend, workload_library};
+use super::find::{survey, unknown_backend};
 use super::output::{self, say};
 use super::plan::mebibytes;
 use super::run::prepare_in;
-use super::{Exit, PluginArgs, STOP, Stopped};
+use super::shipped::workload_library;
+use super::{Exit, PluginArgs, STOP, Stopped, pack};
+use bench_check::pack::is_engine;
 use bench_check::{DEFAULT_TIMEOUT, NOT_RUN, Outcome, Report, Status, Suite, Test, all, reference_plan};
 use bench_isolate::discover::Candidate;
 use bench_isolate::isolate::StopLevel;
@@ -24,7 +26,8 @@ use bench_record::quantity::{count, duration, shown};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The plugin's file, libbackend_NAME.so; or the name of one that `bench backends list` shows
+    /// The plugin's file, libbackend_NAME.so; the folder of an engine in Python; or the name of one that
+    /// `bench backends list` shows
     #[arg(required_unless_present = "list")]
     path: Option<PathBuf>,
     /// Print JSON
@@ -112,10 +115,14 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
     })
 }
 
-/// A file where there is one; otherwise a name on the search path.
+/// A file or an engine's folder where there is one; otherwise a name on the search path.
 fn candidate(args: &CheckArgs) -> Result<Candidate, Stopped> {
     let path = args.path.as_deref().unwrap_or(Path::new(""));
-    if path.symlink_metadata().is_ok() {
+    if path.is_dir() && (is_engine(path) || path.components().count() > 1) {
+        return pack::candidate(path);
+    }
+    // A folder may well be called as a backend is.
+    if !path.is_dir() && path.symlink_metadata().is_ok() {
         return Candidate::at(path).map_err(|why| {
             let message = format!("{} is not named like a plugin: {why}", shell_word(path));
             Stopped::new(Exit::Usage, message, "name the file libbackend_<name>.so")

@@ -1,8 +1,9 @@
 //! What a command needs before it starts: the backend, the workloads, and a user who still wants it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::pack::packed;
 use super::{Exit, PluginArgs, STOP, Stopped, screen};
 use bench_isolate::describe::{DEFAULT_TIMEOUT, Description, Listing, Status};
 use bench_isolate::discover::{Candidate, SearchPath, Survey, UnknownBackend};
@@ -12,8 +13,6 @@ use bench_isolate::options::{self, Given, Taker};
 use bench_isolate::text::shell_word;
 use bench_isolate::trust::{Trust, TrustError};
 use bench_isolate::vet::{Vetted, vet};
-use bench_measure::guest::WorkloadLibrary;
-use bench_record::canonical_json::sha256_hex;
 
 /// A backend that can run, and what it gets of the options that were given.
 #[derive(Debug)]
@@ -149,6 +148,7 @@ pub fn survey(plugins: &PluginArgs) -> Result<Survey, Stopped> {
 /// Everything on the search path; what is odd about it goes to standard error.
 pub fn survey_unfiltered(plugins: &PluginArgs) -> Result<Survey, Stopped> {
     let path = SearchPath::of_this_process(&plugins.plugins_dir, !plugins.no_user_plugins);
+    let path = path.with_packed(packed)?;
     let survey = path.survey().map_err(Stopped::usage)?;
     for (name, why) in &survey.misnamed {
         screen::warning(&format!("plugin file {name} is left out: {why}"));
@@ -165,19 +165,6 @@ pub fn go_on() -> Result<(), Stopped> {
         StopLevel::Go => Ok(()),
         _ => Err(Stopped::new(Exit::Interrupted, "interrupted before it had begun", "")),
     }
-}
-
-/// `lib/libbench_workloads.so` of the staged layout, or beside the executable.
-#[must_use]
-pub fn workload_library() -> Option<WorkloadLibrary> {
-    let named = std::env::var_os("BENCH_WORKLOADS_LIBRARY").map(PathBuf::from);
-    let executable = std::env::current_exe().ok()?.canonicalize().ok()?;
-    let folder = executable.parent()?;
-    let file = "libbench_workloads.so";
-    let candidates = named.into_iter().chain([folder.join("../lib").join(file), folder.join(file)]);
-    let path = candidates.filter_map(|path| path.canonicalize().ok()).find(|path| path.is_file())?;
-    let sha256 = sha256_hex(&std::fs::read(&path).ok()?);
-    Some(WorkloadLibrary { path, sha256 })
 }
 
 /// The user's list below `data`.

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::{Exit, Stopped, output};
+use bench_engine_package::Manifest;
 use bench_judge::capacity::Report;
 use bench_record::schema;
 
@@ -19,6 +20,8 @@ pub enum SchemaOf {
     FailureReport,
     /// capacity.json.
     Capacity,
+    /// engine.toml of an engine in Python.
+    Engine,
 }
 
 pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
@@ -28,6 +31,7 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
         SchemaOf::PairManifest => schema::pair_manifest_schema(),
         SchemaOf::FailureReport => schema::failure_report_schema(),
         SchemaOf::Capacity => schema::schema_of::<Report>(),
+        SchemaOf::Engine => schema::schema_of_input::<Manifest>(),
     };
     output::json(&schema)?;
     Ok(Exit::Ok)

@@ -9,6 +9,7 @@ mod exit;
 mod find;
 mod generate;
 mod output;
+mod pack;
 mod pair;
 mod places;
 mod plan;
@@ -17,6 +18,7 @@ mod run;
 mod runner;
 mod scaffold;
 mod screen;
+mod shipped;
 mod signals;
 mod soak;
 mod sweep;
@@ -129,7 +131,7 @@ impl Command {
 /// Where plugins are looked for.
 #[derive(Debug, Clone, Args)]
 pub struct PluginArgs {
-    /// Look for plugins here first (repeatable). Then follow BENCH_PLUGINS_PATH, `plugins/` beside the
+    /// Look for plugins here first (repeatable); the folder of an engine in Python is packed. Then follow BENCH_PLUGINS_PATH, `plugins/` beside the
     /// executable, and the user's data directory.
     #[arg(long, value_name = "DIR", help_heading = "Plugins")]
     pub plugins_dir: Vec<PathBuf>,

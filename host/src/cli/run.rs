@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::find::{ReadyBackend, go_on, ready_backend, workload_library};
+use super::find::{ReadyBackend, go_on, ready_backend};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
+use super::shipped::workload_library;
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::find::{ReadyBackend, ready_backends, workload_library};
+use super::find::{ReadyBackend, ready_backends};
 use super::run::{answered, check_folder, prepare, stopped};
 use super::screen::{self, RunProgress};
+use super::shipped::workload_library;
 use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
 use bench_campaign::capacity::{self, Trials};
 use bench_campaign::run::{Failure, Runner, Wanted};

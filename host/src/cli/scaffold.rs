@@ -14,6 +14,7 @@ enum Lang {
     Rust,
     C,
     Cpp,
+    Python,
 }
 
 impl From<Lang> for Language {
@@ -22,6 +23,7 @@ impl From<Lang> for Language {
             Lang::Rust => Self::Rust,
             Lang::C => Self::C,
             Lang::Cpp => Self::Cpp,
+            Lang::Python => Self::Python,
         }
     }
 }
@@ -60,6 +62,7 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
     let built = match args.lang {
         Lang::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
         Lang::C | Lang::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
+        Lang::Python => "bench backends check .".to_owned(),
     };
     say!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
     Ok(Exit::Ok)

@@ -35,6 +35,14 @@ use crate::v1;
 #[macro_export]
 macro_rules! export_backend {
     ($backend:ty) => {
+        $crate::export_backend!(
+            $backend,
+            version = env!("CARGO_PKG_VERSION"),
+            new = || Ok(<$backend as ::core::default::Default>::default())
+        );
+    };
+    // For a library that learns only when it is loaded which backend it is.
+    ($backend:ty, version = $version:expr, new = $new:expr) => {
         mod __bench_backend {
             #[allow(unused_imports)]
             use super::*;
@@ -42,11 +50,11 @@ macro_rules! export_backend {
 
             extern "C" fn new_runner()
             -> abi_stable::std_types::RResult<$crate::v1::RunnerBox, $crate::v1::BackendError> {
-                $crate::sdk::runner(<$backend as ::core::default::Default>::default)
+                $crate::sdk::runner::<$backend>($new)
             }
 
             fn root() -> $crate::v1::BackendModuleRef {
-                $crate::sdk::module(env!("CARGO_PKG_VERSION"), new_runner)
+                $crate::sdk::module($version, new_runner)
             }
 
             extern "C" fn erased_root() -> abi_stable::library::RootModuleResult {
@@ -85,8 +93,10 @@ pub fn module(
 }
 
 /// Creates the backend with panics contained; called by [`export_backend!`](crate::export_backend).
-pub fn runner<B: Backend>(new: impl FnOnce() -> B) -> RResult<v1::RunnerBox, v1::BackendError> {
-    match contained(|| Ok(new())) {
+pub fn runner<B: Backend>(
+    new: impl FnOnce() -> Result<B, Error>,
+) -> RResult<v1::RunnerBox, v1::BackendError> {
+    match contained(new) {
         Ok(backend) => RResult::ROk(v1::WorkloadRunner_TO::from_value(Contained(backend), TD_Opaque)),
         Err(error) => RResult::RErr(error.into()),
     }
@@ -106,7 +116,7 @@ fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 
 impl<B: Backend> v1::WorkloadRunner for Contained<B> {
     fn backend_name(&self) -> RString {
-        B::NAME.into()
+        self.0.name().into()
     }
 
     fn is_available(&self) -> v1::Availability {
@@ -127,7 +137,7 @@ impl<B: Backend> v1::WorkloadRunner for Contained<B> {
         let result = contained(|| self.0.run(&Spec::from(spec), &host));
         match result {
             Ok(Finished { metrics }) => RResult::ROk(v1::RunResult {
-                backend: B::NAME.into(),
+                backend: self.0.name().into(),
                 elapsed_seconds: started.elapsed().as_secs_f64(),
                 items_processed: host.emitted(),
                 metrics: metrics

@@ -26,6 +26,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The name users type after `--backend`: lower case letters, digits and `_`.
     const NAME: &'static str;
 
+    /// The name of this very backend, for a library that learns it only when it is loaded.
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
     /// Light, idempotent, starts nothing. By default a backend is available.
     fn is_available(&self) -> Availability {
         Availability::ready("built in")

@@ -16,10 +16,12 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, 
 use tempfile::TempDir;
 
 use crate::session::Session;
-use crate::{Engine, Interpreter};
+use crate::{Engine, Interpreter, Launch};
 
 /// The modules of `bench_engine`, each with its path.
 const SDK: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+
+const DRIVER: &str = "driver.py";
 
 /// The driver's own numbers for: events, messages, the lifeline.
 const DRIVER_FDS: [RawFd; 3] = [3, 4, 5];
@@ -96,16 +98,13 @@ impl Driver {
         engine: &Engine,
         interpreter: &Interpreter,
         dir: TempDir,
-        env: &[(String, String)],
-        files: &[(&str, &str)],
+        launch: &Launch,
     ) -> Result<(Self, Pipes), Error> {
         let failed = |cause: io::Error| {
             Error::Runtime(format!("the {} driver could not be started: {cause}", engine.display))
         };
-        for (name, source) in files {
-            fs::write(dir.path().join(name), source).map_err(failed)?;
-        }
-        let mut command = command(engine, interpreter, dir.path(), env).map_err(failed)?;
+        lay_out(engine, dir.path(), launch).map_err(failed)?;
+        let mut command = command(interpreter, dir.path(), launch).map_err(failed)?;
         let (events_out, events_in) = pipe().map_err(failed)?;
         let (messages_out, messages_in) = pipe().map_err(failed)?;
         let (lifeline_out, lifeline) = pipe().map_err(failed)?;
@@ -172,23 +171,27 @@ impl Drop for Driver {
     }
 }
 
-/// The driver's command line, files and environment. What it prints goes where this process prints: the host keeps
-/// that whoever is killed, so nothing may wait in a buffer.
-fn command(
-    engine: &Engine,
-    interpreter: &Interpreter,
-    dir: &Path,
-    env: &[(String, String)],
-) -> io::Result<Command> {
-    fs::create_dir(dir.join("bench_engine"))?;
-    SDK.iter().try_for_each(|(name, source)| fs::write(dir.join(name), source))?;
-    fs::write(dir.join("driver.py"), engine.driver)?;
-    for folder in ["home", "tmp", "run"] {
-        fs::create_dir(dir.join(folder))?;
+/// Puts everything that the driver imports beside it, and makes the folders of the run.
+fn lay_out(engine: &Engine, dir: &Path, launch: &Launch) -> io::Result<()> {
+    let own = launch.files.iter().map(|(name, source)| (*name, source.as_bytes()));
+    let driver = launch.sources.is_empty().then_some((DRIVER, engine.driver.as_bytes()));
+    for (name, source) in SDK.iter().copied().chain(driver).chain(own).chain(launch.sources.iter().copied()) {
+        let file = dir.join(name);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(file, source)?;
     }
+    ["home", "tmp", "run"].iter().try_for_each(|folder| fs::create_dir(dir.join(folder)))
+}
+
+/// The driver's command line and environment. What it prints goes where this process prints: the host keeps that
+/// whoever is killed, so nothing may wait in a buffer.
+fn command(interpreter: &Interpreter, dir: &Path, launch: &Launch) -> io::Result<Command> {
     let mut command = Command::new(&interpreter.program);
     // As -I, but the folder of the script stays importable: that is where bench_engine is.
-    command.args(["-E", "-s", "-B", "-u"]).arg(dir.join("driver.py")).current_dir(dir).env_clear();
+    let driver = dir.join(launch.driver.unwrap_or(DRIVER));
+    command.args(["-E", "-s", "-B", "-u"]).arg(driver).current_dir(dir).env_clear();
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs([("LC_ALL", "C.UTF-8"), ("PYTHONDONTWRITEBYTECODE", "1"), ("PYTHONNOUSERSITE", "1")]);
     command.env("PYTHONUNBUFFERED", "1"); // for the processes that the runtime starts
@@ -204,7 +207,8 @@ fn command(
     ] {
         command.env(name, dir.join(folder));
     }
-    command.envs(env.iter().map(|(name, value)| (name, value.replace("{dir}", &dir.to_string_lossy()))));
+    command
+        .envs(launch.env.iter().map(|(name, value)| (name, value.replace("{dir}", &dir.to_string_lossy()))));
     command.stdin(Stdio::null());
     Ok(command)
 }

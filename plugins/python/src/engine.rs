@@ -56,6 +56,10 @@ pub struct Launch {
     pub config: Map<String, Value>,
     /// Modules that lie beside `driver.py`: name and source.
     pub files: Vec<(&'static str, &'static str)>,
+    /// Files of a packed engine, its driver among them.
+    pub sources: Vec<(&'static str, &'static [u8])>,
+    /// Which of them is run; `driver.py` when it is not said.
+    pub driver: Option<&'static str>,
     /// Log files of the runtime whose ends the host is to keep of a run that failed: shell patterns below the private
     /// directory. What is printed is kept in any case.
     pub logs: Vec<&'static str>,
@@ -66,7 +70,10 @@ impl Engine {
     #[must_use]
     pub fn availability(&self) -> Availability {
         match self.resolve() {
-            Ok((_, versions)) => Availability::ready(versions.first().map_or("", |(_, version)| version)),
+            Ok((python, versions)) => Availability::ready(match versions.first() {
+                Some((_, version)) => version.clone(),
+                None => format!("Python {}", python.version.as_deref().unwrap_or("3")),
+            }),
             Err(Error::Unavailable { reason, remedy }) => Availability::missing(reason, remedy),
             Err(other) => Availability::missing(other.to_string(), self.install_remedy()),
         }
@@ -81,7 +88,7 @@ impl Engine {
         let imports = self.imports.iter().map(
             |import| json!({"module": import.module, "distribution": import.distribution, "accepts": import.accepts}),
         );
-        (id == "bench.requirements/1").then(|| {
+        (id == "bench.requirements/1" && !self.requirements.is_empty()).then(|| {
             json!({
                 "python": PYTHON,
                 "requirements": self.requirements,
@@ -103,10 +110,16 @@ impl Engine {
     /// The interpreter and the version of each import.
     pub(crate) fn resolve(&self) -> Result<(Interpreter, Versions), Error> {
         let Some(chosen) = interpreter::chosen(self.name) else {
-            return self.managed();
+            return if self.requirements.is_empty() { self.of_the_system() } else { self.managed() };
         };
         let found = Interpreter::chosen(self.name, &chosen).and_then(|python| self.examine(python));
         found.map_err(|reason| Error::Unavailable { reason, remedy: self.choice_remedy() })
+    }
+
+    /// The Python that is there anyway, for an engine that has nothing installed.
+    fn of_the_system(&self) -> Result<(Interpreter, Versions), Error> {
+        let found = Interpreter::of_the_system().and_then(|python| self.examine(python));
+        found.map_err(|reason| Error::Unavailable { reason, remedy: self.system_remedy() })
     }
 
     /// What `bench backends install` made.
@@ -164,19 +177,35 @@ impl Engine {
         }
     }
 
+    /// For a system without the Python that is needed.
+    fn system_remedy(&self) -> String {
+        let variable = interpreter::variable(self.name);
+        match self.imports {
+            [] => format!("install Python 3.10 or newer, or set {variable} to the path of one"),
+            _ => format!("set {variable} to the python of an environment that has {}", self.needs()),
+        }
+    }
+
+    /// What must be importable, with its versions.
+    fn needs(&self) -> String {
+        let needs = self.imports.iter().map(|import| format!("{}{}", import.distribution, import.accepts));
+        needs.collect::<Vec<String>>().join(", ")
+    }
+
     /// For a variable that names the wrong Python: whatever is installed, it is the variable that counts.
     fn choice_remedy(&self) -> String {
         let variable = interpreter::variable(self.name);
-        let install = match self.managed() {
+        let otherwise = if self.requirements.is_empty() { self.of_the_system() } else { self.managed() };
+        let install = match otherwise {
             Ok(_) => String::new(),
+            Err(_) if self.requirements.is_empty() => "; install Python 3.10 or newer".to_owned(),
             Err(_) => format!("; bench backends install {}", self.name),
         };
-        let needs: Vec<String> =
-            self.imports.iter().map(|import| format!("{}{}", import.distribution, import.accepts)).collect();
-        format!(
-            "unset {variable}{install}    (or set it to the python of an environment that has {})",
-            needs.join(", ")
-        )
+        let that = match self.imports {
+            [] => "a Python 3.10 or newer".to_owned(),
+            _ => format!("the python of an environment that has {}", self.needs()),
+        };
+        format!("unset {variable}{install}    (or set it to {that})")
     }
 
     fn mount_remedy(&self) -> String {

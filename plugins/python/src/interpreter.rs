@@ -55,6 +55,11 @@ impl Interpreter {
         Ok(Self { chosen_by: Some(variable(name)), ..Self::at(found) })
     }
 
+    /// The first `python3` on the path; why there is none otherwise.
+    pub(crate) fn of_the_system() -> Result<Self, String> {
+        on_path(Path::new("python3")).map(Self::at).map_err(|_| "there is no python3 on the PATH".to_owned())
+    }
+
     /// The interpreter that `bench backends install` made for the backend `name`; why there is none otherwise.
     pub(crate) fn managed(name: &str, venvs: &Path) -> Result<Self, String> {
         let place = venvs.join(name);

@@ -43,9 +43,11 @@ mod config;
 mod driver;
 mod engine;
 mod interpreter;
+mod packed;
 mod requirement;
 mod run;
 mod session;
 
 pub use engine::{Engine, Import, Launch};
 pub use interpreter::{Interpreter, data_dir};
+pub use packed::Packed;

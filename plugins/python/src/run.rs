@@ -23,10 +23,10 @@ pub fn run(engine: &Engine, spec: &Spec, host: &Host, launch: Launch) -> Result<
     host.progress("start-up", &format!("the {} driver has not answered", engine.display));
     let (interpreter, versions) = engine.resolve()?;
     let dir = private_dir(spec).map_err(Error::runtime)?;
-    let config = config(engine, spec, host, dir.path(), launch.config)?;
+    let config = config(engine, spec, host, dir.path(), launch.config.clone())?;
     let logs: Vec<PathBuf> = launch.logs.iter().map(|pattern| dir.path().join(pattern)).collect();
     let host_reads_logs = host.extension("bench.logs/1", &json!({"files": logs}).to_string()).is_some();
-    let (mut driver, pipes) = Driver::start(engine, &interpreter, dir, &launch.env, &launch.files)?;
+    let (mut driver, pipes) = Driver::start(engine, &interpreter, dir, &launch)?;
     let (go, may_go) = mpsc::channel();
     let pumped = start_pump(host.clone(), config, spec.batch_size(), pipes.events, may_go)?;
     let mut talk = Talk { host, go: Some(go), phase: "start-up".to_owned(), metrics: Map::new() };

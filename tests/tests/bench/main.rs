@@ -13,6 +13,7 @@ mod corpora;
 mod dask;
 mod encryption;
 mod endpoints;
+mod engines;
 mod folders;
 mod goldens;
 mod guide;

@@ -9,7 +9,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SCHEMAS: [&str; 5] = ["record", "manifest", "pair-manifest", "failure-report", "capacity"];
+const SCHEMAS: [&str; 6] = ["record", "manifest", "pair-manifest", "failure-report", "capacity", "engine"];
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs")

@@ -18,7 +18,7 @@ const COMMANDS: [&str; 5] = ["install", "info", "check", "trust", "pin"];
 
 impl Address {
     pub(super) fn of(candidate: &Candidate) -> Self {
-        let folder = match candidate.path.parent() {
+        let folder = match candidate.source.as_deref().or(candidate.path.parent()) {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
@@ -74,6 +74,14 @@ mod tests {
         ] {
             assert_eq!(completed(other), other);
         }
+    }
+
+    #[test]
+    fn an_engine_is_reached_by_its_folder_and_not_by_what_was_packed_from_it() {
+        let packed = Candidate::at(Path::new("/data/packed/ray-12/libbackend_ray.so")).unwrap();
+        let found = packed.packed_from(Path::new("engines/ray")).address();
+        let remedy = found.completed("bench backends install ray");
+        assert_eq!(remedy, "bench backends install ray --plugins-dir engines/ray");
     }
 
     #[test]

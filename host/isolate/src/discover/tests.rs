@@ -81,3 +81,20 @@ fn an_unknown_name_suggests_the_nearest() {
     assert_eq!(survey.find("zzz").unwrap_err().nearest, None);
     assert_eq!(survey.find("ray").unwrap().name.as_str(), "ray");
 }
+
+#[test]
+fn a_folder_that_is_packed_is_replaced_where_the_user_named_it_and_remembered() {
+    let (packed, user) = (folder(&["mine"]), folder(&[]));
+    let replaced = |path: &Path| -> Result<Option<PathBuf>, String> {
+        match path.to_str() {
+            Some("broken") => Err("why".to_owned()),
+            Some("engine") => Ok(Some(packed.path().to_owned())),
+            _ => Ok(None),
+        }
+    };
+    let path = |flag: &str| SearchPath::new(&[flag.into()], None, None, Some(user.path()));
+    let survey = path("engine").with_packed(replaced).unwrap().survey().unwrap();
+    assert_eq!(survey.candidates[0].path.parent(), Some(packed.path()));
+    assert_eq!(survey.candidates[0].source.as_deref(), Some(Path::new("engine")));
+    assert_eq!(path("broken").with_packed(replaced).unwrap_err(), "why");
+}

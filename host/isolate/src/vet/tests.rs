@@ -36,7 +36,8 @@ impl Case {
 
     fn refusal(&self) -> Refusal {
         let name = BackendName::parse("x").unwrap();
-        vet(&Candidate { name, path: self.path(), origin: Origin::Flag, demand: None }).unwrap_err()
+        vet(&Candidate { name, path: self.path(), origin: Origin::Flag, source: None, demand: None })
+            .unwrap_err()
     }
 
     fn flaw(&self) -> Flaw {
