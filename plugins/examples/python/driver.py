@@ -1,71 +1,44 @@
-"""The operators of a workload on a pool of processes. Process i has instance i of every operator."""
+"""The operators of a workload on a pool of processes."""
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
-import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 
-import bench_worker
-from bench_worker import Channel, Delivery, Json, Operator, Workload
-
-operators: dict[int, Operator] = {}  # of this process
+from bench_engine import Engine, Run, Stage, run, worker
 
 
-def deploy(library: str, spec: Json, chains: list[list[int]], instance: int, counts: dict[int, int]) -> None:
-    workload = Workload(library, spec)
-    for chain in chains:
-        if instance < counts[chain[0]]:
-            operators[chain[0]] = workload.operator(chain, instance, counts[chain[0]])
+class Processes(Engine):
+    """Process i has instance i of every operator."""
+
+    def start(self, run: Run) -> None:
+        """Starts the processes, and opens the workload in each."""
+        context = multiprocessing.get_context(run.options["example_python_start"])
+        self.workers = [ProcessPoolExecutor(1, context) for _ in range(run.parallelism)]
+        for opened in [one.submit(worker.open_run, run.setup) for one in self.workers]:
+            opened.result()
+
+    def deploy(self, stages: Sequence[Stage]) -> None:
+        """Makes every operator before the clock runs."""
+        places = [(stage, instance) for stage in stages for instance in range(stage.instances)]
+        for made in [self.workers[instance].submit(worker.create, stage, instance) for stage, instance in places]:
+            made.result()
+
+    def submit(self, stage: Stage, instance: int, batch: bytes) -> Future[bytes]:
+        """Begins a call: the operators of a stage on a batch."""
+        return self.workers[instance].submit(worker.process, stage, instance, batch)
+
+    def finish(self, stage: Stage, instance: int) -> Future[bytes]:
+        """Begins the last call of an instance with state, which gives what it still holds."""
+        return self.workers[instance].submit(worker.finish, stage, instance)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for one in self.workers:
+            one.shutdown()
 
 
-def call(node: int, batch: bytes | None) -> bytes:
-    return operators[node].finish() if batch is None else operators[node].process(batch)
-
-
-def main(channel: Channel) -> None:
-    config, turn, changed, waiting = channel.config, itertools.count(), threading.Condition(), [0]
-    workload = Workload(config["library"], config["open"])
-    router, chains = workload.router(config["parallelism"]), bench_worker.chains(workload.graph)
-    counts, last = {c[0]: router.instances(c[0]) for c in chains}, {c[0]: c[-1] for c in chains}
-    context = multiprocessing.get_context(config["options"]["example_python_start"])
-    pools = [ProcessPoolExecutor(1, context) for _ in range(config["parallelism"])]
-    opened = [pool.submit(deploy, config["library"], config["open"], chains, i, counts) for i, pool in enumerate(pools)]
-    for one in opened:
-        one.result()
-
-    def deliver(deliveries: list[Delivery]) -> None:
-        for node, instance, batch in deliveries:
-            submit(node, instance, batch) if node in last else channel.emit(batch)
-
-    def submit(node: int, instance: int, batch: bytes | None) -> None:
-        def done(future: Future[bytes]) -> None:
-            try:
-                deliver(router.route(last[node], future.result(), next(turn)))
-            except BaseException as error:
-                channel.fatal(error)
-            with changed:
-                waiting[0] -= 1
-                changed.notify_all()
-
-        with changed:
-            waiting[0] += 1
-        pools[instance].submit(call, node, batch).add_done_callback(done)
-
-    def settle() -> None:
-        with changed:
-            changed.wait_for(lambda: not waiting[0])
-
-    for events in channel.events():
-        deliver(router.route_events(events, next(turn)))
-    for node in [None, *last]:  # what is under way first, then one operator after the other
-        for instance in range(counts[node] if node is not None else 0):
-            submit(node, instance, None)
-        settle()
-    for pool in pools:
-        pool.shutdown()
-
-
+# The processes import this file too.
 if __name__ == "__main__":
-    bench_worker.run(main)
+    run(Processes)

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use manifest::{DRIVER, EngineOption, FILE, Import, Manifest, Nodes, Range};
 
 /// Names at the top of a run's folder that are not the engine's: folders of the run, and the SDK.
-pub const OURS: [&str; 5] = ["home", "tmp", "run", "bench_engine", "bench_worker.py"];
+pub const OURS: [&str; 4] = ["home", "tmp", "run", "bench_engine"];
 
 /// An engine: what it says about itself, and its sources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ mod tests {
         for wrong in ["", ".", "..", "/etc/x.py", "../x.py", "a/../../x.py", "a\\b.py", "a\nb.py", "a/"] {
             assert!(path_is_fine(wrong).unwrap_err().contains("is not a path below"), "{wrong}");
         }
-        for taken in ["bench_worker.py", "bench_engine/more.py", "tmp/x.py", "home"] {
+        for taken in ["bench_engine/more.py", "tmp/x.py", "home"] {
             assert!(path_is_fine(taken).unwrap_err().contains("is taken"), "{taken}");
         }
     }
