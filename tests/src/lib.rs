@@ -7,6 +7,7 @@ pub mod pairs;
 pub mod rows;
 pub mod runtimes;
 pub mod skip;
+pub mod small_disk;
 
 use std::collections::HashSet;
 use std::fs;

@@ -246,6 +246,54 @@ fn a_file_that_changed_after_vetting_is_not_loaded() {
     assert!(failure.to_string().contains("changed while it was being checked"), "{failure}");
 }
 
+/// Rewrites a file in place and puts its time back: nothing that the system tells of it is any different.
+fn rewrite(path: &std::path::Path, bytes: &[u8]) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let before = file.metadata().unwrap();
+    let mut bytes = bytes.to_vec();
+    assert!(bytes.len() as u64 <= before.len(), "the other library is not larger");
+    // What is behind the end of a library is of no meaning to anybody.
+    bytes.resize(before.len() as usize, 0);
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+}
+
+/// A healthy plugin, made so long that any other fits into its file.
+fn roomy() -> (tempfile::TempDir, Vetted) {
+    let folder = folder(&[("healthy", "healthy")]);
+    let path = candidates(folder.path())[0].path.clone();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() + (8 << 20)).unwrap();
+    let vetted = vet(&candidates(folder.path())[0]).unwrap();
+    (folder, vetted)
+}
+
+fn a_file_that_is_rewritten_in_place_never_runs_other_bytes_than_those_that_were_hashed() {
+    let (_folder, vetted) = roomy();
+    rewrite(&vetted.path, &std::fs::read(bench_tests::library("hostile")).unwrap());
+    vetted.still_the_same().expect("the system tells of no change");
+    // What is in the file now would end its process as soon as it is loaded.
+    let variables = vec![("HOSTILE".into(), "load:exit7".into())];
+    let runner = Runner { variables, ..Runner::default() };
+    let failure = runner.call::<Run>(vetted, &mut |_| Directive::Continue, &Stop::new()).unwrap_err();
+    // The healthy one came as far as to ask its host, which knows nothing.
+    assert!(failure.to_string().contains("failed in `run`"), "{failure}");
+}
+
+fn where_there_is_no_sealed_memory_a_rewritten_file_is_refused() {
+    let (_folder, vetted) = roomy();
+    // As if the host's could not be seen from the runner.
+    let mut travelled = serde_json::to_value(&vetted).unwrap();
+    travelled["sealed"] = serde_json::Value::Null;
+    let unsealed: Vetted = serde_json::from_value(travelled).unwrap();
+    let run = |vetted: &Vetted| {
+        Runner::default().call::<Run>(vetted.clone(), &mut |_| Directive::Continue, &Stop::new()).unwrap_err()
+    };
+    assert!(run(&unsealed).to_string().contains("failed in `run`"));
+    rewrite(&vetted.path, &std::fs::read(bench_tests::library("hostile")).unwrap());
+    assert!(run(&unsealed).to_string().contains("changed while it was being checked"));
+}
+
 fn what_is_printed_goes_to_the_log() {
     let folder = folder(&[("hostile", "hostile")]);
     let vetted = vet(&candidates(folder.path())[0]).unwrap();
@@ -275,6 +323,8 @@ fn main() -> ExitCode {
         an_operation_that_the_binary_lacks_is_named,
         misbehaviour_in_run_is_reported_as_such,
         a_file_that_changed_after_vetting_is_not_loaded,
+        a_file_that_is_rewritten_in_place_never_runs_other_bytes_than_those_that_were_hashed,
+        where_there_is_no_sealed_memory_a_rewritten_file_is_refused,
         what_is_printed_goes_to_the_log,
         cpu_time_is_that_of_children_and_orphans,
     ];

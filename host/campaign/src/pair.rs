@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::drive::Campaign;
 use super::run::{Failure, Runner, Wanted};
-use super::tree::{Kept, Means, Started, Tree};
+use super::tree::{Kept, Means, Started, Tree, excerpt};
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{LOG_FILE, claim_folder};
 use bench_measure::workloads::random::stream;
@@ -196,8 +196,7 @@ impl Pair<'_> {
     fn log(&self, step: &Step, run_log: &Path, stderr: &str, code: u8) -> results::Result<()> {
         let arm = step.arm.map_or(String::new(), |arm| format!(", arm {arm}"));
         let place = format!("{} {}/{}{arm}", step.backend, step.pair_index + 1, self.plan.plan.repeat);
-        let text = fs::read(run_log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = excerpt(run_log).unwrap_or_default();
         let command = format!("{}  # {place}", self.plan.means.command);
         self.tree.log(&step.backend, &command, &text, stderr, code)
     }

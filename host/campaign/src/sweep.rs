@@ -1,7 +1,6 @@
 //! The same work at several scales and rates: what a sweep is.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use bench_measure::supervise::claim_folder;
 use bench_measure::workloads::random::stream;
 use bench_record::canonical_json::config_hash;
 use bench_record::evidence::{Place, SweepPlace};
+use bench_record::found::Found;
 use bench_record::time::UtcTime;
 use bench_record::{self as results, Record, atomic, bom, jsonl};
 
@@ -210,7 +210,7 @@ impl Sweep<'_> {
         for (number, point) in self.plan.points.iter().enumerate() {
             if self.plan.search.is_some() {
                 let path = search_folder(self.tree, point).join(capacity::FILE_NAME);
-                let report = fs::read(&path).ok().and_then(|bytes| bom::json::<Report>(&bytes).ok());
+                let report = Found::NAMED.read(&path).ok().and_then(|bytes| bom::json::<Report>(&bytes).ok());
                 rows.extend(report.and_then(|report| Row::of_search(point, &report)));
                 continue;
             }

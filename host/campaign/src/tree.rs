@@ -4,7 +4,7 @@
 //! results hold its record, so nothing else has to be kept.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -13,6 +13,7 @@ use serde_json::Value;
 use bench_measure::plan::Plan;
 use bench_record::canonical_json::short;
 use bench_record::evidence::{Evidence, Place};
+use bench_record::found::Found;
 use bench_record::pair::{FAILURE_NAME, MANIFEST_NAME};
 use bench_record::time::UtcTime;
 use bench_record::{self as results, OutputLock, atomic, bom, folder, jsonl};
@@ -189,7 +190,7 @@ impl Tree {
 
     /// Whether a backend has a whole record, with answers, at the place that is wanted.
     pub fn has_record(&self, backend: &str, wanted: impl Fn(&Place) -> bool) -> bool {
-        let text = fs::read(self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
+        let text = Found::NAMED.read(&self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
         let answered = |record: &Value| record["success_rate"].as_f64() != Some(0.0);
         let is_it = |record: Value| {
             let evidence = record["extra"].as_object().map(Evidence::of).unwrap_or_default();
@@ -216,7 +217,7 @@ impl Tree {
         let section = format!(
             "$ {command}\n\n[stdout]\n{stdout}{out}\n[stderr]\n{stderr}{err}\n[returncode] {code}\n\n"
         );
-        let file = File::options().append(true).create(true).open(&path);
+        let file = Found::SHARED.open_with(File::options().append(true).create(true), &path);
         file.and_then(|mut file| file.write_all(section.as_bytes()))
             .map_err(results::Error::io("write", &path))
     }
@@ -224,7 +225,7 @@ impl Tree {
 
 /// Removes what was half written, in all folders. What a killed or failed run left whole stays: its log says why.
 fn clear(folder: &Path) {
-    atomic::remove_leftovers(folder, |_| true);
+    atomic::remove_leftovers(folder);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             clear(&entry.path());
@@ -232,7 +233,55 @@ fn clear(folder: &Path) {
     }
 }
 
+/// Bytes of the beginning and of the end of a run's log that go into the log of its backend: a plugin may print as much
+/// as it likes, and the whole is in the run's own folder.
+const EXCERPT: u64 = 256 << 10;
+
+/// What a log says, or of a long one its beginning and its end.
+pub(super) fn excerpt(path: &Path) -> io::Result<String> {
+    let mut file = Found::SHARED.open(path)?;
+    let size = file.metadata()?.len();
+    let mut text = Vec::new();
+    (&mut file).take(EXCERPT).read_to_end(&mut text)?;
+    let left_out = size.saturating_sub(2 * EXCERPT);
+    if left_out > 0 {
+        write!(text, "\n[bench: {left_out} bytes are left out here; all of it is in {}]\n", path.display())?;
+    }
+    file.seek(SeekFrom::Start(EXCERPT + left_out))?;
+    file.take(EXCERPT).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A plan or a manifest has some kilobytes.
+const LARGEST: u64 = 16 << 20;
+
 fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
-    let bytes = fs::read(path).map_err(results::Error::io("read", path))?;
+    let bytes = Found::NAMED.at_most(LARGEST).read(path).map_err(results::Error::io("read", path))?;
     Ok(bom::json(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_beginning_and_the_end_are_told_and_of_a_short_one_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.log");
+        let told = |text: &str| {
+            fs::write(&path, text).unwrap();
+            excerpt(&path).unwrap()
+        };
+        let half = "x".repeat(EXCERPT as usize);
+        for short in ["", "short\n", &half, &format!("{half}y"), &format!("{half}{half}")] {
+            assert!(told(short) == short, "{} bytes", short.len());
+        }
+        let long = told(&format!("first\n{}\nlast\n", half.repeat(10)));
+        assert!(long.starts_with("first\n") && long.ends_with("\nlast\n") && long.len() < 600 << 10);
+        assert!(
+            long.contains("[bench: 2097164 bytes are left out here; all of it is in /"),
+            "{}",
+            long.len()
+        );
+    }
 }

@@ -162,7 +162,7 @@ impl Suite<'_> {
         let time = self.timeout * test.weight;
         let request = CaseRequest {
             test: test.name.to_owned(),
-            plugin: vetted.clone(),
+            plugin: if self.in_process { vetted.clone().by_path() } else { vetted.clone() },
             seed: self.seed,
             scratch: scratch.clone(),
             cache_dir: self.cache_dir.clone(),

@@ -1,6 +1,6 @@
 //! A run of a workload inside a test, and what the smallest correct engine makes of the same work.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +20,7 @@ use bench_measure::digest::output_digest;
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::sink::{Item, SinkOutcome, read_items};
+use bench_record::found::Found;
 
 /// Seed of the runs whose indexes are prepared before the tests.
 pub const INDEX_SEED: u64 = 42;
@@ -174,7 +175,7 @@ impl Trial {
         // emitted.
         guest.ledger.drain();
         let sunk = guest.sink.close().map_err(ours)?;
-        let items = File::open(scratch.join(ITEMS_FILE)).map_err(ours)?;
+        let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map_err(ours)?;
         let mut items: Vec<Item> = read_items(items).collect::<std::io::Result<_>>().map_err(ours)?;
         items.sort_by(|a, b| a.query_id.cmp(&b.query_id));
         let good = items.iter().filter(|item| item.ok);

@@ -11,8 +11,9 @@ pub use listing::{DEFAULT_TIMEOUT, Listing, Status, list};
 
 use super::discover::BackendName;
 use super::isolate::{Channel, Operation};
-use super::load::load;
+use super::load::{LoadedBackend, load};
 use super::options::{self, Declared, OPTIONS};
+use super::text::bounded;
 use super::vet::Vetted;
 use super::{Error, ErrorKind};
 
@@ -53,6 +54,26 @@ pub struct Availability {
     pub remedy: String,
 }
 
+/// Bytes of a version, of what is said of a runtime, and of an answer to an extension: every record and every list
+/// repeats them.
+const NAME: usize = 256;
+const WORDS: usize = 4 << 10;
+const ANSWER: usize = 1 << 20;
+
+fn wrong(message: String) -> Error {
+    Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
+}
+
+/// What a backend answers to an extension, if it has it.
+fn asked(backend: &dyn LoadedBackend, extension: &str) -> Result<Option<String>, Error> {
+    match backend.extension(extension, "{}") {
+        Some(answer) if answer.len() > ANSWER => {
+            Err(wrong(format!("its answer to {extension} has {} bytes, more than {ANSWER}", answer.len())))
+        }
+        answer => Ok(answer),
+    }
+}
+
 /// Loads a plugin and asks it about itself.
 pub struct Describe;
 
@@ -72,25 +93,22 @@ impl Operation for Describe {
         channel.phase("is_available");
         let answer = backend.availability();
         channel.phase(REQUIREMENTS);
-        let requirements = backend.extension(REQUIREMENTS, "{}").map(|text| serde_json::from_str(&text));
-        let requirements = requirements.transpose().map_err(|cause| {
-            let message = format!("its answer to {REQUIREMENTS} is not JSON: {cause}");
-            Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
-        })?;
+        let requirements = asked(&*backend, REQUIREMENTS)?.map(|text| serde_json::from_str(&text));
+        let requirements = requirements
+            .transpose()
+            .map_err(|cause| wrong(format!("its answer to {REQUIREMENTS} is not JSON: {cause}")))?;
         channel.phase(OPTIONS);
-        let options = backend.extension(OPTIONS, "{}").map(|text| options::read(&text)).transpose();
-        let options = options.map_err(|cause| {
-            let message = format!("its answer to {OPTIONS} makes no sense: {cause}");
-            Error::new(ErrorKind::Invalid, message, "report this to the plugin's author")
-        })?;
+        let options = asked(&*backend, OPTIONS)?.map(|text| options::read(&text)).transpose();
+        let options =
+            options.map_err(|cause| wrong(format!("its answer to {OPTIONS} makes no sense: {cause}")))?;
         let description = Description {
-            plugin_version: backend.plugin_version().to_owned(),
-            api_version: backend.api_version().to_owned(),
+            plugin_version: bounded(backend.plugin_version(), NAME),
+            api_version: bounded(backend.api_version(), NAME),
             abi: backend.abi().to_owned(),
             availability: Availability {
                 available: answer.available,
-                detail: answer.detail.into(),
-                remedy: answer.remedy.into(),
+                detail: bounded(&answer.detail, WORDS),
+                remedy: bounded(&answer.remedy, WORDS),
             },
             requirements,
             options,

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::text;
 
+/// Bytes of a cause, or of a remedy, in a plugin's own words.
+const LONGEST: usize = 64 << 10;
+
 /// A cause and what to do about it, fit to cross a process boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", text::one_line(message))]
@@ -56,6 +59,8 @@ impl From<v1::BackendError> for Error {
             v1::ERROR_INVALID => ErrorKind::Invalid,
             _ => ErrorKind::Runtime,
         };
-        Self { kind, message: error.message.into(), remedy: error.remedy.into() }
+        // It is told to people, and travels in one message.
+        let text = |text: &str| text::bounded(text, LONGEST);
+        Self { kind, message: text(&error.message), remedy: text(&error.remedy) }
     }
 }

@@ -6,6 +6,7 @@
 
 mod build;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ pub use build::{Install, InstallRequest};
 
 use super::isolate::{Cause, Directive, Limits, Notice, Runner, Stop, scratch_path};
 use super::vet::noexec;
+use bench_record::found::Found;
 
 /// What a plugin answers to `bench.requirements/1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +164,9 @@ fn build(
 /// Keeps other installations for `backend` out until it is dropped.
 fn lock(venvs: &Path, backend: &str) -> Result<File, InstallError> {
     let path = venvs.join(format!(".{backend}.lock"));
-    let file = File::create(&path).map_err(InstallError::io(&path))?;
+    let options = &mut File::options();
+    let file = Found::LEFT.open_with(options.write(true).create(true).truncate(false), &path);
+    let file = file.map_err(InstallError::io(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(InstallError::Busy(backend.to_owned())),
@@ -182,6 +186,25 @@ fn remove_leftovers(venvs: &Path, backend: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes what killed installations left, of every backend for which none is under way. It is housekeeping: what cannot
+/// be removed is left alone.
+pub fn clear(venvs: &Path) {
+    let entries = fs::read_dir(venvs).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    // As they are made below.
+    let drawn = |end: &str| end.len() == 6 && end.bytes().all(|c| c.is_ascii_alphanumeric());
+    let backends: BTreeSet<String> = names
+        .filter_map(|name| {
+            name.split_once('-').filter(|(_, end)| drawn(end)).map(|(backend, _)| backend.to_owned())
+        })
+        .collect();
+    for backend in backends {
+        if let Ok(_lock) = lock(venvs, &backend) {
+            let _ = remove_leftovers(venvs, &backend);
+        }
+    }
 }
 
 /// Removes the environment of `backend`. False when there was none.
@@ -223,6 +246,23 @@ mod tests {
         assert!(!left("ray-old111") && left("ray-new222") && left("ray_two-aaa333") && left("dask-bbb444"));
         assert!(uninstall(venvs.path(), "ray").unwrap());
         assert!(!left("ray-new222") && left("ray_two-aaa333"));
+    }
+
+    #[test]
+    fn a_killed_installation_is_cleared_and_one_under_way_is_not() {
+        let venvs = tempfile::tempdir().unwrap();
+        for folder in ["ray-killed", "dask-UnderW", "sage-inUse1", "not-an-environment", "plain"] {
+            fs::create_dir_all(venvs.path().join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("sage-inUse1", venvs.path().join("sage")).unwrap();
+        let under_way = lock(venvs.path(), "dask").unwrap();
+        clear(venvs.path());
+        let left = |name: &str| venvs.path().join(name).exists();
+        assert!(!left("ray-killed") && left("dask-UnderW") && left("sage-inUse1"));
+        assert!(left("not-an-environment") && left("plain"));
+        drop(under_way);
+        clear(venvs.path());
+        assert!(!left("dask-UnderW") && left("sage/"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub mod isolate;
 pub mod load;
 pub mod offline;
 pub mod options;
+pub mod room;
+mod temporary;
 pub mod text;
 pub mod trust;
 pub mod vet;

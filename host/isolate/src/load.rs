@@ -4,6 +4,7 @@
 //! this trait and nothing of the ABI.
 
 mod c_v1;
+mod image;
 mod library;
 mod rust_v1;
 mod version;
@@ -14,6 +15,7 @@ pub use version::{HostVersion, compatible};
 
 use super::vet::{Entry, Vetted};
 use super::{Error, ErrorKind};
+use image::Image;
 
 /// A backend whose library is open.
 pub trait LoadedBackend: Send + Sync {
@@ -45,9 +47,10 @@ pub fn load(vetted: &Vetted, phase: &dyn Fn(&str)) -> Result<Box<dyn LoadedBacke
     let changed =
         |refusal: super::vet::Refusal| Error::new(ErrorKind::Invalid, refusal.cause(), refusal.remedy());
     vetted.still_the_same().map_err(changed)?;
+    let image = Image::of(vetted)?;
     let backend: Box<dyn LoadedBackend> = match vetted.entry {
-        Entry::RustV1 => Box::new(rust_v1::RustV1::load(&vetted.path, phase)?),
-        Entry::CV1 => Box::new(c_v1::CV1::load(&vetted.path, phase)?),
+        Entry::RustV1 => Box::new(rust_v1::RustV1::load(&image, phase)?),
+        Entry::CV1 => Box::new(c_v1::CV1::load(&image, phase)?),
     };
     if backend.name() != vetted.name.as_str() {
         let message = format!("its file is named `{}` but it calls itself `{}`", vetted.name, backend.name());

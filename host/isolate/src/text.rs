@@ -12,7 +12,8 @@ const LONGEST: usize = 300;
 const BEGINNING: usize = 100;
 
 /// `text` on one line, control characters escaped. Of one that is longer than 300 characters the middle is left out.
-pub(super) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let text = text.trim();
     let length = text.chars().count();
     let left_out = if length > LONGEST { BEGINNING..length - (LONGEST - BEGINNING) } else { 0..0 };
@@ -35,6 +36,16 @@ pub(super) fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// `text` of at most about `most` bytes: what is longer is cut, and says so.
+#[must_use]
+pub fn bounded(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let kept = &text[..text.floor_char_boundary(most)];
+    format!("{kept}… [bench: {} bytes are left out here]", text.len() - kept.len())
 }
 
 /// Lines from the end among which an exception is looked for.
@@ -92,6 +103,12 @@ mod tests {
         assert!(line.starts_with("ray::Stage.run() ") && line.ends_with("ValueError: the cause"), "{line}");
         assert_eq!(line.chars().count(), LONGEST + 1);
         assert_eq!(one_line(&"x".repeat(LONGEST)), "x".repeat(LONGEST));
+    }
+
+    #[test]
+    fn a_text_beyond_its_bound_is_cut_between_characters_and_says_so() {
+        assert_eq!(bounded("four", 4), "four");
+        assert_eq!(bounded("fürs", 2), "f… [bench: 4 bytes are left out here]");
     }
 
     #[test]

@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::discover::{BackendName, Candidate};
+use super::text::shell_word;
+use bench_record::found::{Found, Odd};
 use bench_record::{OutputLock, atomic, bom, lock};
 
 /// Name of the file below the data directory.
 pub const FILE: &str = "trust.json";
+/// Hundreds of thousands of plugins fit.
+const LARGEST: u64 = 64 << 20;
 /// As `--only-trusted`, for every command.
 pub const ONLY_TRUSTED: &str = "BENCH_ONLY_TRUSTED";
 
@@ -45,8 +49,51 @@ pub struct Trust {
 pub struct TrustError {
     pub path: PathBuf,
     pub cause: String,
-    /// What is in it is no list; otherwise the system would not give or take it.
-    pub is_damaged: bool,
+    pub trouble: Trouble,
+}
+
+/// What is wrong with the list, as far as that decides what mends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// What is there is no list.
+    Damaged,
+    /// The disk takes no more. What the list says holds.
+    Full,
+    /// The system does not let us read or write it. What the list says holds.
+    Refused,
+    /// Another command is at it.
+    Busy,
+}
+
+impl Trouble {
+    fn of(cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl TrustError {
+    /// What mends it. Removing the list would take back what the user said of plugins, so that is only for one that
+    /// nobody can read any more.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let folder = shell_word(self.path.parent().unwrap_or(&self.path));
+        // Another folder has another list: no answer where there is one already.
+        let (kept, elsewhere) = match self.path.symlink_metadata() {
+            Ok(_) => ("; the list is as it was", ""),
+            Err(_) => ("", ", or set BENCH_DATA_DIR to another one"),
+        };
+        match self.trouble {
+            Trouble::Damaged => format!("mend or remove {}", shell_word(&self.path)),
+            Trouble::Full => format!("free some space on the disk of {folder}{elsewhere}{kept}"),
+            Trouble::Refused => {
+                format!("make {folder} a folder that you may read and write{elsewhere}{kept}")
+            }
+            Trouble::Busy => "wait for the other command to end, then try again".to_owned(),
+        }
+    }
 }
 
 impl Trust {
@@ -56,14 +103,15 @@ impl Trust {
     /// When it cannot be read or is damaged.
     pub fn load(data: &Path) -> Result<Self, TrustError> {
         let path = data.join(FILE);
-        let entries = match std::fs::read(&path) {
+        let entries = match Found::LEFT.at_most(LARGEST).read(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(cause) => Err((cause.to_string(), false)),
-            Ok(bytes) => bom::json(&bytes).map_err(|cause| (cause.to_string(), true)),
+            Err(cause) if Odd::of(&cause).is_some() => Err((cause.to_string(), Trouble::Damaged)),
+            Err(cause) => Err((cause.to_string(), Trouble::of(&cause))),
+            Ok(bytes) => bom::json(&bytes).map_err(|cause| (cause.to_string(), Trouble::Damaged)),
         };
         match entries {
             Ok(entries) => Ok(Self { path, entries }),
-            Err((cause, is_damaged)) => Err(TrustError { path, cause, is_damaged }),
+            Err((cause, trouble)) => Err(TrustError { path, cause, trouble }),
         }
     }
 
@@ -74,9 +122,7 @@ impl Trust {
     /// When it cannot be read or written, or is damaged; it is then as it was.
     pub fn change<T>(data: &Path, change: impl FnOnce(&mut Self) -> T) -> Result<(PathBuf, T), TrustError> {
         let path = data.join(FILE);
-        let failed = |cause: String| TrustError { path: path.clone(), cause, is_damaged: false };
-        let _lock =
-            OutputLock::acquire(data, lock::DEFAULT_WAIT).map_err(|cause| failed(cause.to_string()))?;
+        let _lock = OutputLock::acquire(data, lock::DEFAULT_WAIT).map_err(|cause| unkept(&path, &cause))?;
         let before = Self::load(data)?;
         let mut after = before.clone();
         let done = change(&mut after);
@@ -121,10 +167,19 @@ impl Trust {
     }
 
     fn save(&self) -> Result<(), TrustError> {
-        let failed = |cause: String| TrustError { path: self.path.clone(), cause, is_damaged: false };
-        let text = serde_json::to_vec_pretty(&self.entries).map_err(|cause| failed(cause.to_string()))?;
-        atomic::write(&self.path, &text).map_err(|cause| failed(cause.to_string()))
+        let text = serde_json::to_vec_pretty(&self.entries).map_err(bench_record::Error::from);
+        let written = text.and_then(|text| atomic::write(&self.path, &text));
+        written.map_err(|cause| unkept(&self.path, &cause))
     }
+}
+
+fn unkept(path: &Path, cause: &bench_record::Error) -> TrustError {
+    let trouble = match cause {
+        bench_record::Error::Io { source, .. } => Trouble::of(source),
+        bench_record::Error::Locked { .. } => Trouble::Busy,
+        _ => Trouble::Refused,
+    };
+    TrustError { path: path.to_owned(), cause: cause.to_string(), trouble }
 }
 
 #[cfg(test)]
@@ -171,8 +226,41 @@ mod tests {
         assert!(Trust::load(data.path()).is_err());
         // Nor is it replaced by a new one.
         let name = BackendName::parse("ray").unwrap();
-        assert!(Trust::change(data.path(), |trust| trust.pin(&name, "aa")).unwrap_err().is_damaged);
+        assert!(
+            Trust::change(data.path(), |trust| trust.pin(&name, "aa")).unwrap_err().trouble
+                == Trouble::Damaged
+        );
         assert!(Trust::load(data.path()).is_err());
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_the_list_trusts_nobody_and_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(FILE);
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let error = Trust::load(data.path()).unwrap_err();
+        assert!(error.to_string().ends_with("trust.json: it is a FIFO, not a regular file"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(Trust::load(data.path()).unwrap_err().cause.contains("symbolic link"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_written_is_never_to_be_removed() {
+        for (trouble, mends) in [
+            (Trouble::Full, "free some space on the disk of '/data dir'"),
+            (Trouble::Refused, "make '/data dir' a folder that you may read and write"),
+            (Trouble::Busy, "wait for the other command"),
+        ] {
+            let error = TrustError { path: "/data dir/trust.json".into(), cause: "why".into(), trouble };
+            let remedy = error.remedy();
+            assert!(remedy.starts_with(mends) && !remedy.contains("remove"), "{remedy}");
+            let data = tempfile::tempdir().unwrap();
+            std::fs::write(data.path().join(FILE), "{}").unwrap();
+            let remedy = TrustError { path: data.path().join(FILE), ..error }.remedy();
+            assert!(!remedy.contains("BENCH_DATA_DIR"), "another list has other pins: {remedy}");
+        }
     }
 
     #[test]

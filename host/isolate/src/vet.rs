@@ -14,6 +14,7 @@ mod group;
 mod image;
 mod mount;
 mod refusal;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +24,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bench_record::canonical_json::sha256_hex;
+use bench_record::found::odd_kind;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-pub use image::{Entry, Flaw, inspect};
+pub use image::{Entry, Flaw, inspect, search_paths};
 pub use mount::noexec;
 pub use refusal::{Exposed, Refusal};
+pub(crate) use sealed::{Sealed, seal};
 
 use super::demand::Demand;
 use super::discover::{Address, BackendName, Candidate};
@@ -51,6 +54,12 @@ pub struct Vetted {
     pub entry: Entry,
     /// How a command line reaches it.
     pub address: Address,
+    /// Whether it looks for other libraries beside itself.
+    pub(crate) looks_beside: bool,
+    /// The bytes that were hashed, where the system keeps such.
+    pub(crate) sealed: Option<Sealed>,
+    /// The file itself is opened.
+    pub(crate) by_path: bool,
     identity: Identity,
 }
 
@@ -85,6 +94,26 @@ impl Vetted {
             Ok(())
         } else {
             Err(Refusal::Changed { path: self.path.clone() })
+        }
+    }
+
+    /// For a debugger, which knows symbols by files: the file itself is opened, whatever is in it by then.
+    #[must_use]
+    pub fn by_path(mut self) -> Self {
+        self.by_path = true;
+        self
+    }
+
+    /// The bytes that were vetted, from the file once more.
+    ///
+    /// # Errors
+    /// [`Refusal::Changed`], or when it cannot be read.
+    pub(crate) fn same_bytes(&self) -> Result<Vec<u8>, Refusal> {
+        let (file, metadata) = open_regular(&self.path)?;
+        let bytes = read(&self.path, file, metadata.size())?;
+        match sha256_hex(&bytes) == self.sha256 {
+            true => Ok(bytes),
+            false => Err(Refusal::Changed { path: self.path.clone() }),
         }
     }
 }
@@ -126,7 +155,12 @@ pub fn vet(candidate: &Candidate) -> Result<Vetted, Refusal> {
         return Err(Refusal::Untrusted { path, name, sha256, pinned });
     }
     let (name, address) = (candidate.name.clone(), candidate.address());
-    Ok(Vetted { name, path, sha256, entry, address, identity: Identity::of(&metadata) })
+    // Without it a runner reads the file again, and compares.
+    let sealed = Sealed::of(&bytes).ok();
+    let looks_beside =
+        search_paths(&bytes).is_ok_and(|paths| paths.iter().any(|path| path.contains("ORIGIN")));
+    let identity = Identity::of(&metadata);
+    Ok(Vetted { name, path, sha256, entry, address, looks_beside, sealed, by_path: false, identity })
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -151,18 +185,10 @@ fn open_regular(path: &Path) -> Result<(File, Metadata), Refusal> {
 }
 
 fn regular(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
-    if metadata.is_file() {
-        return Ok(());
+    match odd_kind(metadata) {
+        None => Ok(()),
+        Some(is) => Err(Refusal::NotAFile { path: path.to_owned(), is }),
     }
-    let format = rustix::fs::FileType::from_raw_mode(metadata.mode());
-    let is = match format {
-        rustix::fs::FileType::Directory => "a directory",
-        rustix::fs::FileType::Fifo => "a FIFO",
-        rustix::fs::FileType::Socket => "a socket",
-        rustix::fs::FileType::CharacterDevice | rustix::fs::FileType::BlockDevice => "a device",
-        _ => "not a regular file",
-    };
-    Err(Refusal::NotAFile { path: path.to_owned(), is })
 }
 
 /// Fails when it belongs to somebody else; otherwise what lets others write it.

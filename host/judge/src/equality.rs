@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::model::{Collected, Digest, Group};
+use bench_record::found::Found;
 use bench_record::spreadsheet;
 
 /// How many differing items are named.
@@ -174,12 +175,8 @@ struct Answer {
 
 fn read_items(path: &Path) -> Result<Items, String> {
     let failed = |reason: String| format!("the items file {} cannot be read: {reason}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > MOST_BYTES {
-        return Err(failed(format!("it has {size} bytes")));
-    }
-    let reader = csv::ReaderBuilder::new().flexible(true).from_path(path);
-    let mut reader = reader.map_err(|error| failed(error.to_string()))?;
+    let file = Found::NAMED.at_most(MOST_BYTES).open(path).map_err(|error| failed(error.to_string()))?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header = reader.headers().map_err(|error| failed(error.to_string()))?;
     let stages = header.iter().skip(FIXED_COLUMNS).map(str::to_owned).collect();
     let mut answers = BTreeMap::new();

@@ -8,7 +8,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::model::{Collected, Run};
+use super::kept::Altered;
+use super::model::{Collected, Group, Run};
+use bench_record::found::Found;
 use bench_record::histogram::{self, LatencyHistogram};
 use bench_stats::support::Supported;
 
@@ -36,16 +38,24 @@ pub struct Latencies {
 }
 
 /// Pools every group that has latencies.
-pub fn pooled(collected: &Collected) -> Vec<Latencies> {
+pub fn pooled(collected: &Collected, altered: &[Altered]) -> Vec<Latencies> {
     let groups = collected.groups.iter();
-    groups.filter_map(|g| pool(collected.runs_of(g.setting, &g.backend), g.setting, &g.backend)).collect()
+    let pooled = |group: &Group| {
+        pool(collected.runs_of(group.setting, &group.backend), group.setting, &group.backend, altered)
+    };
+    groups.filter_map(pooled).collect()
 }
 
-fn pool<'a>(runs: impl Iterator<Item = &'a Run>, setting: usize, backend: &str) -> Option<Latencies> {
+fn pool<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    setting: usize,
+    backend: &str,
+    altered: &[Altered],
+) -> Option<Latencies> {
     let mut all = LatencyHistogram::new();
     let mut unreadable = 0;
     for run in runs {
-        match of_run(run) {
+        match of_run(run, altered) {
             Some(found) if all.merge(&found).is_ok() => {}
             Some(_) => unreadable += 1,
             None if names_a_file(run) => unreadable += 1,
@@ -68,16 +78,19 @@ fn names_a_file(run: &Run) -> bool {
     run.evidence.latency_histogram.is_some() || run.evidence.items_file.is_some()
 }
 
-fn of_run(run: &Run) -> Option<LatencyHistogram> {
-    let from_histogram = run.file(run.evidence.latency_histogram.as_deref());
+fn of_run(run: &Run, altered: &[Altered]) -> Option<LatencyHistogram> {
+    let file = |name: &Option<String>| {
+        run.file(name.as_deref()).filter(|path| !altered.iter().any(|other| other.file == *path))
+    };
+    let from_histogram = file(&run.evidence.latency_histogram);
     let from_histogram =
         from_histogram.and_then(|path| histogram::whole_items(&histogram::load(&path).ok()?).ok()?);
-    from_histogram.or_else(|| from_items(&run.file(run.evidence.items_file.as_deref())?))
+    from_histogram.or_else(|| from_items(&file(&run.evidence.items_file)?))
 }
 
 /// Latencies of the items that succeeded.
 fn from_items(path: &Path) -> Option<LatencyHistogram> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).ok()?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Found::NAMED.open(path).ok()?);
     let header = reader.headers().ok()?.clone();
     let column = |name: &str| header.iter().position(|cell| cell == name);
     let (latency, ok) = (column("latency_ms")?, column("ok"));
@@ -134,7 +147,7 @@ mod tests {
         let began = std::time::SystemTime::UNIX_EPOCH;
         histogram::save(&dir.path().join("latency.hlog"), began, &intervals).unwrap();
         write(dir.path(), &records);
-        let found = pooled(&collect(&[dir.path().into()], &Options::default()).unwrap());
+        let found = pooled(&collect(&[dir.path().into()], &Options::default()).unwrap(), &[]);
         assert_eq!((found[0].items, found[0].unreadable), (100, 0));
         let p50 = found[0].percentiles[0].unwrap().value().unwrap();
         assert!((p50 - 50.0).abs() < 0.1, "{p50}");
@@ -154,7 +167,7 @@ mod tests {
         }
         records[2]["extra"]["items_file"] = json!("../elsewhere.csv");
         write(dir.path(), &records);
-        let found = pooled(&collect(&[dir.path().into()], &Options::default()).unwrap());
+        let found = pooled(&collect(&[dir.path().into()], &Options::default()).unwrap(), &[]);
         assert_eq!((found[0].items, found[0].unreadable), (60, 1));
         let p50 = found[0].percentiles[0].unwrap().value().unwrap();
         assert!((p50 - 15.0).abs() < 0.1, "{p50}");

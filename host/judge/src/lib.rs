@@ -19,6 +19,7 @@ mod error;
 pub mod facts;
 pub mod gate;
 pub mod judge;
+pub mod kept;
 mod key;
 pub mod latency;
 pub mod load;
@@ -79,6 +80,8 @@ pub struct Summary {
     pub outliers: Vec<describe::Outlier>,
     /// Pooled latencies of each group, with percentiles that they support.
     pub latencies: Vec<latency::Latencies>,
+    /// Files beside the records that are no longer what the runs wrote.
+    pub altered: Vec<kept::Altered>,
     /// The files that were written, relative to the output directory.
     pub artifacts: Vec<String>,
 }
@@ -96,7 +99,9 @@ pub fn try_line(line: &[u8]) -> record::Result<()> {
 impl Summary {
     /// Whether anything was found that makes some comparison impossible.
     pub fn is_clean(&self) -> bool {
-        self.collected.mismatches.is_empty() && self.equality.iter().all(|e| !e.differs())
+        self.altered.is_empty()
+            && self.collected.mismatches.is_empty()
+            && self.equality.iter().all(|e| !e.differs())
     }
 }
 
@@ -131,7 +136,8 @@ pub fn summarize(collected: Collected, options: &Options) -> Summary {
     let estimates = describe::estimates(&collected, options);
     let comparisons = judge::comparisons(&collected, &equality, options);
     let outliers = describe::outliers(&collected);
-    let latencies = latency::pooled(&collected);
+    let altered = kept::altered(&collected);
+    let latencies = latency::pooled(&collected, &altered);
     let options = options.clone();
     Summary {
         collected,
@@ -141,6 +147,7 @@ pub fn summarize(collected: Collected, options: &Options) -> Summary {
         comparisons,
         outliers,
         latencies,
+        altered,
         artifacts: Vec::new(),
     }
 }

@@ -6,11 +6,12 @@
 //! named and not when found, so a search always ends.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
+use bench_record::found::Found;
 use bench_record::{self as results, csv, jsonl};
 
 /// How a results file is written.
@@ -84,7 +85,7 @@ fn search(folder: &Path, found: &mut Vec<Source>) -> Result<()> {
 
 /// The number of the line that begins at `offset`. Counted only when a line is at fault.
 pub(crate) fn line_number(path: &Path, offset: u64) -> u64 {
-    let Ok(file) = File::open(path) else { return 1 };
+    let Ok(file) = Found::NAMED.open(path) else { return 1 };
     let before = BufReader::new(file.take(offset)).split(b'\n');
     before.map_while(std::result::Result::ok).count() as u64 + 1
 }

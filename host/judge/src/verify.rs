@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::equality::{self, Difference, Outcome};
+use super::kept::{self, Altered};
 use super::model::{Collected, Setting};
 
 /// The answer to both questions.
@@ -20,6 +21,8 @@ pub struct Verification {
     pub remarks: Vec<Differing>,
     /// Where answers part.
     pub differences: Vec<Difference>,
+    /// Files beside the records that are no longer what the runs wrote: then nothing is proven.
+    pub altered: Vec<Altered>,
 }
 
 /// In a word.
@@ -86,17 +89,22 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
     ];
     let checks = equality::check(&side_by_side(a, b));
     let outcomes: Vec<Outcome> = checks.iter().map(|check| check.outcome).collect();
+    let altered: Vec<Altered> = [a, b].into_iter().flat_map(kept::altered).collect();
     let verdict = if !obstacles.is_empty() {
         Agreement::NotComparable
     } else if outcomes.contains(&Outcome::Differ) {
         Agreement::Different
-    } else if outcomes.is_empty() || outcomes.iter().any(|outcome| *outcome != Outcome::Equal) {
+    } else if !altered.is_empty()
+        || outcomes.is_empty()
+        || outcomes.iter().any(|outcome| *outcome != Outcome::Equal)
+    {
         Agreement::Unproven
     } else {
         Agreement::Equal
     };
     let differences = checks.into_iter().flat_map(|check| check.differences).collect();
-    Verification { verdict, obstacles, remarks: remarks.into_iter().flatten().collect(), differences }
+    let remarks = remarks.into_iter().flatten().collect();
+    Verification { verdict, obstacles, remarks, differences, altered }
 }
 
 /// Sides with no answers to verify. Two of them are not equal: there is nothing that could be.

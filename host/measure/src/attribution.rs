@@ -19,6 +19,9 @@ use bench_dataflow::frame::Span;
 use bench_record::evidence;
 use serde::{Deserialize, Serialize};
 
+/// Threads whose process is kept.
+const MOST_THREADS: usize = 1 << 16;
+
 /// Sums over queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
@@ -114,6 +117,10 @@ impl Attribution {
     /// The process of a thread. Asked when the thread is first seen, because later it may be gone; one that
     /// is, or is on another machine, counts as a process of its own.
     pub fn process_of(&mut self, thread: u32) -> u32 {
+        // Threads come and go for as long as a run goes on, and a record may claim any number of them.
+        if self.processes.len() >= MOST_THREADS && !self.processes.contains_key(&thread) {
+            self.processes.clear();
+        }
         *self.processes.entry(thread).or_insert_with(|| {
             let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
             let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
@@ -235,6 +242,14 @@ mod tests {
         ];
         let all: Parts = follow(&[true, true], &queries).into_iter().sum();
         assert_eq!(all.operator_ns + all.queueing_ns + all.transfer_ns + all.overhead_ns, 90 + 195);
+    }
+
+    #[test]
+    fn any_number_of_threads_takes_so_much_memory_and_no_more() {
+        let mut attribution = Attribution::default();
+        let beyond = u32::MAX - MOST_THREADS as u32 - 10;
+        (beyond..u32::MAX).for_each(|thread| assert_eq!(attribution.process_of(thread), thread));
+        assert!(attribution.processes.len() <= MOST_THREADS);
     }
 
     #[test]

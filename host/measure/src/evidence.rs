@@ -39,6 +39,7 @@ impl Job<'_> {
                 timed: Some(measured.timed),
             },
             failure_reasons: measured.reasons.clone(),
+            failure_reasons_left_out: measured.reasons_left_out,
             operators: operators(measured),
             attribution: attribution(measured),
             service_latency: ServiceLatency { p50: measured.service_p50, p99: measured.service_p99 },
@@ -54,6 +55,7 @@ impl Job<'_> {
                 .iter()
                 .map(|(pid, spans)| Worker { pid: *pid, spans: *spans })
                 .collect(),
+            workers_left_out: measured.workers_left_out,
             quality: measured.scores.as_ref().map(object),
             corpus: measured.corpus.as_ref().map(object),
             embedding_endpoint: plan.served.as_ref().map(object),

@@ -17,6 +17,7 @@ use super::ledger::Ledger;
 use super::runtime_logs;
 use super::sink::{Sink, StageUse};
 use bench_isolate::isolate::{Channel, News};
+use bench_isolate::text::bounded;
 
 /// What the runner tells the host while a run goes on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -152,6 +153,12 @@ impl Guest {
     }
 }
 
+/// Bytes of what a plugin says on the way: of a name, of what it waits for, and of a message to the log. A message to
+/// the host has an end, and so has what it is told through.
+const NAME: usize = 256;
+const WORDS: usize = 4 << 10;
+const MESSAGE: usize = 64 << 10;
+
 struct HostObject(Arc<Guest>);
 
 fn error(kind: u32, message: impl Into<RString>) -> v1::BackendError {
@@ -197,12 +204,12 @@ impl v1::Host for HostObject {
     }
 
     fn progress(&self, phase: RStr<'_>, detail: RStr<'_>) {
-        let (name, detail) = (phase.to_string(), detail.to_string());
+        let (name, detail) = (bounded(&phase, NAME), bounded(&detail, WORDS));
         self.0.channel.event(RunEvent::Phase { name, detail, at_ns: monotonic_ns() });
     }
 
     fn log(&self, level: u8, target: RStr<'_>, message: RStr<'_>) {
-        let (target, message) = (target.to_string(), message.to_string());
+        let (target, message) = (bounded(&target, NAME), bounded(&message, MESSAGE));
         self.0.channel.event(RunEvent::Log { level, target, message });
     }
 
@@ -228,7 +235,11 @@ impl v1::Host for HostObject {
             runtime_logs::EXTENSION => {
                 let request = serde_json::from_str::<runtime_logs::Request>(request.as_str()).ok();
                 request.map(|request| {
-                    self.0.channel.event(RunEvent::LogFiles(request.files));
+                    let (files, left_out) = request.taken();
+                    if left_out > 0 {
+                        self.log(2, "bench".into(), (&*runtime_logs::left_out(left_out)).into());
+                    }
+                    self.0.channel.event(RunEvent::LogFiles(files));
                     "{}".to_owned()
                 })
             }

@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod attribution;
-pub mod digest;
 pub mod doubts;
 pub mod emitter;
 mod evidence;
@@ -30,5 +29,7 @@ pub mod window;
 
 /// The vocabulary of graphs and frames that a run speaks.
 pub use bench_dataflow as dataflow;
+/// What all answers come to.
+pub use bench_record::digest;
 /// The work.
 pub use bench_workloads as workloads;

@@ -1,8 +1,8 @@
 //! The run itself, inside the runner process: load the plugin, give it a host object, measure.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +17,7 @@ use bench_workloads::open::OpenWorkload;
 use bench_workloads::parameters::ATTEMPTS;
 use bench_workloads::schedule::QUERY_SOURCE;
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::attribution::Parts;
 use super::digest::output_digest;
@@ -31,10 +31,12 @@ use super::sink::{OperatorUse, Sink, SinkOutcome, read_items};
 use super::trace::{self, Trace};
 use bench_isolate::isolate::{self, Channel, News, Operation};
 use bench_isolate::load::load;
+use bench_isolate::text::one_line;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 pub use bench_record::evidence::Account;
 use bench_record::evidence::Generator;
+use bench_record::found::Found;
 use bench_record::histogram::{self, Interval};
 use bench_record::units::Millis;
 
@@ -72,6 +74,21 @@ pub struct RunReply {
 /// Bytes of all metrics together: facts about a run, not its data.
 const METRICS: usize = 1 << 20;
 
+/// Metrics, whatever they hold.
+const MOST_METRICS: usize = 10_000;
+/// How deeply the value of one may be nested: a record nests it some more, and whoever reads that has a limit as well.
+const DEEPEST_METRIC: usize = 64;
+
+/// Whether a value has no more than so many levels.
+fn is_flat(value: &Value, levels: usize) -> bool {
+    let below = |value: &Value| levels > 0 && is_flat(value, levels - 1);
+    match value {
+        Value::Array(list) => list.iter().all(below),
+        Value::Object(map) => map.values().all(below),
+        _ => true,
+    }
+}
+
 /// Reads what a backend returned of its run.
 ///
 /// # Errors
@@ -92,13 +109,23 @@ pub fn account(result: v1::RunResult) -> Result<Account, Error> {
     if bytes > METRICS {
         return wrong(format!("has {bytes} bytes of metrics, more than {METRICS}"));
     }
+    if result.metrics.len() > MOST_METRICS {
+        return wrong(format!("has {} metrics, more than {MOST_METRICS}", result.metrics.len()));
+    }
     let mut metrics = Map::new();
     for pair in result.metrics {
         match serde_json::from_str(&pair.value) {
+            Ok(value) if !is_flat(&value, DEEPEST_METRIC) => {
+                return wrong(format!(
+                    "nests the metric `{}` deeper than {DEEPEST_METRIC}",
+                    one_line(&pair.key)
+                ));
+            }
             Ok(value) => drop(metrics.insert(pair.key.into_string(), value)),
             Err(_) => {
                 let shown: String = pair.value.chars().take(40).collect();
-                return wrong(format!("states the metric `{}` as {shown}, which is not JSON", pair.key));
+                let name = one_line(&pair.key);
+                return wrong(format!("states the metric `{name}` as {shown}, which is not JSON"));
             }
         }
     }
@@ -130,6 +157,8 @@ pub struct Measured {
     pub output_digest: Option<String>,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<(u32, u64)>,
+    /// Operator calls of workers that are not listed.
+    pub workers_left_out: u64,
     /// Where the time of timed queries went, by operator, and the sink.
     pub attribution: Vec<(String, Parts)>,
     /// What spans say that cannot be: then the two above are not the whole of it.
@@ -139,6 +168,8 @@ pub struct Measured {
     /// How well an open load kept to its schedule.
     pub generator: Option<Generator>,
     pub reasons: Vec<String>,
+    /// Failed items whose reason is not listed.
+    pub reasons_left_out: u64,
     pub scores: Option<Scores>,
     /// What is to be told about the corpus.
     pub corpus: Option<Facts>,
@@ -204,6 +235,16 @@ impl Operation for Run {
     }
 }
 
+/// Makes a file that is not there yet: a plugin could have put a link there.
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path).map_err(about(path))
+}
+
+/// The same error, with the name of the file.
+fn about(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |cause| io::Error::new(cause.kind(), format!("{}: {cause}", path.display()))
+}
+
 fn host_error(cause: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Host, cause.to_string(), "")
 }
@@ -214,7 +255,8 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
     let ledger = Arc::new(Ledger::default());
     let graph = workload.graph();
     let on_path = graph.nodes.iter().map(|node| on_path(graph, node)).collect();
-    let items = File::create(request.scratch.join(ITEMS_FILE))?;
+    // The plugin is loaded: nothing that it may have put there is written into.
+    let items = create(&request.scratch.join(ITEMS_FILE))?;
     Ok(Guest {
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
@@ -257,7 +299,8 @@ fn measure(
     let emitted = guest.emitter.emitted();
     let sunk = guest.sink.close()?;
     let unanswered = guest.ledger.unanswered();
-    let pairs = read_items(File::open(request.scratch.join(ITEMS_FILE))?)
+    let items = request.scratch.join(ITEMS_FILE);
+    let pairs = read_items(Found::LEFT.open(&items).map_err(about(&items))?)
         .filter(|item| item.as_ref().map_or(true, |item| item.ok))
         .map(|item| item.map(|item| (item.query_id, item.digest)));
     let mut unwritten = Unwritten::default();
@@ -290,6 +333,8 @@ fn measure(
         service_p99: sunk.service.quantile(0.99),
         output_digest,
         operators: operators(guest, &sunk),
+        workers_left_out: sunk.workers_left_out,
+        reasons_left_out: sunk.reasons_left_out,
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
         attribution: attribution(guest, &sunk),
         doubts: sunk.doubts,
@@ -326,7 +371,7 @@ impl Unwritten {
 }
 
 fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(request.scratch.join(TRACE_FILE))?);
+    let mut file = BufWriter::new(create(&request.scratch.join(TRACE_FILE))?);
     let graph = guest.workload.graph();
     match request.trace {
         Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,

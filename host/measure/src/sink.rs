@@ -3,6 +3,7 @@
 //! Time is stamped before anything is decoded. Every query must be answered exactly once; what is
 //! wrong (duplicates, answers nobody asked for, silence) is counted here and fails the run later.
 
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +24,18 @@ use super::attribution::Attribution;
 use super::doubts::Doubts;
 use super::ledger::{Ledger, Pending, Settled};
 use super::trace::Trace;
+use bench_isolate::text::bounded;
 use bench_record::histogram::LatencyHistogram;
 
 /// Reasons of failed items that are kept word for word.
-const REASONS_KEPT: usize = 8;
+pub const REASONS_KEPT: usize = 8;
+/// Bytes of one: it is a plugin's, or a service's.
+const LONGEST_REASON: usize = 2 << 10;
+/// Worker processes that are told apart. A record carries the number of its worker, and may say any.
+pub const MOST_WORKERS: usize = 4096;
+
+/// Bytes of an item as it is kept: an id, an answer's digest, and one number a stage.
+const LONGEST_ITEM: u32 = 16 << 20;
 
 /// Records and time of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -87,10 +96,14 @@ pub struct SinkOutcome {
     pub instances: Vec<u16>,
     /// Records per worker process.
     pub workers: std::collections::BTreeMap<u32, u64>,
+    /// Records of the processes that found no room there.
+    pub workers_left_out: u64,
     /// Latency from the intended arrival, and from the emission, of timed queries.
     pub response: LatencyHistogram,
     pub service: LatencyHistogram,
     pub reasons: Vec<String>,
+    /// Failed items whose reason found no room there.
+    pub reasons_left_out: u64,
     /// Where the time of timed queries went.
     pub attribution: Attribution,
     /// What spans say that cannot be. They are in no figure of time.
@@ -210,7 +223,12 @@ impl Sink {
             if let Some(trace) = &mut sunk.trace {
                 trace.take(&Span { worker, ..span });
             }
-            *sunk.workers.entry(worker).or_default() += 1;
+            let room = sunk.workers.len() < MOST_WORKERS;
+            match sunk.workers.entry(worker) {
+                Entry::Occupied(mut spans) => *spans.get_mut() += 1,
+                Entry::Vacant(new) if room => drop(new.insert(1)),
+                Entry::Vacant(_) => sunk.workers_left_out += 1,
+            }
             spans.push(span);
         }
         sunk.response_ns += item.response_ns;
@@ -228,8 +246,11 @@ impl Sink {
                 if let Some(judge) = judge {
                     judge.fail(pending.key);
                 }
-                if sunk.reasons.len() < REASONS_KEPT && !sunk.reasons.contains(reason) {
-                    sunk.reasons.push(reason.clone());
+                let reason = bounded(reason, LONGEST_REASON);
+                match sunk.reasons.contains(&reason) {
+                    true => {}
+                    false if sunk.reasons.len() < REASONS_KEPT => sunk.reasons.push(reason),
+                    false => sunk.reasons_left_out += 1,
                 }
             }
         }
@@ -344,7 +365,11 @@ fn read_item(reader: &mut impl io::Read) -> io::Result<Option<Item>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     }
-    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+    let len = u32::from_le_bytes(len);
+    if len > LONGEST_ITEM {
+        return Err(io::Error::other(format!("an item of {len} bytes is none")));
+    }
+    let mut bytes = vec![0; len as usize];
     reader.read_exact(&mut bytes)?;
     postcard::from_bytes(&bytes).map(Some).map_err(io::Error::other)
 }
@@ -413,6 +438,33 @@ mod tests {
         assert_eq!(run(&[0, 1, 2], "x"), run(&[2, 0, 1], "x"));
         assert_ne!(run(&[0, 1, 2], "x"), run(&[0, 1, 2], "y"));
         assert_ne!(run(&[0, 1, 2], "x"), run(&[0, 1], "x"));
+    }
+
+    /// A batch in which query `seq` failed for `reason`, after calls of these workers.
+    fn failed(seq: u64, reason: &str, workers: std::ops::Range<u32>) -> Vec<u8> {
+        let header = Header { port: 0, kind: Kind::Failed, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
+        let body = postcard::to_stdvec(&Tombstone { node: 2, reason: reason.into() }).unwrap();
+        let span = |worker| Span { start_ns: 0, busy_ns: 1, digest: 1, worker, node: 1, instance: 0 };
+        let mut spans = Vec::new();
+        workers.for_each(|worker| spans.extend_from_slice(bytemuck::bytes_of(&span(worker))));
+        let mut batch = Vec::new();
+        push(&mut batch, header, &body, &spans);
+        batch
+    }
+
+    #[test]
+    fn whatever_a_plugin_invents_is_kept_in_part_and_the_rest_is_counted() {
+        let (sink, _file) = sink(20);
+        for seq in 0..20 {
+            let first = 1_000_000 + seq as u32 * 1_000;
+            let reason = format!("{seq} {}", "x".repeat(1 << 20));
+            sink.take(&failed(seq, &reason, first..first + 1_000)).unwrap();
+        }
+        let sunk = sink.close().unwrap();
+        assert_eq!((sunk.workers.len(), sunk.workers_left_out), (MOST_WORKERS, 20_000 - MOST_WORKERS as u64));
+        assert_eq!((sunk.reasons.len(), sunk.reasons_left_out), (REASONS_KEPT, 12));
+        assert!(sunk.reasons.iter().all(|reason| reason.len() < LONGEST_REASON + 100));
+        assert!(sunk.reasons[0].ends_with("bytes are left out here]"), "{}", sunk.reasons[0]);
     }
 
     #[test]

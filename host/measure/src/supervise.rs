@@ -1,7 +1,7 @@
 //! One run from the outside: start the runner process, watch it, check its answer, keep the results.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::operation::{
 };
 use super::plan::Plan;
 use super::runtime_logs;
-use super::sink::read_items;
-use super::trace::Format;
+use super::sink::{MOST_WORKERS, REASONS_KEPT, read_items};
+use super::trace::{self, Format};
 use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
@@ -22,13 +22,16 @@ use bench_isolate::isolate::{
     Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, scratch_path,
     short_scratch_path, temp_dir,
 };
+use bench_isolate::text::bounded;
 use bench_isolate::vet::Vetted;
+use bench_record::digest::Hashed;
 use bench_record::evidence::{self, Evidence};
+use bench_record::found::Found;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
-    self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, json_style, jsonl, manifest,
-    spreadsheet,
+    self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, histogram, json_style, jsonl,
+    manifest, spreadsheet,
 };
 
 /// What a run needs besides its plan.
@@ -104,6 +107,9 @@ pub const LOG_FILE: &str = "run.log";
 /// Name of the file beside a run's log for a record that the results could not take.
 const RECORD_FILE: &str = "record.json";
 
+/// Bytes of what is said against a backend: it may quote the backend.
+const LONGEST_WRONG: usize = 2 << 10;
+
 /// Makes the folder of one run, which no other has: two commands may share a run id.
 ///
 /// # Errors
@@ -151,7 +157,9 @@ impl Job<'_> {
         let folder = self.folder;
         // The directory is made by the child; whether there is room for it is better said here.
         let no_room = |cause| RunError::Io { what: "a temporary directory".to_owned(), cause };
-        tempfile::tempfile_in(temp_dir()).map_err(no_room)?;
+        tempfile::tempfile_in(temp_dir())
+            .and_then(|mut file| file.write_all(&[0; 1 << 16]))
+            .map_err(no_room)?;
         let scratch = scratch_path();
         let (answer, seen) = self.call(folder, &scratch, watcher, stop)?;
         let RunReply { backend, measured } = &answer.reply;
@@ -160,28 +168,33 @@ impl Job<'_> {
         let findings =
             Finding::of(self.plan, measured, &seen.disturbance, nodes::elsewhere(&backend.metrics));
         let mut unwritten = measured.unwritten.clone();
-        let mut kept = |what: &str, done: io::Result<()>| match done {
-            Ok(()) => true,
+        let mut kept = |what: &str, done: io::Result<String>| match done {
+            Ok(sha256) => Some(sha256),
             Err(cause) => {
                 unwritten.push(format!("{what}: {cause}"));
-                false
+                None
             }
         };
         let items = kept("the items file", keep_items(&scratch, folder, self.plan));
-        let histogram = scratch.join(HISTOGRAM_FILE);
         // What the runner could not write it has named itself.
-        let histogram = histogram.exists()
-            && kept("the latency histogram", keep(&histogram, &folder.join(HISTOGRAM_FILE)));
+        let is_there = |name: &str| scratch.join(name).symlink_metadata().is_ok();
+        let histogram = is_there(HISTOGRAM_FILE).then(|| {
+            let (from, to) = (scratch.join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE));
+            kept("the latency histogram", keep(&from, &to, histogram::LARGEST))
+        });
+        let histogram = histogram.flatten();
         if let Some((path, _)) = self.trace
-            && scratch.join(TRACE_FILE).exists()
+            && is_there(TRACE_FILE)
         {
-            kept("the trace", keep(&scratch.join(TRACE_FILE), path));
+            kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
         }
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
-        let named = |name, kept: bool| kept.then(|| beside(name).display().to_string());
+        let named = |name, kept: &Option<String>| kept.as_ref().map(|_| beside(name).display().to_string());
         let evidence = Evidence {
-            items_file: named("items.csv", items),
-            latency_histogram: named(HISTOGRAM_FILE, histogram),
+            items_file: named("items.csv", &items),
+            items_sha256: items,
+            latency_histogram: named(HISTOGRAM_FILE, &histogram),
+            latency_histogram_sha256: histogram,
             unwritten: unwritten.clone(),
             ..self.evidence(&answer, &seen, &findings)
         };
@@ -288,7 +301,12 @@ impl Job<'_> {
         // A stream that was cut short may not have reached every node.
         if !measured.partial {
             let workers = measured.workers.iter().map(|(process, _)| *process).collect();
-            wrongs.extend(nodes::verify(self.plan.nodes, &account.metrics, &workers).err());
+            let verified = nodes::verify(self.plan.nodes, &account.metrics, &workers);
+            wrongs.extend(verified.err().map(|wrong| bounded(&wrong, LONGEST_WRONG)));
+        }
+        // The runner keeps less of each than this.
+        if measured.workers.len() > MOST_WORKERS || measured.reasons.len() > REASONS_KEPT {
+            wrongs.push("its reply holds more than one of bench's does".to_owned());
         }
         if wrongs.is_empty() {
             return Ok(());
@@ -357,31 +375,44 @@ impl Job<'_> {
     }
 }
 
-/// Copies a file of the runner's.
-fn keep(from: &Path, to: &Path) -> io::Result<()> {
-    let mut from = File::open(from)?;
-    let copied = atomic::write_with(to, |file| {
-        io::copy(&mut from, file).map(drop).map_err(|source| results::Error::Io {
-            action: "write",
-            path: to.to_owned(),
-            source,
-        })
+/// Copies a file of the runner's, and returns its SHA-256. A plugin shares the runner's process: it could have put
+/// anything there.
+fn keep(from: &Path, to: &Path, largest: u64) -> io::Result<String> {
+    let mut from = Found::LEFT.at_most(largest).open(from)?.take(largest);
+    write_hashed(to, |file| io::copy(&mut from, file).map(drop))
+}
+
+/// Writes a file whole or not at all, and returns its SHA-256.
+fn write_hashed(
+    path: &Path,
+    fill: impl FnOnce(&mut Hashed<&mut File>) -> io::Result<()>,
+) -> io::Result<String> {
+    let mut sha256 = String::new();
+    let written = atomic::write_with(path, |file| {
+        let mut file = Hashed::new(file);
+        fill(&mut file).map_err(results::Error::io("write", path))?;
+        sha256 = file.sha256();
+        Ok(())
     });
-    copied.map_err(io::Error::other)
+    written.map(|()| sha256).map_err(io::Error::other)
 }
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<()> {
+fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<String> {
     let graph = plan.graph().map_err(io::Error::other)?;
-    let items = read_items(File::open(scratch.join(ITEMS_FILE))?);
+    let items = read_items(Found::LEFT.open(&scratch.join(ITEMS_FILE))?);
+    let most = plan.num_tasks as usize;
     let nodes: Vec<(usize, &str)> =
         graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
-    let write = |file: &mut File| -> io::Result<()> {
+    write_hashed(&folder.join("items.csv"), |file| {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
         let fixed = ["query_id", "ok", "digest", "latency_ms"];
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
-        for item in items {
+        for (number, item) in items.enumerate() {
             let item = item?;
+            if number == most {
+                return Err(io::Error::other(format!("there are more items than the {most} queries")));
+            }
             let digest = hex::encode(item.digest);
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
             let latency_ms =
@@ -392,15 +423,7 @@ fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<()> {
             writer.write_record(fixed.into_iter().chain(stages))?;
         }
         writer.flush()
-    };
-    atomic::write_with(&folder.join("items.csv"), |file| {
-        write(file).map_err(|cause| results::Error::Io {
-            action: "write",
-            path: folder.join("items.csv"),
-            source: cause,
-        })
     })
-    .map_err(io::Error::other)
 }
 
 fn stage_digest(stages: &[u64], node: usize) -> String {
@@ -412,7 +435,7 @@ fn stage_digest(stages: &[u64], node: usize) -> String {
 
 /// Adds to the log what the runtime wrote elsewhere and how the run ended.
 fn complete(log: &Path, failure: &Failure, files: &[String]) -> io::Result<()> {
-    let mut log = File::options().append(true).create(true).open(log)?;
+    let mut log = Found::SHARED.open_with(File::options().append(true).create(true), log)?;
     if failure.cause != Cause::Stopped {
         runtime_logs::keep(files, &mut log)?;
     }

@@ -3,19 +3,23 @@
 //! The new content goes to a temporary name in the same directory, is synced, and then takes the
 //! final name by `rename`, which the file system does in one step. The directory is synced last,
 //! because the rename itself lives there. A crash leaves at most a hidden `.name.xxxxxx.bench.tmp`
-//! beside an intact file, which [`remove_leftovers`] clears.
+//! beside an intact file, which [`remove_leftovers`] clears. Whoever writes such a file holds a lock on it, which the
+//! kernel drops with its process: so a file is known to be nobody's without a guess by its age.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::NamedTempFile;
+
+use super::found::Found;
 use super::{Error, Result};
 
 const TEMPORARY_SUFFIX: &str = ".bench.tmp";
 
-/// No write takes this long, so an older temporary file belongs to nobody.
+/// No write takes this long, so an older temporary file belongs to nobody, where the file system has no locks.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// Replaces the content of `path` by `bytes`.
@@ -30,14 +34,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Re
     let directory = parent(&target);
     let name = target.file_name().unwrap_or_default().to_string_lossy();
 
-    let mut temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(TEMPORARY_SUFFIX)
-        // The umask still applies. The default of 0600 would hide results from colleagues.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(&directory)
-        .map_err(Error::io("create a file in", &directory))?;
-
+    let mut temporary = temporary(&name, &directory).map_err(Error::io("create a file in", &directory))?;
     if let Ok(existing) = fs::metadata(&target) {
         let mode = existing.permissions();
         temporary.as_file().set_permissions(mode).map_err(Error::io("set the mode of", &target))?;
@@ -46,6 +43,30 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Re
     temporary.as_file().sync_all().map_err(Error::io("write", &target))?;
     temporary.persist(&target).map_err(|e| Error::io("replace", &target)(e.error))?;
     sync_directory(&directory)
+}
+
+/// A file of our own in `directory`, to be renamed to `name` when it is whole.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn temporary(name: &str, directory: &Path) -> std::io::Result<NamedTempFile> {
+    loop {
+        let made = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .suffix(TEMPORARY_SUFFIX)
+            // The umask still applies. The default of 0600 would hide results from colleagues.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(directory)?;
+        // Whoever clears leftovers may have come upon it before it was locked, and have removed it.
+        let ours = match made.as_file().try_lock() {
+            Ok(()) => made.as_file().metadata()?.nlink() > 0,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => true,
+        };
+        if ours {
+            return Ok(made);
+        }
+    }
 }
 
 /// Whether `path` could be written now. Nothing is.
@@ -61,27 +82,31 @@ pub fn check(path: &Path) -> Result<()> {
     tempfile::tempfile_in(&directory).map(drop).map_err(Error::io("create a file in", &directory))
 }
 
-/// Removes temporary files that an interrupted process left in `directory`.
-///
-/// The caller holds the lock under which the files that are `locked` by name are written, so a
-/// temporary file of one of those belongs to nobody. Any other may be in use, and goes once it is an
-/// hour old. It is housekeeping: a file that cannot be removed is left alone.
-pub fn remove_leftovers(directory: &Path, locked: impl Fn(&str) -> bool) {
+/// Removes temporary files in `directory` that belong to nobody any more. It is housekeeping: a file that cannot be
+/// removed is left alone.
+pub fn remove_leftovers(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let Some(hidden) = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX)) else {
+        let hidden = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX));
+        // Ours have the name of the file that they were to become, and six letters.
+        if !hidden.is_some_and(|hidden| hidden.contains('.')) {
             continue;
+        }
+        let Ok(file) = Found::SHARED.open(&entry.path()) else { continue };
+        let nobodys = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => file.metadata().and_then(|m| m.modified()).is_ok_and(is_old),
         };
-        let is_ours = || hidden.rsplit_once('.').is_some_and(|(written_file, _)| locked(written_file));
-        if is_ours() || entry.metadata().and_then(|m| m.modified()).is_ok_and(is_leftover) {
+        if nobodys {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-fn is_leftover(modified: SystemTime) -> bool {
+fn is_old(modified: SystemTime) -> bool {
     modified.elapsed().is_ok_and(|age| age > LEFTOVER_AGE)
 }
 
@@ -167,23 +192,57 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_go_when_they_are_old_or_nobodys() {
+    fn what_nobody_writes_any_more_goes_and_what_is_being_written_stays() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a.json", "b.json", "c.json"] {
-            fs::write(dir.path().join(format!(".{name}.123456.bench.tmp")), "x").unwrap();
-        }
-        let old = File::options().write(true).open(dir.path().join(".a.json.123456.bench.tmp")).unwrap();
-        old.set_modified(SystemTime::now() - LEFTOVER_AGE * 2).unwrap();
-        remove_leftovers(dir.path(), |name| name == "c.json");
-        assert_eq!(names(dir.path()), [".b.json.123456.bench.tmp"]);
+        fs::write(dir.path().join(".a.json.123456.bench.tmp"), "half").unwrap();
+        let path = dir.path().join("b.json");
+        write_with(&path, |file| {
+            remove_leftovers(dir.path());
+            assert_eq!(names(dir.path()).len(), 1, "{:?}", names(dir.path()));
+            file.write_all(b"whole").map_err(Error::io("write", &path))
+        })
+        .unwrap();
+        assert_eq!(
+            (names(dir.path()), fs::read(&path).unwrap()),
+            (vec!["b.json".to_owned()], b"whole".to_vec())
+        );
+    }
+
+    #[test]
+    fn writers_and_those_who_clear_never_cost_each_other_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..300).for_each(|_| remove_leftovers(dir.path())));
+                scope.spawn(|| (0..100).for_each(|_| write(&path, b"whole").unwrap()));
+            }
+        });
+        remove_leftovers(dir.path());
+        assert_eq!(
+            (names(dir.path()), fs::read(&path).unwrap()),
+            (vec!["a.json".to_owned()], b"whole".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_leftover_that_is_no_file_is_neither_opened_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, link) = (dir.path().join(".a.1.bench.tmp"), dir.path().join(".b.1.bench.tmp"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        remove_leftovers(dir.path());
+        assert_eq!(names(dir.path()).len(), 2);
     }
 
     #[test]
     fn other_files_are_never_leftovers() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("c.json"), "x").unwrap();
-        fs::write(dir.path().join(".c.json"), "x").unwrap();
-        remove_leftovers(dir.path(), |name| name == "c.json");
-        assert_eq!(names(dir.path()).len(), 2);
+        for name in ["c.json", ".c.json", "c.json.123456.bench.tmp", ".bench.tmp"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        remove_leftovers(dir.path());
+        assert_eq!(names(dir.path()).len(), 4);
     }
 }

@@ -17,6 +17,7 @@ use ::csv::{
 };
 use serde_json::{Map, Value};
 
+use super::found::Found;
 use super::schema::{EXTRA_ALIAS, FIELDS, Field, Kind};
 use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names, spreadsheet};
 
@@ -45,7 +46,7 @@ pub fn regenerate(lock: &OutputLock) -> Result<u64> {
 
 /// Opens a CSV of records, ours or the Python version's. They come one at a time.
 pub fn read(path: &Path) -> Result<Reader> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = Found::NAMED.open(path).map_err(Error::io("open", path))?;
     let mut reader = ReaderBuilder::new().from_reader(file);
     let columns = reader.headers().map_err(|e| at(e, path))?.iter().map(column).collect();
     Ok(Reader { path: path.to_path_buf(), columns, rows: reader.into_records() })

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::found::Odd;
 use crate::shell;
 
 /// Why results could not be read or written.
@@ -60,6 +61,10 @@ pub enum Error {
         /// The longest line that is read.
         limit: u64,
     },
+
+    /// A record that nobody could read again, so that it is not written.
+    #[error("the record could not be read back once it is written: {0}")]
+    Unreadable(Box<Error>),
 
     /// One line of a file is at fault.
     #[error("{}:{line}: {cause}", .path.display())]
@@ -146,6 +151,10 @@ impl Error {
                  --output-dir."
                     .into()
             }
+            Error::Unreadable(_) => {
+                "The plugin says more than a record can hold. Report this to its author; nothing was changed."
+                    .into()
+            }
             Error::Line { path, line, cause } => match **cause {
                 Error::Io { .. } => cause.help(),
                 _ if path.extension().is_some_and(|ending| ending == "jsonl") => format!(
@@ -191,6 +200,13 @@ impl Error {
 }
 
 fn io_help(source: &io::Error, path: &Path) -> String {
+    if Odd::of(source).is_some() {
+        let odd = shell::word(&path.to_string_lossy());
+        let aside = shell::word(&format!("{}.odd", path.display()));
+        return format!(
+            "mv {odd} {aside}    (bench did not put it there, or somebody changed it; nothing was read)"
+        );
+    }
     match source.kind() {
         io::ErrorKind::NotFound => format!("Check that {} exists.", path.display()),
         io::ErrorKind::PermissionDenied => {
@@ -198,6 +214,10 @@ fn io_help(source: &io::Error, path: &Path) -> String {
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space. Earlier results are untouched.".into()
+        }
+        io::ErrorKind::FileTooLarge => {
+            "Raise the limit on the size of files (ulimit -f unlimited). Earlier results are untouched."
+                .into()
         }
         _ => "Check the path and the disk. Earlier results are untouched.".into(),
     }

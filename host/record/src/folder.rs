@@ -30,7 +30,13 @@ pub fn check(directory: &Path, wait: Duration) -> Result<()> {
     }
     LOCKED_FILES.iter().try_for_each(|name| atomic::check(&lock.path(name)))?;
     let runs = directory.join(RUNS);
-    if runs.exists() { can_be_written(&runs) } else { Ok(()) }
+    if !runs.exists() {
+        return Ok(());
+    }
+    // What a killed command had half written for one of its runs.
+    let folders = fs::read_dir(&runs).map_err(Error::io("list", &runs))?.flatten();
+    folders.for_each(|run| atomic::remove_leftovers(&run.path()));
+    can_be_written(&runs)
 }
 
 /// Makes a folder for one run that nothing else has: `runs/<name>`, or, where that is taken by an earlier run or
@@ -140,6 +146,17 @@ mod tests {
         assert!(checked(first.path()).unwrap_err().contains(":1: Missing required fields: seed"));
         let marked = changed(|text| format!("\u{feff}{text}"));
         assert_eq!(checked(marked.path()), Ok(()));
+    }
+
+    #[test]
+    fn what_a_killed_run_had_half_written_is_cleared() {
+        let dir = changed(str::to_owned);
+        let run = claim(dir.path(), "r-local-0").unwrap();
+        fs::write(run.join(".items.csv.123456.bench.tmp"), "query_id,o").unwrap();
+        fs::write(run.join("run.log"), "why").unwrap();
+        assert_eq!(checked(dir.path()), Ok(()));
+        let left: Vec<_> = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["run.log"]);
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! The percentiles *in* the record are read from such a histogram too, so they are right to three
 //! significant digits and not exact as those of the Python version were.
 
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -22,6 +21,7 @@ use hdrhistogram::serialization::interval_log::{
 };
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
+use super::found::Found;
 use super::units::Millis;
 use super::{Error, Result, atomic};
 
@@ -41,6 +41,12 @@ const NANOS_PER_MILLI: f64 = 1e6;
 
 /// A histogram of our precision inflates to about 300 kB at most; other tools may use more digits.
 const MAX_INFLATED_BYTES: u64 = 64 << 20;
+
+/// A log of ours has some kilobytes; other tools write a line a second.
+pub const LARGEST: u64 = 64 << 20;
+
+/// Counters of all histograms of a log together: a kilobyte can unpack to a thousand times as much.
+const MOST_VALUES: usize = 1 << 27;
 
 /// Latencies in nanoseconds, to three significant digits.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,8 +128,8 @@ pub fn save(path: &Path, began: SystemTime, intervals: &[Interval]) -> Result<()
 
 /// Reads an interval log, ours or another tool's, as long as its values are nanoseconds.
 pub fn load(path: &Path) -> Result<Vec<Interval>> {
-    let text = fs::read(path).map_err(Error::io("read", path))?;
-    let mut intervals = Vec::new();
+    let text = Found::NAMED.at_most(LARGEST).read(path).map_err(Error::io("read", path))?;
+    let (mut intervals, mut room) = (Vec::new(), MOST_VALUES);
     for entry in IntervalLogIterator::new(&text) {
         let entry = entry.map_err(|error| {
             let hdrhistogram::serialization::interval_log::LogIteratorError::ParseError { offset } = error;
@@ -133,11 +139,14 @@ pub fn load(path: &Path) -> Result<Vec<Interval>> {
         })?;
         // StartTime and BaseTime say when the run was; the intervals are relative to them.
         if let LogEntry::Interval(found) = entry {
+            let latencies = decode(found.encoded_histogram()).map_err(|error| error.in_file(path))?;
+            let left = room.checked_sub(latencies.0.distinct_values());
+            room = left.ok_or_else(|| Error::Histogram("it unpacks to too much".into()).in_file(path))?;
             intervals.push(Interval {
                 tag: found.tag().map(|tag| tag.as_str().to_owned()),
                 start: found.start_timestamp(),
                 length: found.duration(),
-                latencies: decode(found.encoded_histogram()).map_err(|error| error.in_file(path))?,
+                latencies,
             });
         }
     }
@@ -241,6 +250,7 @@ fn decode(text: &str) -> Result<LatencyHistogram> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn histogram(micros: impl IntoIterator<Item = u64>) -> LatencyHistogram {
         let mut histogram = LatencyHistogram::new();

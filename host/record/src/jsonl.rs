@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::found::Found;
 use super::{Error, OutputLock, Record, Result, atomic, bom, json_style, names};
 
 /// Name of the file inside an output directory.
@@ -33,12 +34,14 @@ pub fn append(lock: &OutputLock, records: &[Record]) -> Result<()> {
     let mut lines = String::new();
     for record in records {
         record.validate()?;
-        lines.push_str(&json_style::to_line(record)?);
+        let line = json_style::to_line(record)?;
+        can_be_read_back(&line)?;
+        lines.push_str(&line);
         lines.push('\n');
     }
 
     let path = lock.path(FILE_NAME);
-    let mut existing = match File::open(&path) {
+    let mut existing = match Found::NAMED.open(&path) {
         Ok(file) => Some(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(Error::io("open", &path)(e)),
@@ -57,9 +60,18 @@ pub fn append(lock: &OutputLock, records: &[Record]) -> Result<()> {
     })
 }
 
+/// One line that nobody can read costs a folder all of its records, so none is ever written. What makes one is in the
+/// hands of a plugin: how much it says, and how deeply it nests what it says.
+fn can_be_read_back(line: &str) -> Result<()> {
+    if line.len() as u64 >= MAX_LINE_BYTES {
+        return Err(Error::Unreadable(Box::new(Error::LineTooLong { limit: MAX_LINE_BYTES })));
+    }
+    parse(line.as_bytes()).map(drop).map_err(|cause| Error::Unreadable(Box::new(cause)))
+}
+
 /// Opens a file of records. They come one at a time, so the file may be of any size.
 pub fn read(path: &Path) -> Result<Reader> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = Found::NAMED.open(path).map_err(Error::io("open", path))?;
     Ok(Reader {
         path: path.to_path_buf(),
         input: BufReader::new(file),
@@ -221,6 +233,40 @@ mod tests {
         let bad = Record { nodes: 0, ..example() };
         assert!(append(&lock, &[example(), bad]).is_err());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_record_that_could_not_be_read_back_is_not_written_and_the_others_stay_readable() {
+        let (_dir, lock, path) = locked();
+        append(&lock, &[numbered(1)]).unwrap();
+        let mut deep = serde_json::Value::Null;
+        (0..126).for_each(|_| deep = serde_json::Value::Array(vec![deep.take()]));
+        let with = |key: &str, value: serde_json::Value| {
+            let mut record = numbered(2);
+            record.extra.insert(key.into(), value);
+            record
+        };
+        let long = "x".repeat(MAX_LINE_BYTES as usize);
+        for (bad, cause) in [
+            (with("deep", deep), "not valid JSON: recursion limit exceeded"),
+            (with("long", long.into()), "the line is longer than"),
+        ] {
+            let error = append(&lock, &[numbered(3), bad]).unwrap_err();
+            assert!(matches!(error, Error::Unreadable(_)) && error.to_string().contains(cause), "{error}");
+        }
+        append(&lock, &[numbered(4)]).unwrap();
+        assert_eq!(seeds(&path), [1, 4]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_named_and_never_waited_for() {
+        let (_dir, lock, path) = locked();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
+        for error in [append(&lock, &[numbered(1)]).unwrap_err(), read(&path).unwrap_err()] {
+            assert!(error.to_string().contains("unified_results.jsonl: it is a FIFO"), "{error}");
+            assert!(error.help().starts_with("mv "), "{}", error.help());
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! run, [`histogram`] keeps every latency, [`pair`] is what a pair of runs adds. What a record *is* lives in
 //! [`schema`], and what its run found out in [`evidence`], alone, so that a new field is one edit.
 //!
-//! Two rules hold for every file here. A reader never sees half of one ([`atomic`]). Two writers
-//! never interleave: writing needs an [`lock::OutputLock`], which only one process can hold.
+//! Three rules hold for every file here. A reader never sees half of one ([`atomic`]). Two writers
+//! never interleave: writing needs an [`lock::OutputLock`], which only one process can hold. And whatever
+//! another process could have made is opened with care ([`found`]).
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +15,11 @@ pub mod atomic;
 pub mod bom;
 pub mod canonical_json;
 pub mod csv;
+pub mod digest;
 mod error;
 pub mod evidence;
 pub mod folder;
+pub mod found;
 pub mod histogram;
 pub mod json_style;
 pub mod jsonl;

@@ -11,6 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::found::Found;
 use super::{Error, Result, atomic, names};
 
 /// Name of the lock file inside an output directory.
@@ -51,12 +52,9 @@ impl OutputLock {
     fn try_while(directory: &Path, mut may_wait: impl FnMut() -> bool) -> Result<Option<OutputLock>> {
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let path = directory.join(LOCK_FILE);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let options = &mut File::options();
+        let file = Found::SHARED.open_with(options.create(true).truncate(false).write(true), &path);
+        let file = file.map_err(Error::io("open", &path))?;
 
         loop {
             match file.try_lock() {
@@ -66,7 +64,7 @@ impl OutputLock {
                 Err(TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
             }
         }
-        atomic::remove_leftovers(directory, |name| LOCKED_FILES.contains(&name));
+        atomic::remove_leftovers(directory);
         Ok(Some(OutputLock { directory: directory.to_path_buf(), _file: file }))
     }
 
@@ -115,6 +113,20 @@ mod tests {
         };
         assert!(OutputLock::try_while(dir.path(), &mut until_the_second_wait).unwrap().is_some());
         assert_eq!(waits, 2);
+    }
+
+    #[test]
+    fn a_lock_file_that_is_none_is_named_and_neither_waited_for_nor_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        let refused = || OutputLock::acquire(dir.path(), Duration::ZERO).unwrap_err().to_string();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
+        assert!(refused().ends_with(".bench.lock: it is a FIFO, not a regular file"), "{}", refused());
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(refused().contains("it is a symbolic link"), "{}", refused());
+        assert!(!dir.path().join("elsewhere").exists());
     }
 
     #[test]

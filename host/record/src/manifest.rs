@@ -4,16 +4,19 @@
 //! `config_hash` with a one-line script. What we add comes after them and may be absent. The input
 //! plan is named by its digest: the lists themselves can be made again from the seed.
 
-use std::fs;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::found::Found;
 use super::{Error, OutputLock, Result, atomic, bom, names};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::MANIFEST;
+
+/// A manifest has some hundred bytes.
+const LARGEST: u64 = 1 << 20;
 
 /// How to repeat a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +61,7 @@ pub fn write(lock: &OutputLock, manifest: &ReproManifest) -> Result<()> {
 
 /// Reads a manifest. Keys it does not know are ignored, so that later versions stay readable.
 pub fn read(path: &Path) -> Result<ReproManifest> {
-    let text = fs::read(path).map_err(Error::io("read", path))?;
+    let text = Found::NAMED.at_most(LARGEST).read(path).map_err(Error::io("read", path))?;
     bom::json(&text).map_err(|error| Error::Json(error).in_file(path))
 }
 
@@ -66,6 +69,7 @@ pub fn read(path: &Path) -> Result<ReproManifest> {
 mod tests {
     use super::*;
     use crate::schema::manifest_schema;
+    use std::fs;
     use std::time::Duration;
 
     fn example() -> ReproManifest {

@@ -6,11 +6,10 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bench_record::schema::FIELDS;
-use bench_record::{self as results, Error};
+use bench_record::{self as results, Error, atomic};
 
 /// Name of the file.
 pub const FILE_NAME: &str = "comparison.csv";
@@ -28,12 +27,7 @@ pub struct Writer {
 
 impl Writer {
     pub fn create(folder: &Path) -> results::Result<Writer> {
-        let file = tempfile::Builder::new()
-            .prefix(&format!(".{FILE_NAME}."))
-            .suffix(".bench.tmp")
-            .permissions(std::fs::Permissions::from_mode(0o666))
-            .tempfile_in(folder)
-            .map_err(Error::io("create a file in", folder))?;
+        let file = atomic::temporary(FILE_NAME, folder).map_err(Error::io("create a file in", folder))?;
         let mut writer =
             Writer { path: folder.join(FILE_NAME), file: BufWriter::with_capacity(256 << 10, file) };
         let names: Vec<_> = FIELDS.iter().map(|field| field.name).chain([SOURCE_COLUMN]).collect();

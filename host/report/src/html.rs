@@ -182,6 +182,8 @@ fn glance(summary: &Summary) -> Vec<Headline> {
         let text = format!("Answers differ between backends{}.", place(equality.setting));
         lines.push(Headline { kind: "bad", text });
     }
+    let altered = summary.altered.iter().map(text::altered).take(MOST);
+    lines.extend(altered.map(|text| Headline { kind: "bad", text }));
     let unanswered = text::unanswered(summary).into_iter().take(MOST);
     lines.extend(unanswered.map(|text| Headline { kind: "bad", text }));
     let mismatches = summary.collected.mismatches.rows.len() as u64 + summary.collected.mismatches.left_out;

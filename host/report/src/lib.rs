@@ -20,14 +20,13 @@ pub mod terminal;
 pub mod text;
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
 
 use bench_judge::{Options, Summary};
-use bench_record as results;
 use bench_record::folder::Numbering;
+use bench_record::{self as results, atomic};
 
 /// Compares all results under `paths` and writes every report into `output_dir`.
 ///
@@ -35,6 +34,7 @@ use bench_record::folder::Numbering;
 /// When there is nothing to compare, or a file cannot be read or written.
 pub fn compare(paths: &[PathBuf], output_dir: &Path, options: &Options) -> Result<Summary> {
     std::fs::create_dir_all(output_dir).map_err(results::Error::io("create", output_dir))?;
+    atomic::remove_leftovers(output_dir);
     let mut table = csv::Writer::create(output_dir)?;
     let collected = bench_judge::collect_rows(paths, output_dir, options, |row| table.row(row))?;
     table.finish()?;
@@ -99,12 +99,8 @@ pub fn write_all(summary: &mut Summary, folder: &Path) -> Result<()> {
 /// report can be made again from its results.
 fn write(folder: &Path, artifact: &Artifact) -> results::Result<()> {
     let path = folder.join(&artifact.name);
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!(".{}.", artifact.name))
-        .suffix(".bench.tmp")
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(results::Error::io("create a file in", folder))?;
+    let made = atomic::temporary(&artifact.name, folder);
+    let mut file = made.map_err(results::Error::io("create a file in", folder))?;
     file.write_all(&artifact.bytes).map_err(results::Error::io("write", &path))?;
     file.persist(&path).map_err(|error| results::Error::io("replace", &path)(error.error))?;
     Ok(())

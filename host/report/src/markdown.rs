@@ -131,6 +131,7 @@ fn equality(out: &mut String, summary: &Summary) {
             let _ = writeln!(out, "  - {}", escape(&line));
         }
     }
+    summary.altered.iter().map(text::altered).for_each(|line| item(out, &line));
     text::unanswered(summary).iter().for_each(|line| item(out, line));
 }
 

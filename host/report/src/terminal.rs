@@ -23,6 +23,7 @@ pub fn render(summary: &Summary, width: Option<u16>) -> String {
         lines.push(format!("Answers differ in {}:", summary.collected.settings[equality.setting].label()));
         lines.extend(equality.differences.iter().flat_map(text::difference).map(|line| format!("  {line}")));
     }
+    lines.extend(summary.altered.iter().map(text::altered));
     lines.extend(text::unanswered(summary));
     for found in &summary.collected.mismatches.rows {
         lines.push(format!("Configurations differ ({}): {}", found.differing.join(", "), found.detail));

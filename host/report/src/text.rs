@@ -3,6 +3,7 @@
 use bench_judge::describe::{Estimate, Outlier};
 use bench_judge::equality::{Difference, Outcome};
 use bench_judge::judge::{Comparison, Ranking};
+use bench_judge::kept::Altered;
 use bench_judge::stats::support::Supported;
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Summary};
@@ -141,6 +142,12 @@ pub fn equality(outcome: Outcome) -> &'static str {
         Outcome::Unanswered => "unknown: some runs have no answers",
         Outcome::Unknown => "unknown: not every run recorded an output digest",
     }
+}
+
+/// A file that is no longer what a run wrote, as a sentence.
+pub fn altered(altered: &Altered) -> String {
+    let Altered { backend, run_id, file, why } = altered;
+    format!("{} of run {run_id} of {backend} {why}: measure again, or take out its record.", file.display())
 }
 
 /// Backends whose runs were not answered, as sentences.

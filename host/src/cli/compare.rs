@@ -85,10 +85,13 @@ impl From<bench_report::Error> for Stopped {
     }
 }
 
-/// Mismatch when backends that did the same work gave different answers; inconclusive when one gave none.
+/// Mismatch when backends that did the same work gave different answers; invalid when files are no longer what the runs
+/// wrote; inconclusive when a backend gave no answers.
 pub fn exit_of(summary: &Summary) -> Exit {
     if summary.equality.iter().any(|equality| equality.differs()) {
         Exit::Mismatch
+    } else if !summary.altered.is_empty() {
+        Exit::Invalid
     } else if summary.collected.groups.iter().any(|group| group.is_unanswered()) {
         Exit::Inconclusive
     } else {
@@ -119,6 +122,7 @@ pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
         "clean": summary.is_clean(),
         "equality": summary.equality,
         "unanswered": text::unanswered(summary),
+        "altered": summary.altered,
         "comparisons": summary.comparisons,
         "verdicts": summary.comparisons.iter().map(text::verdict).collect::<Vec<_>>(),
         "artifacts": files,
@@ -153,6 +157,9 @@ fn show_verification(verification: &Verification) {
     let line = match verification.verdict {
         Agreement::Equal => "equal: the same work with the same answers",
         Agreement::Different => "different: the same work with other answers",
+        Agreement::Unproven if !verification.altered.is_empty() => {
+            "unproven: the same work, but files beside the records are not what the runs wrote"
+        }
         Agreement::Unproven => {
             "unproven: the same work, but not every run has answers and recorded their digest"
         }
@@ -167,6 +174,9 @@ fn show_verification(verification: &Verification) {
     };
     list("obstacle", &verification.obstacles);
     list("remark", &verification.remarks);
+    for altered in &verification.altered {
+        say!("  altered: {}", terminal::clean(&text::altered(altered)));
+    }
     for line in verification.differences.iter().flat_map(text::difference) {
         say!("  {}", terminal::clean(&line));
     }

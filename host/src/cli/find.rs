@@ -11,7 +11,7 @@ use bench_isolate::install::data_dir;
 use bench_isolate::isolate::{Cause, Limits, Runner, StopLevel};
 use bench_isolate::options::{self, Given, Taker};
 use bench_isolate::text::shell_word;
-use bench_isolate::trust::{Trust, TrustError};
+use bench_isolate::trust::{Trouble, Trust, TrustError};
 use bench_isolate::vet::{Vetted, vet};
 
 /// A backend that can run, and what it gets of the options that were given.
@@ -177,14 +177,7 @@ pub fn trust_list(data: &Path) -> Result<Trust, Stopped> {
 
 /// The list of trusted plugins cannot be used.
 pub fn untrusted(error: TrustError) -> Stopped {
-    match error.is_damaged {
-        true => {
-            let remedy = format!("mend or remove {}", shell_word(&error.path));
-            Stopped::new(Exit::BadPlugin, error, remedy)
-        }
-        false => {
-            let remedy = "set BENCH_DATA_DIR to a folder that you may read and write";
-            Stopped::new(Exit::Output, error, remedy)
-        }
-    }
+    let exit = if error.trouble == Trouble::Damaged { Exit::BadPlugin } else { Exit::Output };
+    let remedy = error.remedy();
+    Stopped::new(exit, error, remedy)
 }

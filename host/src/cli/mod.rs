@@ -38,7 +38,8 @@ pub use plan::RunArgs;
 
 use config::{ConfigFile, Unreadable};
 
-use bench_isolate::isolate::Stop;
+use bench_isolate::install::{self, venvs_dir};
+use bench_isolate::isolate::{Stop, remove_leftovers};
 use bench_isolate::text::shell_word;
 
 /// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
@@ -201,6 +202,11 @@ pub fn main() -> ExitCode {
     };
     if starts_processes && let Err(error) = signals::watch() {
         screen::warning(&format!("Ctrl-C will stop bench at once: {error}"));
+    }
+    // What killed commands left, and nobody uses any more.
+    if starts_processes {
+        remove_leftovers();
+        venvs_dir().iter().for_each(|venvs| install::clear(venvs));
     }
     let makes_temporary_files = match &cli.command {
         None => true,

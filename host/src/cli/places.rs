@@ -1,7 +1,7 @@
 //! Folders that a command is about to write to, looked at before it does anything else: whoever waited for an
 //! index or an installation does not want to hear at the end that there was no room for what came of it.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -26,8 +26,9 @@ pub fn temporary() -> Result<(), Stopped> {
     if folder.to_str().is_none() {
         return Err(wrong(&"the path is not UTF-8, as runtimes and plugins get it"));
     }
-    // Looking at it would not tell of a full disk.
-    tempfile::tempfile_in(&folder).map(drop).map_err(|cause| wrong(&cause))
+    // Looking at it would not tell of a full disk, nor would an empty file.
+    let tried = tempfile::tempfile_in(&folder).and_then(|mut file| file.write_all(&[0; 1 << 16]));
+    tried.map_err(|cause| wrong(&cause))
 }
 
 /// Whether results can be put into `folder`, which `flag` names. Nothing is made: a command that fails for

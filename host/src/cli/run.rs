@@ -12,6 +12,7 @@ use super::shipped::workload_library;
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
+use bench_isolate::room;
 use bench_isolate::text::shell_word;
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Job, LOG_FILE, Place, RunError, Unwritten, claim_folder};
@@ -243,6 +244,9 @@ pub fn stopped(error: RunError, job: &Job) -> Stopped {
         }
         RunError::Unwritten(unwritten) => kept_elsewhere(&unwritten, job.output_dir),
         RunError::Results(error) => error.into(),
-        error @ RunError::Io { .. } => Stopped::new(Exit::Output, error, ""),
+        RunError::Io { ref cause, .. } => {
+            let remedy = room::for_temporary_files(cause);
+            Stopped::new(Exit::Output, &error, remedy)
+        }
     }
 }

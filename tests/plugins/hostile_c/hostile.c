@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "bench_backend.h"
 
+#include "greedy.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -67,6 +69,8 @@ static void misbehave(const char *phase) {
         }
     } else if (strcmp(what, "outlive") == 0) {
         child();
+    } else {
+        replace(phase);
     }
 }
 
@@ -187,6 +191,13 @@ static bench_status emit(const bench_host *host, bench_view batch) {
             free(other);
             continue;
         }
+        if (wants("run", "workers") || (wants("run", "reasons") && results % 2 == 0)) {
+            uint8_t *other = wants("run", "workers") ? with_workers(frame, size, &size) : with_reason(frame, &size);
+            bench_view grown = {other, size};
+            status = host->emit(host, grown);
+            free(other);
+            continue;
+        }
         if (wants("run", "garbage") && results == 5) {
             bench_view noise = {(const uint8_t *)"noise", 5};
             return host->emit(host, noise);
@@ -249,6 +260,14 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
     host->log(host, 3, "hostile", wants("run", "invalid_utf8") ? "caf\xe9 \xff\xfe" : "café");
     if (wants("run", "invalid_utf8")) {
         bench_say(result->error, "broken \xff text");
+        return BENCH_ERROR_RUNTIME;
+    }
+    be_greedy(host);
+    if (wants("run", "log_files") || wants("run", "log_link") || wants("run", "long_error")) {
+        char *text = letters(wants("run", "long_error") ? (size_t)40 << 20 : 3);
+        bench_say(result->error, text);
+        bench_say(result->remedy, text);
+        free(text);
         return BENCH_ERROR_RUNTIME;
     }
     run_began = now_ns();
@@ -355,9 +374,14 @@ static bench_status create(bench_self **self, bench_text *error) {
 
 static bench_status is_available(bench_self *self, bench_text *detail, bench_text *remedy) {
     (void)self;
-    (void)remedy;
     misbehave("is_available");
     bench_say(detail, wants("is_available", "invalid_utf8") ? "caf\xe9" : "hostile C 1.0");
+    if (wants("is_available", "long")) {
+        char *text = letters((size_t)40 << 20);
+        bench_say(detail, text);
+        bench_say(remedy, text);
+        free(text);
+    }
     return BENCH_OK;
 }
 
@@ -366,6 +390,13 @@ static bench_status extension(bench_self *self, const char *id, const char *requ
     (void)request;
     if (wants("extension", "invalid_utf8") && strcmp(id, "bench.requirements/1") == 0) {
         bench_say(answer, "{\"caf\xe9");
+        return BENCH_OK;
+    }
+    if (wants("extension", "long") && strcmp(id, "bench.requirements/1") == 0) {
+        char *text = letters((size_t)40 << 20);
+        text[0] = text[((size_t)40 << 20) - 1] = '"';
+        bench_say(answer, text);
+        free(text);
         return BENCH_OK;
     }
     return BENCH_END;
@@ -405,6 +436,9 @@ const bench_backend_v1 *bench_backend_entry_v1(void) {
     }
     if (wants("table", "invalid_utf8")) {
         table.name = "caf\xe9";
+    }
+    if (wants("table", "long_version")) {
+        table.plugin_version = letters((size_t)40 << 20);
     }
     if (wants("table", "control")) {
         table.name = "../\x1b[2Jevil";

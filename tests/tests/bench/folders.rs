@@ -165,6 +165,77 @@ fn results_that_cannot_be_read_are_named_before_the_run_and_the_remedy_works() {
     succeed(&mut bench(&["compare", text(marked.path()), "-o", text(&marked.path().join("report"))]));
 }
 
+/// Puts something into the place of a file.
+fn put(kind: &str, path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    if path.exists() {
+        fs::rename(path, path.with_extension("kept")).unwrap();
+    }
+    match kind {
+        "a FIFO" => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),
+        "a directory" => fs::create_dir(path).unwrap(),
+        "a device" => std::os::unix::fs::symlink("/dev/null", path).unwrap(),
+        "a symbolic link" => std::os::unix::fs::symlink(path.with_file_name("elsewhere"), path).unwrap(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_file_is_named_and_neither_waited_for_nor_followed() {
+    for (file, kind) in [
+        (".bench.lock", "a FIFO"),
+        (".bench.lock", "a directory"),
+        (".bench.lock", "a symbolic link"),
+        (RESULTS, "a FIFO"),
+        (RESULTS, "a directory"),
+        (RESULTS, "a device"),
+    ] {
+        let output = spoilt(|output| put(kind, &output.join(file)));
+        let refused = quick_run(output.path(), &[]).output().unwrap();
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(7), "{file}, {kind}: {said}");
+        assert!(said.contains(&format!("{file}: it is {kind}, not a regular file")), "{said}");
+        assert_eq!(runs(output.path()).len(), 1, "nothing ran");
+        assert!(!output.path().join("elsewhere").exists(), "nothing was made behind a link");
+        try_remedy(&said);
+        succeed(&mut quick_run(output.path(), &[]));
+        let compared =
+            bench(&["compare", text(&output.path().join(format!("{RESULTS}.odd")))]).output().unwrap();
+        assert!(file != RESULTS || matches!(compared.status.code(), Some(2 | 7)), "{}", stderr(&compared));
+    }
+}
+
+#[test]
+fn files_beside_a_record_that_were_changed_are_noticed() {
+    let output = TempDir::new().unwrap();
+    succeed(&mut quick_run(output.path(), &[]));
+    let record = records(output.path()).remove(0);
+    let report = output.path().join("report");
+    let compare = || bench(&["compare", text(output.path()), "-o", text(&report)]).output().unwrap();
+    let verify = || bench(&["verify", text(output.path()), text(output.path())]).output().unwrap();
+    assert_eq!((compare().status.code(), verify().status.code()), (Some(0), Some(0)));
+    for (key, change) in [
+        ("items_file", (|bytes| [bytes, b"q,true,00,1.000\n"].concat()) as fn(&[u8]) -> Vec<u8>),
+        ("items_file", |bytes| String::from_utf8_lossy(bytes).replacen(",true,", ",false,", 1).into_bytes()),
+        ("latency_histogram", |_| b"\xff\x00 garbage".to_vec()),
+        ("latency_histogram", |bytes| bytes[..bytes.len() / 2].to_vec()),
+    ] {
+        let file = output.path().join(record["extra"][key].as_str().unwrap());
+        let before = fs::read(&file).unwrap();
+        fs::write(&file, change(&before)).unwrap();
+        let (compared, verified) = (compare(), verify());
+        assert_eq!((compared.status.code(), verified.status.code()), (Some(12), Some(13)), "{key}");
+        for said in
+            [stdout(&compared), stdout(&verified), fs::read_to_string(report.join("summary.md")).unwrap()]
+        {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert!(said.contains(name) && said.contains("is not as the run wrote it"), "{said}");
+        }
+        fs::write(&file, before).unwrap();
+    }
+    assert_eq!((compare().status.code(), verify().status.code()), (Some(0), Some(0)));
+}
+
 #[test]
 fn a_folder_that_takes_no_results_is_named_before_anything_runs() {
     let place = TempDir::new().unwrap();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use bench_tests::pairs::files;
 use bench_tests::rows::all_hold;
 use bench_tests::{bench, eventually, folder, mark, marked, stderr};
 use tempfile::TempDir;
@@ -17,10 +18,15 @@ struct Row {
     mends: &'static str,
 }
 
+/// How a run ends whose record is kept and some other file is not.
+const KEPT_ALL_THE_SAME: i32 = 7;
 /// How a run ends that takes longer than it may.
 const TIMED_OUT: i32 = 5;
 const REPORT: &str = "report this to the plugin's author";
 const LOG: &str = "run.log";
+const KEPT: &str = "mend that; the run's record is kept";
+/// What no plugin may carry into the results.
+const SECRET: &str = "of nobody's business";
 
 const fn row(
     library: &'static str,
@@ -157,6 +163,44 @@ const ROWS: &[Row] = &[
     row("hostile_c", "run:invalid_utf8", 1, "backend `hostile_c` failed in `run`: broken \u{fffd} text", LOG),
     row("hostile_c", "run:nan_metric", 1, NAN, REPORT),
     row("hostile_c", "run:huge_metric", 1, HUGE, REPORT),
+    // What a plugin makes grow has an end, and the folder of results survives it.
+    row("hostile_c", "run:workers", 0, "", ""),
+    row("hostile_c", "run:reasons", 0, "", ""),
+    row("hostile_c", "run:log_flood", 0, "", ""),
+    row("hostile_c", "run:long_words", 0, "", ""),
+    row("hostile_c", "is_available:long", 0, "", ""),
+    row("hostile_c", "table:long_version", 0, "", ""),
+    row("hostile_c", "extension:long", 8, "its answer to bench.requirements/1 is not JSON", REPORT),
+    row("hostile_c", "run:many_metrics", 1, "its result has 100000 metrics, more than 10000", REPORT),
+    row("hostile_c", "run:deep_metric", 1, "its result nests the metric `deep` deeper than 64", REPORT),
+    row("hostile_c", "run:long_error", 1, "backend `hostile_c` failed in `run`: xxx", "xxx"),
+    row("hostile_c", "run:log_files", 1, "backend `hostile_c` failed in `run`: xxx", "xxx"),
+    row("hostile_c", "run:log_link", 1, "backend `hostile_c` failed in `run`: xxx", "xxx"),
+    row(
+        "hostile_c",
+        "run:chatter",
+        5,
+        "backend `hostile_c` did not finish `run` within 10 s and was killed",
+        LOG,
+    ),
+    // What it leaves is not opened blindly.
+    row("hostile_c", "run:fifo_items", 1, "items.bin: it is a FIFO, not a regular file", ""),
+    row("hostile_c", "run:link_items", 1, "items.bin: it is a symbolic link, not a regular file", ""),
+    row("hostile_c", "run:folder_items", 1, "items.bin: it is a directory, not a regular file", ""),
+    row("hostile_c", "load:link_items", 1, "items.bin", ""),
+    row("hostile_c", "drop:fifo_items", 7, "the items file: it is a FIFO, not a regular file", KEPT),
+    row("hostile_c", "drop:link_items", 7, "the items file: it is a symbolic link, not a regular file", KEPT),
+    row("hostile_c", "drop:folder_items", 7, "the items file: it is a directory, not a regular file", KEPT),
+    row("hostile_c", "drop:huge_items", 7, "the items file: ", KEPT),
+    row("hostile_c", "drop:fifo_hlog", 7, "the latency histogram: it is a FIFO, not a regular file", KEPT),
+    row("hostile_c", "drop:link_hlog", 7, "the latency histogram: it is a symbolic link", KEPT),
+    row(
+        "hostile_c",
+        "drop:huge_hlog",
+        7,
+        "the latency histogram: it has 1099511627776 bytes, more than",
+        KEPT,
+    ),
     // What costs no answer is said all the same.
     row(
         "hostile_c",
@@ -185,6 +229,8 @@ fn each_misbehaviour_in_a_run_is_said_in_one_line_and_harms_nobody() {
 fn wrong(row: &Row) -> Result<(), String> {
     let plugins = folder(&[("healthy", "healthy"), (row.library, row.library)]);
     let (temp, output, mark) = (TempDir::new().unwrap(), TempDir::new().unwrap(), mark());
+    let secret = plugins.path().join("secret");
+    fs::write(&secret, SECRET).unwrap();
     let run = |backend: &str, output: &Path| {
         let mut command = bench(&["run", "--backend", backend, "--workload", "null", "--num-tasks", "20"]);
         // What hangs is given up on soon; nothing else is told to hurry.
@@ -193,21 +239,49 @@ fn wrong(row: &Row) -> Result<(), String> {
         }
         command.args(["--memory-limit", "256", "--no-user-plugins", "--plugins-dir"]);
         command.arg(plugins.path()).arg("--output-dir").arg(output);
+        command.env("SECRET", &secret);
         command.env("HOSTILE", row.wish).env("MARK", &mark).env("TMPDIR", temp.path()).output().unwrap()
     };
     let ended = run(row.library, output.path());
     let said = stderr(&ended);
-    let has = |part: &str| said.lines().any(|line| line.contains(part));
+    let has = |part: &str| part.is_empty() || said.lines().any(|line| line.contains(part));
     let fine = ended.status.code() == Some(row.exit)
         && has(row.says)
         && has(row.mends)
         && !said.contains("panicked at src/")
-        && output.path().join("unified_results.jsonl").exists() == (row.exit == 0);
+        && output.path().join("unified_results.jsonl").exists() == [0, KEPT_ALL_THE_SAME].contains(&row.exit);
     if !fine {
         return Err(format!("{} {}: {:?}\n{said}", row.library, row.wish, ended.status.code()));
     }
     eventually("no process is left", || marked(&mark).is_empty());
     eventually("no file is left", || fs::read_dir(temp.path()).unwrap().next().is_none());
-    let next = run("healthy", &output.path().join("healthy"));
-    if next.status.success() { Ok(()) } else { Err(format!("after {}: {}", row.wish, stderr(&next))) }
+    small_enough(output.path()).map_err(|what| format!("{} {}: {what}", row.library, row.wish))?;
+    // The folder takes and gives what it did before.
+    let next = run("healthy", output.path());
+    if !next.status.success() {
+        return Err(format!("after {}: {}", row.wish, stderr(&next)));
+    }
+    let report = temp.path().join("report");
+    let mut compare = bench(&["compare", output.path().to_str().unwrap(), "-o", report.to_str().unwrap()]);
+    let compared = compare.output().unwrap();
+    match compared.status.code() {
+        // Whatever the comparison found, it read every record.
+        Some(0 | 11 | 13) => Ok(()),
+        _ => Err(format!("compared after {}: {}", row.wish, stderr(&compared))),
+    }
+}
+
+/// What a run left is of a size that can be looked at, and nothing that is nobody's business.
+fn small_enough(output: &Path) -> Result<(), String> {
+    for file in files(output) {
+        let bytes = fs::read(output.join(&file)).unwrap();
+        let most = if file.ends_with(LOG) { 66 << 20 } else { 4 << 20 };
+        if bytes.len() > most {
+            return Err(format!("{} has {} bytes", file.display(), bytes.len()));
+        }
+        if bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()) {
+            return Err(format!("{} has what was behind the link", file.display()));
+        }
+    }
+    Ok(())
 }

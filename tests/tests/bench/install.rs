@@ -68,8 +68,16 @@ fn a_killed_installation_leaves_nothing_running_and_nothing_that_counts() {
     waiting.install.wait().unwrap();
     eventually("nothing is left running", || marked(&waiting.mark).is_empty());
     eventually("no temporary file is left", || fs::read_dir(waiting.temporary.path()).unwrap().count() == 0);
+    assert_eq!(user.environments().len(), 1, "the half of one");
+    // Any command that comes by removes it, and leaves alone what is being installed.
+    let mut other = self::waiting(&user);
     assert!(info(&user).contains("available  no"));
-    assert_eq!(user.environments().len(), 1, "the half of one, which the next installation removes");
+    assert_eq!(user.environments().len(), 1, "that of the other installation: {:?}", user.environments());
+    other.install.kill().unwrap();
+    other.install.wait().unwrap();
+    eventually("nothing is left running", || marked(&other.mark).is_empty());
+    assert!(info(&user).contains("available  no"));
+    assert_eq!(user.environments(), [""; 0]);
     succeed(&mut user.shell(&format!("bench backends install driven {}", user.flag())));
     assert!(info(&user).contains("available  yes"));
     assert_eq!(user.environments().len(), 2, "a link and what it leads to: {:?}", user.environments());

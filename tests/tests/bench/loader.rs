@@ -133,6 +133,42 @@ fn the_loaders_sentence_and_its_remedy_are_shown_wherever_the_plugin_is_asked_fo
     }
 }
 
+/// What a plugin says as soon as it is loaded, with the help of a library of its own.
+const NEIGHBOUR: &str = r#"
+#include <stdio.h>
+extern int other(void);
+__attribute__((constructor)) static void tell(void) {
+    fprintf(stderr, "the neighbour says %d\n", other());
+}
+"#;
+
+#[test]
+fn a_plugin_finds_the_libraries_beside_it_and_leaves_nothing_behind() {
+    let (place, output, temp) = (folder(&[]), TempDir::new().unwrap(), TempDir::new().unwrap());
+    library(place.path(), "libother.so", "int other(void) { return 42; }\n", &[]);
+    plugin(place.path(), NEIGHBOUR, &["-lother", "-Wl,-rpath,$ORIGIN"]);
+    let plugins = place.path().to_str().unwrap();
+    let mut run = small_run("example_c", output.path(), &["--plugins-dir", plugins, "--workload", "null"]);
+    succeed(run.env("TMPDIR", temp.path()));
+    let folders = fs::read_dir(output.path().join("runs")).unwrap();
+    let log = fs::read_to_string(folders.flatten().next().unwrap().path().join("run.log")).unwrap();
+    assert!(log.contains("the neighbour says 42\n"), "{log}");
+    assert!(!log.contains("is loaded from its file"), "{log}");
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_plugin_that_asks_the_system_where_it_lies_is_told() {
+    // It calls itself what its file is called, which it has from `dladdr`.
+    let place = folder(&[]);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/many/many.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-I"]).arg(staged().join("include")).arg(source).arg("-ldl");
+    succeed(cc.arg("-o").arg(place.path().join("libbackend_somewhere.so")));
+    let info = said(&backends(place.path(), &["info", "somewhere"]));
+    assert!(info.contains("one of many"), "{info}");
+}
+
 #[test]
 fn a_needed_library_that_is_named_in_the_variable_mends_it() {
     let (place, elsewhere, output) = (folder(&[]), TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bench_tests::runtimes::runtimes;
+use bench_tests::small_disk::{FILL, on_a_small_disk};
 use bench_tests::{bench, digest, eventually, mark, marked, small_run, stderr, succeed};
 use tempfile::TempDir;
 
@@ -162,4 +163,92 @@ fn digest_with(backend: &str, temporary: &Path) -> String {
     succeed(small_run(backend, output.path(), &[]).env("TMPDIR", temporary).env("MARK", &mark));
     eventually("nothing is left", || marked(&mark).is_empty());
     digest(output.path())
+}
+
+/// How a command ended for which `folder` is a small disk; nothing where there cannot be one.
+fn ended_on_a_small_disk(
+    command: &Command,
+    folder: &Path,
+    size: &str,
+    before: &str,
+) -> Option<(i32, String)> {
+    let ended = on_a_small_disk(command, folder, size, before)?.output().unwrap();
+    let said = stderr(&ended);
+    assert!(!said.contains("author") && !said.contains("panicked"), "{said}");
+    Some((ended.status.code().expect("no signal ends it"), said))
+}
+
+#[test]
+fn a_full_disk_for_temporary_files_is_told_before_and_in_a_run() {
+    let (temp, output) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let run = |more: &[&str]| {
+        let mut run = small_run("local", output.path(), &[&["--workload", "null"], more].concat());
+        run.env("TMPDIR", temp.path());
+        run
+    };
+    let Some((code, said)) = ended_on_a_small_disk(&run(&[]), temp.path(), "256k", FILL) else { return };
+    assert!(
+        code == NO_ROOM && said.contains("no room for temporary files in ") && said.contains("TMPDIR"),
+        "{said}"
+    );
+    let many = run(&["--num-tasks", "20000"]);
+    let (code, said) = ended_on_a_small_disk(&many, temp.path(), "256k", "true").unwrap();
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("No space left on device") && said.contains("free some space on the disk of "),
+        "{said}"
+    );
+    assert!(said.contains("TMPDIR"), "{said}");
+}
+
+#[test]
+fn a_full_disk_for_indexes_is_told_with_what_names_another() {
+    let (cache, output) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut run = small_run("local", output.path(), &[]);
+    run.env("BENCH_CACHE_DIR", cache.path());
+    let Some((code, said)) = ended_on_a_small_disk(&run, cache.path(), "64k", "true") else { return };
+    assert_eq!(code, NO_ROOM, "{said}");
+    assert!(said.contains(cache.path().to_str().unwrap()) && said.contains("No space left"), "{said}");
+    assert!(said.contains("--cache-dir"), "{said}");
+    let mut check = bench(&["backends", "check", "local", "--no-user-plugins"]);
+    check.env("BENCH_CACHE_DIR", cache.path());
+    let (code, said) = ended_on_a_small_disk(&check, cache.path(), "64k", "true").unwrap();
+    assert!(code == NO_ROOM && said.contains("BENCH_CACHE_DIR"), "{code}: {said}");
+}
+
+#[test]
+fn a_full_or_locked_data_folder_costs_no_pin_and_its_error_does_not_say_to_remove_any() {
+    let data = TempDir::new().unwrap();
+    let pins = "{\"ray\":{\"trusted\":[\"aa\"],\"pinned\":\"aa\"}}";
+    let mut pin = bench(&["backends", "pin", "local", "--no-user-plugins"]);
+    pin.env("BENCH_DATA_DIR", data.path());
+    let written = format!("printf %s '{pins}' > trust.json; touch .bench.lock; {FILL}");
+    let place = data.path().to_str().unwrap();
+    if let Some((code, said)) = ended_on_a_small_disk(&pin, data.path(), "64k", &written) {
+        assert_eq!(code, NO_ROOM, "{said}");
+        assert!(said.contains("free some space on the disk of ") && said.contains(place), "{said}");
+        assert!(!said.contains("remove") && !said.contains("BENCH_DATA_DIR"), "{said}");
+    }
+    fs::write(data.path().join("trust.json"), pins).unwrap();
+    fs::set_permissions(data.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let refused = as_nobody(&mut pin).output().unwrap();
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(NO_ROOM), "{said}");
+    assert!(said.contains("a folder that you may read and write; the list is as it was"), "{said}");
+    assert!(!said.contains("remove"), "{said}");
+    assert_eq!(fs::read_to_string(data.path().join("trust.json")).unwrap(), pins);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_no_silent_end() {
+    let output = TempDir::new().unwrap();
+    let run = small_run("local", output.path(), &["--workload", "null", "--num-tasks", "5000"]);
+    let mut limited = Command::new("sh");
+    // In blocks of 512 bytes.
+    limited.args(["-c", "ulimit -f 300; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    limited.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ended = limited.output().unwrap();
+    let said = stderr(&ended);
+    assert!(matches!(ended.status.code(), Some(1 | NO_ROOM)), "{:?}: {said}", ended.status);
+    assert!(said.contains("ulimit -f") && !said.contains("author"), "{said}");
 }

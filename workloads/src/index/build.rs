@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::*;
@@ -18,6 +19,9 @@ use crate::text::tokens::{count_terms, token_hashes};
 
 /// What was tried where an index could not be written.
 pub const CANNOT_WRITE: &str = "cannot write";
+
+/// How a file begins that is not an index yet.
+const UNFINISHED: &str = ".index-";
 
 /// Texts that are embedded together.
 const BATCH: usize = 64;
@@ -94,6 +98,35 @@ pub fn try_build<'a, E: From<IndexError>>(
 pub fn make_room(folder: &Path) -> Result<(), IndexError> {
     let made = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder).map(drop));
     made.map_err(|source| IndexError::Io { path: folder.to_owned(), action: CANNOT_WRITE, source })
+}
+
+/// Removes what killed builders left in `folder`. It is housekeeping: what cannot be removed is left alone.
+fn remove_leftovers(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let unfinished = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
+        if unfinished && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if file.try_lock().is_ok() {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// A file that is to become an index. Its lock says that somebody writes it; the kernel drops that with the process.
+fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+    loop {
+        let made = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+        // Whoever clears leftovers may have come upon it before it was locked, and have removed it.
+        let ours = match made.as_file().try_lock() {
+            Ok(()) => made.as_file().metadata()?.nlink() > 0,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(_)) => true,
+        };
+        if ours {
+            return Ok(made);
+        }
+    }
 }
 
 fn unfit(doc: &IndexDoc) -> Option<&'static str> {
@@ -183,7 +216,8 @@ impl Writer {
             label_len: label.len() as u64,
             ..Header::zeroed()
         };
-        let mut file = tempfile::Builder::new().prefix(".index-").tempfile_in(folder)?;
+        remove_leftovers(folder);
+        let mut file = unfinished(folder)?;
         assemble(file.as_file_mut(), header, self.sections)?;
         file.persist(path).map_err(|e| e.error)?;
         File::open(folder)?.sync_all()

@@ -88,6 +88,35 @@ fn a_build_leaves_nothing_but_the_index() {
 }
 
 #[test]
+fn what_a_killed_build_left_goes_with_the_next_and_what_is_being_built_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".index-killed"), "half").unwrap();
+    let busy = fs::File::create(folder.path().join(".index-busy")).unwrap();
+    busy.lock().unwrap();
+    build(&folder.path().join("x"), 128, "", [plain("x", "y")], &embedder()).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".index-busy", "x"]);
+}
+
+#[test]
+fn what_stands_in_the_place_of_an_index_is_neither_waited_for_nor_followed() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let place = built(10);
+    let (fifo, link) = (place.folder.path().join("fifo"), place.folder.path().join("link"));
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    std::os::unix::fs::symlink(&place.path, &link).unwrap();
+    for odd in [fifo, link] {
+        let error = Index::open(&odd).unwrap_err().to_string();
+        assert!(error.contains("it is not a regular file. Delete the file"), "{error}");
+        build(&odd, 128, "", [plain("x", "y")], &embedder()).unwrap();
+        assert_eq!(Index::open(&odd).unwrap().len(), 1);
+    }
+    assert_eq!(Index::open(&place.path).unwrap().len(), 10, "what the link led to is as it was");
+}
+
+#[test]
 fn a_failed_build_leaves_the_old_index() {
     struct Broken;
     impl Embedder for Broken {

@@ -1,11 +1,12 @@
 //! Before anything is loaded: only bytes are read here.
 
-use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
+use object::read::elf::{ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object as _, elf};
 
 use super::super::{Area, Run, Surroundings, Test, Verdict};
 use bench_isolate::discover::Candidate;
-use bench_isolate::vet::{Refusal, vet};
+use bench_isolate::vet::{LARGEST, Refusal, search_paths, vet};
+use bench_record::found::Found;
 
 pub const TESTS: [Test; 6] = [
     here(
@@ -82,7 +83,7 @@ fn image(candidate: &Candidate, look: impl Fn(&ElfFile64<'_, Endianness>) -> Ver
     if let Err(refusal) = vet(candidate) {
         return Verdict::Skipped(format!("the file was refused: {}", refusal.cause()));
     }
-    let bytes = match std::fs::read(&candidate.path) {
+    let bytes = match Found::NAMED.at_most(LARGEST).read(&candidate.path) {
         Ok(bytes) => bytes,
         Err(cause) => return Verdict::Failed(cause.to_string()),
     };
@@ -107,7 +108,7 @@ fn stack(candidate: &Candidate) -> Verdict {
 }
 
 fn run_path(candidate: &Candidate) -> Verdict {
-    image(candidate, |file| match search_paths(file) {
+    image(candidate, |file| match search_paths(file.data()) {
         Err(cause) => Verdict::Failed(format!("its dynamic section is unreadable: {cause}")),
         Ok(paths) => {
             let fixed = |path: &&String| path.starts_with('/') && !path.starts_with("/usr/lib");
@@ -119,24 +120,6 @@ fn run_path(candidate: &Candidate) -> Verdict {
             }
         }
     })
-}
-
-/// Entries of DT_RPATH and DT_RUNPATH.
-fn search_paths(file: &ElfFile64<'_, Endianness>) -> Result<Vec<String>, object::Error> {
-    let (endian, data) = (file.endian(), file.data());
-    let sections = file.elf_header().sections(endian, data)?;
-    let Some((dynamic, strings)) = sections.dynamic(endian, data)? else { return Ok(Vec::new()) };
-    let strings = sections.strings(endian, data, strings)?;
-    let mut found = Vec::new();
-    for entry in dynamic {
-        let tag = entry.d_tag.get(endian);
-        if tag == elf::DT_RPATH || tag == elf::DT_RUNPATH {
-            let at = u32::try_from(entry.d_val.get(endian)).unwrap_or(u32::MAX);
-            let text = strings.get(at).unwrap_or_default();
-            found.extend(String::from_utf8_lossy(text).split(':').map(str::to_owned));
-        }
-    }
-    Ok(found)
 }
 
 fn exports(candidate: &Candidate) -> Verdict {

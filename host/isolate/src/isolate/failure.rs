@@ -9,11 +9,15 @@ use serde::Serialize;
 use super::ending::Ending;
 use super::process::Process;
 use super::warden::CpuTime;
+use crate::room;
 use crate::text::{one_line, seconds, telling_line};
 use crate::{Error, ErrorKind};
 
 /// The phase in which a plugin does what the user asked for; what comes before is about the plugin itself.
 pub const RUN: &str = "run";
+
+/// How a warden begins that could not make the call's temporary directory.
+pub(super) const NO_FOLDER: &str = "its temporary directory cannot be made: ";
 
 /// The operation was carried out. The call's scratch directory is there until this is dropped.
 #[derive(Debug)]
@@ -150,12 +154,21 @@ impl Failure {
     #[must_use]
     pub fn remedy(&self) -> String {
         let report = || "report this to the plugin's author".to_owned();
+        let room = |cause: &Cause| match cause {
+            Cause::Stopped => None,
+            cause => room::remedy(cause.words(), &self.tail),
+        };
         match &self.cause {
             Cause::TimedOut(_) => {
                 "allow it more time with --timeout, or report this to the plugin's author".into()
             }
             Cause::OutOfMemory(_) => "raise --memory-limit".into(),
             Cause::Plugin(error) if !error.remedy.is_empty() => one_line(&error.remedy),
+            // Nobody's fault but the disk's.
+            cause if room(cause).is_some() => room(cause).unwrap_or_default(),
+            Cause::Plugin(error) if error.kind == ErrorKind::Host => {
+                "report this to the authors of bench".into()
+            }
             Cause::Plugin(error)
                 if matches!(error.kind, ErrorKind::Runtime | ErrorKind::Unsupported)
                     || error.kind == ErrorKind::Invalid && self.phase == RUN =>
@@ -164,7 +177,21 @@ impl Failure {
             }
             Cause::Signalled(_) | Cause::Exited(_) | Cause::Protocol(_) | Cause::Plugin(_) => report(),
             Cause::Stopped => "run it again".into(),
+            Cause::Host(what) if what.starts_with(NO_FOLDER) => {
+                "set TMPDIR to a folder that is there and that you may write".into()
+            }
             Cause::Host(_) => "check the limits on processes and descriptors (ulimit -a)".into(),
+        }
+    }
+}
+
+impl Cause {
+    /// What an error says, where there is one.
+    fn words(&self) -> &str {
+        match self {
+            Self::Plugin(error) => &error.message,
+            Self::Host(what) | Self::Protocol(what) => what,
+            _ => "",
         }
     }
 }

@@ -13,6 +13,7 @@ use super::failure::{Answer, Cause, Failure};
 use super::process::Process;
 use super::wire::Opening;
 use super::{Operation, Stop, wire};
+use bench_record::found::Found;
 use session::Session;
 
 /// What a call may take.
@@ -138,49 +139,15 @@ impl Runner {
             request,
         };
         let opening = wire::line(&opening).map_err(|cause| failed(format!("its request: {cause}")))?;
-        let log = self.log.as_ref().map(|path| File::options().append(true).create(true).open(path));
+        let log = self
+            .log
+            .as_ref()
+            .map(|path| Found::SHARED.open_with(File::options().append(true).create(true), path));
         let log = log.transpose().map_err(|cause| failed(format!("the log file: {cause}")))?;
         let process = Process::spawn(&self.program, &self.variables, &self.scratch)
             .map_err(|cause| failed(format!("starting {}: {cause}", self.program.display())))?;
         Session::<O>::new(&self.limits, subject, nonce, log).run(process, opening, watch, stop)
     }
-}
-
-/// Where temporary files go: `TMPDIR`, or /tmp. Absolute, because drivers run in directories of their own.
-#[must_use]
-pub fn temp_dir() -> PathBuf {
-    let named = std::env::temp_dir();
-    // An empty variable says nothing.
-    let named = if named.as_os_str().is_empty() { PathBuf::from("/tmp") } else { named };
-    std::path::absolute(&named).unwrap_or(named)
-}
-
-/// A path for a call's scratch directory.
-#[must_use]
-pub fn scratch_path() -> PathBuf {
-    temp_dir().join(scratch_name())
-}
-
-fn scratch_name() -> String {
-    format!("bench-{}", &nonce()[..8])
-}
-
-/// A path for a scratch directory that runtimes put sockets into, whose own paths may not exceed 107 bytes. It is not
-/// for what takes room: where the user's temporary directory has a long path, or letters that runtimes stumble over,
-/// it lies elsewhere.
-#[must_use]
-pub fn short_scratch_path() -> PathBuf {
-    /// With the name of the directory, what a test of `check` adds and what engines add, their sockets still fit.
-    const LONGEST: usize = 9;
-    let own = temp_dir();
-    let places = [own.clone(), "/tmp".into(), "/var/tmp".into(), "/dev/shm".into()];
-    let plain = |place: &PathBuf| place.as_os_str().len() <= LONGEST && place.as_os_str().is_ascii();
-    places.into_iter().find(|place| plain(place) && may_write(place)).unwrap_or(own).join(scratch_name())
-}
-
-fn may_write(folder: &std::path::Path) -> bool {
-    use rustix::fs::{Access, access};
-    access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// 128 random bits, from the keys the standard library draws for each of its hash maps.

@@ -40,13 +40,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use failure::{Answer, Cause, Failure, RUN, Remark};
-pub use host::{Directive, Limits, Notice, Runner, scratch_path, short_scratch_path, temp_dir};
+pub use host::{Directive, Limits, Notice, Runner};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};
 pub use warden::CpuTime;
 pub use whereabouts::News;
 
 use super::Error;
+pub use super::temporary::{remove_leftovers, scratch_path, short_scratch_path, temp_dir};
 
 /// The hidden subcommand that must lead to [`serve`] before the process starts any thread.
 pub const SUBCOMMAND: &str = "__runner";

@@ -15,6 +15,7 @@ pub use channel::Channel;
 
 use self::channel::Shared;
 use super::exit::*;
+use super::failure::NO_FOLDER;
 use super::wire::{Body, Opening};
 use super::{Operation, warden};
 use crate::{Error, ErrorKind};
@@ -87,7 +88,7 @@ pub fn serve(handlers: &[Handler]) -> ! {
         Ok(channel) => run(handlers, channel),
         Err(cause) => {
             // Fails where nobody would read it.
-            let _ = writeln!(std::io::stderr(), "this is an internal command of bench ({cause})");
+            let _ = writeln!(std::io::stderr(), "{cause}");
             end(2)
         }
     }
@@ -99,7 +100,9 @@ fn prepare() -> std::io::Result<OwnedFd> {
     for socket in [stdio::stdin(), stdio::stdout()] {
         let mode = rustix::fs::fstat(socket)?.st_mode;
         if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Socket {
-            return Err(std::io::Error::other("it is started by the host only"));
+            return Err(std::io::Error::other(
+                "this is an internal command of bench: it is started by the host only",
+            ));
         }
     }
     let channel = rustix::io::fcntl_dupfd_cloexec(stdio::stdin(), 3)?;
@@ -113,8 +116,7 @@ fn prepare() -> std::io::Result<OwnedFd> {
     adopt_orphans();
     let warden = rustix::process::getpid();
     single_threaded()?;
-    warden::make_scratch()
-        .map_err(|cause| std::io::Error::other(format!("its temporary directory: {cause}")))?;
+    warden::make_scratch().map_err(|cause| std::io::Error::other(format!("{NO_FOLDER}{cause}")))?;
     // SAFETY: this process has one thread, so that the child is a complete copy of it.
     match unsafe { fork() } {
         0 => {

@@ -1,10 +1,11 @@
 //! The process between host and runner. It must outlive any plugin, so it does as little as it can:
 //! wait for the runner or for the host to let go, kill what is left, say what happened.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -14,9 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
 use super::{exit, process, wire};
+use crate::temporary::{self, links_path};
 
 /// How long killed processes may take to disappear before the warden gives up on them.
 const SWEEP: Duration = Duration::from_secs(10);
+/// Processes that are named: somebody may have left tens of thousands.
+const MOST_NAMES: usize = 256;
 /// How often orphans that ended by themselves are collected while the runner works.
 const ROUND: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -47,7 +51,7 @@ pub struct CpuTime {
 
 /// Makes the call's temporary directories.
 pub(super) fn make_scratch() -> io::Result<()> {
-    scratch().try_for_each(|scratch| std::fs::DirBuilder::new().mode(0o700).create(scratch))
+    scratch().try_for_each(|scratch| temporary::make(Path::new(&scratch)))
 }
 
 /// Watches until nothing is left of the runner, then ends the process.
@@ -55,6 +59,8 @@ pub(super) fn watch(runner: Pid, lifeline: &OwnedFd) -> ! {
     let mut adopted = Adopted::default();
     let ending = wait_for(runner, lifeline, &mut adopted);
     let Swept { names: left_behind, complete } = sweep(runner, &mut adopted);
+    // Only a library that looks for others has made any.
+    let _ = std::fs::remove_dir_all(links_path(runner.as_raw_nonzero().get() as u32));
     let cpu = cpu_time(adopted).filter(|_| complete);
     let report = Report { ending, left_behind, cpu };
     // Fails without a host; then there is nobody to tell.
@@ -192,7 +198,7 @@ struct Swept {
 /// ours as soon as they are dead.
 fn sweep(runner: Pid, adopted: &mut Adopted) -> Swept {
     let mut names = Vec::new();
-    let mut killed: Vec<Pid> = Vec::new();
+    let mut killed = HashSet::new();
     let deadline = Instant::now() + SWEEP;
     let complete = loop {
         if reap(runner, adopted).childless {
@@ -204,14 +210,16 @@ fn sweep(runner: Pid, adopted: &mut Adopted) -> Swept {
         for (pid, name) in children(runner).unwrap_or_default() {
             // Fails only for one that has ended just now.
             let _ = kill_process(pid, Signal::KILL);
-            if !killed.contains(&pid) {
-                killed.push(pid);
+            if killed.insert(pid) && names.len() < MOST_NAMES {
                 names.push(name);
             }
         }
         std::thread::sleep(Duration::from_millis(1));
     };
     names.sort();
+    if killed.len() > names.len() {
+        names.push(format!("and {} more", killed.len() - names.len()));
+    }
     Swept { names, complete }
 }
 

@@ -9,13 +9,13 @@ mod table;
 mod text;
 
 use std::ffi::{CStr, CString, c_char};
-use std::path::Path;
 use std::ptr;
 use std::time::Instant;
 
 use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::v1;
 
+use super::image::Image;
 use super::library::Library;
 use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
@@ -58,9 +58,9 @@ struct Functions {
 }
 
 impl CV1 {
-    pub(super) fn load(path: &Path, phase: &dyn Fn(&str)) -> Result<Self, Error> {
+    pub(super) fn load(image: &Image, phase: &dyn Fn(&str)) -> Result<Self, Error> {
         phase("load");
-        let library = Library::open(path)?;
+        let library = Library::open(image)?;
         // SAFETY: the symbol was found by its name when the file was vetted, and by that name it is
         // this function. What it returns is checked below.
         let entry: Option<c::Entry> = unsafe { library.symbol(c::ENTRY) };

@@ -4,11 +4,14 @@
 //! the middle of a run, or in a constructor before anything can be asked of the plugin. Its own symbols stay its own
 //! (`RTLD_LOCAL`): two plugins may well define the same ones.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
+use super::image::Image;
 use crate::text::shell_word;
 use crate::{Error, ErrorKind};
 
@@ -16,12 +19,27 @@ use crate::{Error, ErrorKind};
 pub(super) struct Library(ManuallyDrop<Handle>);
 
 impl Library {
-    /// Opens the library at `path`, whose constructors then run.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens a library, whose constructors then run.
+    pub(super) fn open(image: &Image) -> Result<Self, Error> {
+        let Image { path, file, unsealed } = image;
+        // Whoever reads the log of a run is to know that the file itself was opened.
+        if let Some(why) = unsealed {
+            eprintln!("[bench: {} is loaded from its file, not from sealed memory: {why}]", shell_word(file));
+        }
         // SAFETY: constructors do what they like, which is why a process of its own does this.
         match unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) } {
-            Ok(handle) => Ok(Self(ManuallyDrop::new(handle))),
-            Err(error) => Err(cannot_open(path, &error)),
+            Ok(handle) => Ok(Self(ManuallyDrop::new(named(handle, file)))),
+            Err(error) => {
+                let cause = cause_of(&error);
+                // A system may run nothing from memory. Where that is not why, the file fails as well.
+                match image.itself(&cause).filter(|_| cause.contains("failed to map segment")) {
+                    Some(itself) => Self::open(&itself),
+                    None => Err(cannot_open(
+                        file,
+                        &cause.replace(&*path.to_string_lossy(), &file.to_string_lossy()),
+                    )),
+                }
+            }
         }
     }
 
@@ -35,14 +53,58 @@ impl Library {
     }
 }
 
-/// The system's loader refused; its innermost words are the useful ones.
-fn cannot_open(path: &Path, error: &dyn std::error::Error) -> Error {
+/// What `dlinfo` gives, as far as it is public.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[repr(C)]
+struct LinkMap {
+    address: usize,
+    name: *mut c_char,
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+// SAFETY: the signature is that of the C library that std links on every Linux.
+unsafe extern "C" {
+    fn dlinfo(handle: *mut c_void, request: c_int, info: *mut c_void) -> c_int;
+}
+
+/// Has the loader's list say that the library is `file`: what is opened by another path has no other way to find its
+/// place (`dladdr`), and neither have backtraces and debuggers.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn named(handle: Handle, file: &Path) -> Handle {
+    const LINK_MAP: c_int = 2;
+    let raw = handle.into_raw();
+    let mut map: *mut LinkMap = std::ptr::null_mut();
+    let name = CString::new(file.as_os_str().as_encoded_bytes());
+    // SAFETY: the handle is open, and for this request the answer is a pointer to its entry in the list.
+    let found = unsafe { dlinfo(raw, LINK_MAP, (&raw mut map).cast()) } == 0 && !map.is_null();
+    if let Ok(name) = name
+        && found
+    {
+        // SAFETY: the entry lives as long as the library, which is for ever, and so does the name. The loader itself
+        // only reads it, but for a library that is closed.
+        unsafe { (*map).name = name.into_raw() };
+    }
+    // SAFETY: it is the handle that was taken apart above.
+    unsafe { Handle::from_raw(raw) }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn named(handle: Handle, _: &Path) -> Handle {
+    handle
+}
+
+/// The innermost words of the system's loader: those are the useful ones.
+fn cause_of(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    let cause = cause.to_string();
-    let remedy = mends(path, &cause);
+    cause.to_string()
+}
+
+/// The system's loader refused.
+fn cannot_open(path: &Path, cause: &str) -> Error {
+    let remedy = mends(path, cause);
     Error::new(ErrorKind::Incompatible, format!("the system cannot open it: {cause}"), remedy)
 }
 
@@ -98,7 +160,8 @@ mod tests {
 
     #[test]
     fn what_is_not_exported_is_not_found() {
-        let library = Library::open(Path::new("libc.so.6")).unwrap();
+        let (path, file) = ("libc.so.6".into(), "libc.so.6".into());
+        let library = Library::open(&Image { path, file, unsealed: None }).unwrap();
         // SAFETY: nothing is done with the address.
         let found =
             unsafe { (library.symbol::<*const ()>("getpid"), library.symbol::<*const ()>("of_no_library")) };

@@ -5,12 +5,11 @@
 //! functions, which remember the first library per type for the life of the process, nor any other that opens a
 //! library: those bind lazily.
 
-use std::path::Path;
-
 use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOADER_NAME, RootModuleError};
 use abi_stable::std_types::RString;
 use bench_plugin_api::v1;
 
+use super::image::Image;
 use super::library::Library;
 use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
@@ -23,12 +22,12 @@ pub(super) struct RustV1 {
 }
 
 impl RustV1 {
-    pub(super) fn load(path: &Path, phase: &dyn Fn(&str)) -> Result<Self, Error> {
+    pub(super) fn load(image: &Image, phase: &dyn Fn(&str)) -> Result<Self, Error> {
         let host = HostVersion::parse(bench_plugin_api::API_VERSION).map_err(|cause| {
             Error::new(ErrorKind::Host, format!("the host's own API version: {cause}"), "")
         })?;
         phase("load");
-        let header = header(&Library::open(path)?)?;
+        let header = header(&Library::open(image)?)?;
         // The version of the API crate, readable before any type is trusted.
         compatible(&version_of(header), &host)?;
         if header.layout().is_none() {

@@ -1,7 +1,8 @@
 //! What the bytes of a library say about it. A pure function of bytes, so that it can be fuzzed.
 
 use object::read::Object;
-use object::{Architecture, BinaryFormat, Endianness, ObjectKind};
+use object::read::elf::{ElfFile64, FileHeader as _};
+use object::{Architecture, BinaryFormat, Endianness, ObjectKind, elf};
 use serde::{Deserialize, Serialize};
 
 /// How a library is entered.
@@ -75,6 +76,29 @@ pub fn inspect(bytes: &[u8]) -> Result<Entry, Flaw> {
         best = best.into_iter().chain(rank).min();
     }
     best.map(|rank| ENTRIES[rank].0).ok_or(Flaw::NoEntry)
+}
+
+/// Where a library looks for those that it needs: the entries of DT_RPATH and DT_RUNPATH; none where the file says it in
+/// another way.
+///
+/// # Errors
+/// When its dynamic section is unreadable.
+pub fn search_paths(bytes: &[u8]) -> Result<Vec<String>, object::Error> {
+    let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return Ok(Vec::new()) };
+    let (endian, data) = (file.endian(), file.data());
+    let sections = file.elf_header().sections(endian, data)?;
+    let Some((dynamic, strings)) = sections.dynamic(endian, data)? else { return Ok(Vec::new()) };
+    let strings = sections.strings(endian, data, strings)?;
+    let mut found = Vec::new();
+    for entry in dynamic {
+        let tag = entry.d_tag.get(endian);
+        if tag == elf::DT_RPATH || tag == elf::DT_RUNPATH {
+            let at = u32::try_from(entry.d_val.get(endian)).unwrap_or(u32::MAX);
+            let text = strings.get(at).unwrap_or_default();
+            found.extend(String::from_utf8_lossy(text).split(':').map(str::to_owned));
+        }
+    }
+    Ok(found)
 }
 
 /// Mach-O prefixes every C symbol with an underscore.

@@ -16,6 +16,9 @@ mod otlp;
 /// Calls that are kept; what comes later is only counted. About 100 MB of JSON.
 const MOST_CALLS: usize = 1_000_000;
 
+/// What that can come to.
+pub const LARGEST: u64 = 1 << 30;
+
 /// How a trace is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

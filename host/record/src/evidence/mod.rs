@@ -43,6 +43,9 @@ pub struct Evidence {
     pub items: Items,
     /// Why items failed, the first reasons.
     pub failure_reasons: Vec<String>,
+    /// Failed items whose reason is not among them.
+    #[serde(skip_serializing_if = "is_none")]
+    pub failure_reasons_left_out: u64,
     /// Work and time of each operator, in the workload's order.
     pub operators: IndexMap<String, OperatorTime>,
     /// Where the time of the timed items went. Null where what operators say of their times cannot be.
@@ -66,6 +69,9 @@ pub struct Evidence {
     pub processes_peak: Option<u64>,
     /// Processes that ran operators.
     pub workers: Vec<Worker>,
+    /// Operator calls of processes that are not among them, because there were too many.
+    #[serde(skip_serializing_if = "is_none")]
+    pub workers_left_out: u64,
     /// Scores of the rankings, where the corpus has judgements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Map<String, Value>>,
@@ -77,8 +83,14 @@ pub struct Evidence {
     pub embedding_endpoint: Option<Map<String, Value>>,
     /// Where the answers of each item are, relative to the record. Null where they could not be kept.
     pub items_file: Option<String>,
+    /// SHA-256 of that file as it was written. Null where it could not be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items_sha256: Option<String>,
     /// Where all latencies are, relative to the record. Null where they could not be kept.
     pub latency_histogram: Option<String>,
+    /// SHA-256 of that file as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_histogram_sha256: Option<String>,
     /// The plugin that ran.
     pub plugin: Plugin,
     /// Version of the runtime, as the plugin states it.
@@ -151,6 +163,12 @@ impl Evidence {
     pub fn embedding_in_words(&self) -> Option<String> {
         self.embedding_endpoint.as_ref().map(in_words)
     }
+}
+
+/// There is nothing to count.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A value whose keys are known to others. Nothing that is written here fails to be JSON.

@@ -17,6 +17,8 @@ use crate::isolate::{Operation, Stop, StopLevel};
 
 /// How often the stop flag is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Bytes that are read of one thing before the others get their turn.
+const AT_ONCE: usize = 1 << 20;
 /// How long the warden may take from being let go to its report; its own sweep takes at most 10 s.
 const REPORT: Duration = Duration::from_secs(20);
 /// A channel that is closed before an answer is normal for a process that is just ending. One that takes longer is
@@ -102,7 +104,7 @@ impl<'a, O: Operation> Session<'a, O> {
             }
         };
         // What was written just before the end.
-        let _ = self.drain_channel(&process, watch);
+        let _ = self.drain_channel(&process, usize::MAX, watch);
         let _ = self.drain_output(&process, usize::MAX);
         if !reported {
             process.force();
@@ -200,8 +202,8 @@ impl<'a, O: Operation> Session<'a, O> {
             let sent = process::write(&process.channel, &self.outbox).unwrap_or(self.outbox.len());
             self.outbox.drain(..sent);
         }
-        self.drain_channel(process, watch)?;
-        self.drain_output(process, 1 << 20)?;
+        self.drain_channel(process, AT_ONCE, watch)?;
+        self.drain_output(process, AT_ONCE)?;
         self.drain_lifeline(process)
     }
 
@@ -216,17 +218,21 @@ impl<'a, O: Operation> Session<'a, O> {
         self.channel_closed.is_none() && self.verdict.is_none()
     }
 
+    /// Reads at most about `most` bytes, so that one who never pauses keeps neither a time-out nor Ctrl-C waiting.
     fn drain_channel(
         &mut self,
         process: &Process,
+        most: usize,
         watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive,
     ) -> io::Result<()> {
         let mut buffer = [0; 64 << 10];
-        while self.is_listening() {
+        let mut total = 0;
+        while self.is_listening() && total < most {
             match process::read(&process.channel, &mut buffer)? {
                 None => return Ok(()),
                 Some(0) => self.channel_closed = Some(Instant::now()),
                 Some(count) => {
+                    total += count;
                     self.lines.push(&buffer[..count]);
                     if let Err(violation) = self.read_lines(watch) {
                         self.answer = None;

@@ -8,7 +8,7 @@ use super::{Session, WENT_ON};
 use crate::ErrorKind;
 use crate::isolate::ending::{Ending, signal_name};
 use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
-use crate::isolate::failure::{Answer, Cause, Failure, Remark};
+use crate::isolate::failure::{Answer, Cause, Failure, NO_FOLDER, Remark};
 use crate::isolate::warden::Report;
 use crate::isolate::{Operation, StopLevel};
 
@@ -39,6 +39,7 @@ impl<O: Operation> Session<'_, O> {
                 Some(limit) if starved(&tail) => Cause::OutOfMemory(limit),
                 _ => Cause::Signalled(signal_name(number)),
             },
+            (None, None, None) if tail.contains(NO_FOLDER) => Cause::Host(tail.trim().to_owned()),
             (None, None, None) => Cause::Protocol("the process that watched over it is gone".into()),
         };
         let (subject, phase) = (self.subject, self.phase);

@@ -10,6 +10,48 @@ use std::path::Path;
 use itertools::kmerge_by;
 use sha2::{Digest, Sha256};
 
+/// Hashes what is written.
+#[derive(Debug)]
+pub struct Hashed<W> {
+    out: W,
+    hasher: Sha256,
+}
+
+impl<W> Hashed<W> {
+    /// In front of `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, hasher: Sha256::new() }
+    }
+
+    /// SHA-256 of all that was written, 64 hexadecimal digits.
+    #[must_use]
+    pub fn sha256(self) -> String {
+        hex::encode(self.hasher.finalize())
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// SHA-256 of all that is to be read, as [`Hashed::sha256`].
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_of(mut from: impl Read) -> io::Result<String> {
+    let mut hashed = Hashed::new(io::sink());
+    io::copy(&mut from, &mut hashed)?;
+    Ok(hashed.sha256())
+}
+
 /// Pairs that are sorted at once: about a megabyte.
 const SORTED_AT_ONCE: usize = 8_192;
 /// Files that are merged into one, so that a run of any length needs few of them open.
@@ -143,6 +185,15 @@ mod tests {
         }
         let wanted = hex::encode(hasher.finalize());
         assert_eq!(of(vec![("b".into(), [2; 32]), ("a".into(), [1; 32])], 1, 2), wanted);
+    }
+
+    #[test]
+    fn what_is_written_and_what_is_read_have_the_hash_of_their_bytes() {
+        let (mut kept, bytes) = (Vec::new(), b"some bytes".repeat(10_000));
+        let mut hashed = Hashed::new(&mut kept);
+        hashed.write_all(&bytes).unwrap();
+        let expected = hex::encode(Sha256::digest(&bytes));
+        assert_eq!((hashed.sha256(), sha256_of(&*kept).unwrap()), (expected.clone(), expected));
     }
 
     #[test]
