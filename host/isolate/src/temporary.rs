@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
-/// How the names of all of them begin.
-const PREFIX: &str = "bench-";
+/// How the names of all of them begin. Earlier versions wrote `bench-` and locked nothing: theirs are never touched,
+/// for they may be in use.
+const PREFIX: &str = "bench_";
 /// Folders of links have the number of their process behind this, all others eight hexadecimal digits behind the prefix.
-const LINKS: &str = "bench-links-";
+const LINKS: &str = "bench_links_";
 
 /// Where temporary files go: `TMPDIR`, or /tmp. Absolute, because drivers run in directories of their own.
 #[must_use]
@@ -139,17 +140,17 @@ mod tests {
     fn what_is_nobodys_goes_and_what_is_in_use_or_not_of_our_making_stays() {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
-        for name in ["bench-0123abcd", "bench-links-12", "bench-mine", "bench-0123ABCD", "other"] {
+        for name in ["bench_0123abcd", "bench_links_12", "bench_mine", "bench-0123abcd", "other"] {
             fs::create_dir(at(name)).unwrap();
             fs::write(at(name).join("file"), "").unwrap();
         }
-        std::os::unix::fs::symlink(at("other"), at("bench-00000000")).unwrap();
-        make(&at("bench-11111111")).unwrap();
+        std::os::unix::fs::symlink(at("other"), at("bench_00000000")).unwrap();
+        make(&at("bench_11111111")).unwrap();
         remove_below(place.path());
         let mut left: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["bench-00000000", "bench-0123ABCD", "bench-11111111", "bench-mine", "other"]);
+        assert_eq!(left, ["bench-0123abcd", "bench_00000000", "bench_11111111", "bench_mine", "other"]);
         assert!(at("other/file").exists());
     }
 
@@ -159,7 +160,7 @@ mod tests {
         std::thread::scope(|scope| {
             let clearing = scope.spawn(|| (0..500).for_each(|_| remove_below(place.path())));
             for number in 0..50 {
-                let folder = place.path().join(format!("bench-000000{number:02}"));
+                let folder = place.path().join(format!("bench_000000{number:02}"));
                 make(&folder).unwrap();
                 fs::write(folder.join("kept"), "").unwrap();
             }
