@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from distributed import Worker, WorkerPlugin, secede
 
+import bench_engine
 from bench_engine import Setup, Stage
-from bench_engine import worker as bench_worker
 
 
 class OpenRun(WorkerPlugin):  # type: ignore[misc]
@@ -18,17 +18,17 @@ class OpenRun(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Worker) -> None:
         """Dask calls this."""
-        bench_worker.open_run(self._setup)
+        bench_engine.worker.open_run(self._setup)
         for stage in self._stages:
             for _ in range(0 if stage.stateful else self._threads.get(worker.address, 1)):  # actors make their own
-                bench_worker.create(stage, 0)
+                bench_engine.worker.create(stage, 0)
 
     def teardown(self, worker: Worker) -> None:
         """And this, when the run is over."""
-        bench_worker.close_run(self._setup.run)
+        bench_engine.worker.close_run(self._setup.run)
 
 
 def process_blocking(stage: Stage, instance: int, batch: bytes) -> bytes:
     """A task that waits on the network: Dask may run another one meanwhile."""
     secede()
-    return bench_worker.process(stage, instance, batch)
+    return bench_engine.worker.process(stage, instance, batch)

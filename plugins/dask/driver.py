@@ -30,17 +30,9 @@ WATCH_SECONDS = 0.2
 class Dask(Engine):
     """Dask, on this machine or on a cluster that the user runs."""
 
-    nodes = True
-
     async def start(self, run: Run) -> None:
         """See `Engine`."""
         address = run.options["dask_address"]
-        if run.nodes > 1 and not address:
-            raise Refusal(
-                "dask starts its workers on this machine only: leave --nodes at 1, or start a scheduler with workers "
-                "on several machines and name it, --backend-option dask_address=tcp://HOST:PORT",
-                "unsupported",
-            )
         self.run, self.where, count = run, address or "this machine", 1 if address else run.parallelism
         run.waits_for(f"Dask at {address} has not answered" if address else "Dask's workers have not come up")
         configure(run)

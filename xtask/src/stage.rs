@@ -25,10 +25,10 @@ impl Profile {
 }
 
 /// Plugins that are part of the product: every crate below `plugins/` that makes a backend.
-const PLUGINS: [&str; 4] = ["backend-dask", "backend-local", "backend-ray", "backend-sage"];
+const PLUGINS: [&str; 1] = ["backend-local"];
 
 /// Engines in Python that are part of the product: folders below `plugins/`, packed by the staged bench itself.
-const ENGINES: [&str; 0] = [];
+const ENGINES: [&str; 3] = ["dask", "ray", "sage"];
 
 /// Builds and stages; returns the folder.
 ///

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bench_engine.channel import Channel, Refusal
+from bench_engine.channel import Channel
 from bench_engine.engine import Engine, Run
 from bench_engine.graph import Json, cut
 from bench_engine.stream import Stream
@@ -41,8 +41,6 @@ def drive(main: Callable[[Channel], None]) -> NoReturn:
 async def conduct(engine: Engine, channel: Channel) -> None:
     """A run from start-up to teardown."""
     run = Run(channel)
-    if run.nodes > 1 and not engine.nodes:
-        raise Refusal(f"{run.display} cannot use {run.nodes} nodes: leave --nodes at 1", "unsupported")
     run.enters("start-up", f"{run.display} has not answered")
     await _perhaps(engine.start(run))
     run.enters("deploy", f"the workers of {run.display} have not opened the workload")

@@ -33,7 +33,7 @@ class Run:
         self.parallelism: int = config["parallelism"]
         self.batch_size: int = config["batch_size"]
         self.nodes: int = config["nodes"]
-        """Machines to use."""
+        """Machines to use: more than one only where `nodes` in engine.toml says that it is possible."""
         self.scheduler: str = config["scheduler"]
         """As given to ``--scheduler``; ``default`` leaves it to the runtime."""
         self.retries: int = config["retries"]
@@ -84,8 +84,6 @@ class Engine(ABC):
     """Calls under way for one instance of a stage: enough to keep workers busy, and no more."""
     waiting: ClassVar[int] = 0
     """Batches, for one unit of parallelism, that may wait beside these: those that do are joined into one call."""
-    nodes: ClassVar[bool] = False
-    """Whether more than one machine can be used. If not, ``--nodes 2`` is refused before anything is started."""
     lost: ClassVar[tuple[type[BaseException], ...]] = ()
     """What the runtime raises for a call that it lost; as ``Lost``."""
 

@@ -273,12 +273,6 @@ class FailureTest(unittest.TestCase):
         with self.assertRaisesRegex(Refusal, "going down"):
             asyncio.run(conduct(Told(), Silent(config(), BATCHES[:1])))
 
-    def test_more_nodes_are_refused_before_anything_is_started(self) -> None:
-        engine = Simulated()
-        with self.assertRaisesRegex(Refusal, "Simulated cannot use 2 nodes: leave --nodes at 1") as refused:
-            asyncio.run(conduct(engine, Host(config(nodes=2), [])))
-        self.assertEqual((refused.exception.kind, engine.did), ("unsupported", []))
-
 
 class Silent(Host):
     """A host that holds back events until it has answers that will never come."""

@@ -1,7 +1,7 @@
 """The engine on a simulated Ray: whatever dies, every query is answered once, and rightly.
 
-Run by tests/python.rs, without Ray, with: library, open spec, a file of batches of events, each behind its length, and
-the tests to run if not all.
+Run by plugins/python/tests/engines.rs, without Ray, with: library, open spec, a file of batches of events, each behind
+its length, and the tests to run if not all.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class Outcome:
         self.log: list[str] = []
         plan = Plan(WORKLOAD.graph, parallelism, fusion)
         world = World(seed, BATCHES, fault)
-        config: dict[str, Any] = {"graph": WORKLOAD.graph, "library": LIBRARY, "open": OPEN, "extra": {}}
+        config: dict[str, Any] = {"graph": WORKLOAD.graph, "library": LIBRARY, "open": OPEN}
+        config["options"] = {"call_timeout_seconds": None}
         actors = Actors(plan, {name: [*some] for name, some in world.deploy(workers.setups(plan, config)).items()})
         self.actors = actors
         engine = Engine(plan, WORKLOAD, actors, world, retries, self._emit, self.log.append)

@@ -1,6 +1,6 @@
 """What the SAGE driver does when SAGE fails, with engines that fail on purpose. No SAGE needed.
 
-Run by tests/sage.rs with: library, open spec, a file of batches of events, each behind its length.
+Run by plugins/python/tests/engines.rs with: library, open spec, a file of batches of events, each behind its length.
 """
 
 import struct

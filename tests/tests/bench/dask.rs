@@ -70,7 +70,7 @@ fn more_nodes_than_this_machine_need_a_cluster() {
     let output = TempDir::new().unwrap();
     let run = small_run("dask", output.path(), &["--nodes", "2"]).output().unwrap();
     assert_eq!(run.status.code(), Some(2), "{}", stderr(&run));
-    assert!(stderr(&run).contains("leave --nodes at 1") && stderr(&run).contains("dask_address=tcp://"));
+    assert!(stderr(&run).contains("Leave --nodes at 1") && stderr(&run).contains("dask_address=tcp://"));
 }
 
 /// A scheduler and two workers on this machine, as a user starts them; end with this.

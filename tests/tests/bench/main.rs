@@ -36,6 +36,7 @@ mod report;
 mod resume;
 mod run;
 mod run_log;
+mod sage;
 mod schemas;
 mod service;
 mod signals;

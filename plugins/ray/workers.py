@@ -197,7 +197,7 @@ class LoopActor(StageActor):
 
 def setups(plan: Plan, config: Json) -> dict[str, list[Setup]]:
     """One setup for each instance of each stage."""
-    graph, limit = config["graph"], config["extra"].get("call_timeout_seconds")
+    graph, limit = config["graph"], config["options"]["call_timeout_seconds"]
     any_edges = [(e["from"], e["to"]) for e in graph["edges"] if e["partition"] == "any"]
 
     def setup(stage: Stage, instance: int) -> Setup:

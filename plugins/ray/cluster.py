@@ -25,7 +25,7 @@ SHIPPED = ("workers.py", "plan.py", "naive.py")
 @contextlib.contextmanager
 def running(config: Json) -> Iterator[Json]:
     """Ray, up; facts about it."""
-    scratch, nodes, address = config["dir"], int(config["nodes"]), config["extra"].get("ray_address")
+    scratch, nodes, address = config["dir"], int(config["nodes"]), config["options"]["ray_address"]
     quiet: Json = {"log_to_driver": False, "logging_level": "ERROR"}
     local: Json = {"object_store_memory": OBJECT_STORE_BYTES, "num_gpus": 0, "include_dashboard": False}
     cpus = max(CPUS_PER_NODE, int(config["parallelism"]))
@@ -50,7 +50,7 @@ def running(config: Json) -> Iterator[Json]:
 
 def chosen(config: Json) -> list[str]:
     """The nodes to place operators on, as many as were asked for; none named where there is only one."""
-    asked, address = int(config["nodes"]), config["extra"].get("ray_address")
+    asked, address = int(config["nodes"]), config["options"]["ray_address"]
     if asked == 1 and not address:
         return []
     alive = sorted(compat.alive())

@@ -19,17 +19,12 @@ import bench_engine
 import environment
 from bench_engine import Channel, Json, Refusal
 
-MODES = ("actors", "naive", "compiled")
-
 
 def main(channel: Channel) -> None:
     """A run from start-up to teardown."""
     config = channel.config
-    mode = config["extra"].get("ray_mode", MODES[0])
-    if mode not in MODES:
-        raise Refusal(f"ray_mode is one of {', '.join(MODES)}, not {mode!r}", "invalid")
-    environment.prepare(config["dir"])
-    address = config["extra"].get("ray_address")
+    mode, address = config["options"]["ray_mode"], config["options"]["ray_address"]
+    environment.prepare(config["dir"], address is not None, config["home"] or "")
     channel.phase("start-up", f"Ray at {address} has not answered" if address else "Ray has not answered")
     import cluster
     import compat
@@ -50,10 +45,10 @@ def actors(channel: Channel, config: Json, facts: Json) -> None:
     import ray_transport
     from actors import Actors
     from engine import Engine, Event
-    from plan import FUSIONS, Plan
+    from plan import Plan
 
     channel.phase("deploy", "Ray's actors are not ready")
-    facts["fusion"] = config["extra"].get("ray_fusion", FUSIONS[0])
+    facts["fusion"] = config["options"]["ray_fusion"]
     plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
     workload = bench_engine.Workload(config["library"], config["open"])
     fleet = Actors(plan, ray_transport.deploy(plan, config, cluster.chosen(config)))

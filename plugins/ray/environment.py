@@ -16,8 +16,11 @@ QUIET = {
 }
 
 
-def prepare(private_dir: str) -> None:
-    """Quiet, offline, and with a token of its own. A user who joins a cluster brings the cluster's token.
+AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+def prepare(private_dir: str, joins: bool, home: str) -> None:
+    """Quiet, offline, and with a token of its own; or with the user's, whose home folder it is, to join a cluster.
 
     Left alone, Ray writes `~/.ray/auth_token`, readable by everyone.
     """
@@ -25,9 +28,19 @@ def prepare(private_dir: str) -> None:
     # `cluster_utils.Cluster` writes its address below this, and expects the folder to be there.
     os.environ["RAY_TMPDIR"] = private_dir
     os.makedirs(os.path.join(private_dir, "ray"), exist_ok=True)
-    if "RAY_AUTH_MODE" in os.environ:
-        return
+    if joins:
+        return _as_the_user(home)
+    for name in AUTHENTICATION:
+        os.environ.pop(name, None)
     path = os.path.join(private_dir, "token")
     with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=path)
+
+
+def _as_the_user(home: str) -> None:
+    """What the user's own Ray programs would use: the variables, or the token file in the home folder."""
+    token = os.path.join(home, ".ray", "auth_token")
+    if not any(name in os.environ for name in AUTHENTICATION) and os.path.isfile(token):
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=token)
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")

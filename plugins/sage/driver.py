@@ -413,7 +413,7 @@ def scheduler_of(config: Json) -> tuple[str | None, Json]:
 
 def open_engine(config: Json, operators: Operators, lanes: int) -> tuple[Engine, Json]:
     """The engine asked for and facts about it."""
-    kind = config["extra"]["sage_engine"]
+    kind = config["options"]["sage_engine"]
     name, scheduler = scheduler_of(config)
     if kind == "environment":
         engine = Environment(operators, config["parallelism"], lanes, name)
