@@ -6,6 +6,7 @@ mod ci;
 mod fuzz;
 mod lint;
 mod quickstart;
+mod spark;
 mod stage;
 mod versions;
 
@@ -84,6 +85,11 @@ enum Command {
     /// Prints a table and writes target/runtime-versions.json. Installs each version into an environment of its own
     /// below target/, about 0.4 GB in all.
     RuntimeVersions(versions::Args),
+    /// Pack the example of an engine for Apache Spark, install Spark below target/ (456 MB), compare its answers with
+    /// those of `local`, and run the conformance suite on it.
+    ///
+    /// Needs a Java of version 17 or 21, and half an hour on two cores.
+    Spark,
     /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
     Fuzz(fuzz::Args),
     /// Run the tests of the plugin API and of the C ABI under Miri (nightly).
@@ -118,6 +124,7 @@ fn main() -> ExitCode {
         Command::BenchLoad(args) => bench::load::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::RuntimeVersions(args) => versions::run(&args),
+        Command::Spark => spark::spark(),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),
         Command::Asan => fuzz::asan(),
