@@ -32,7 +32,16 @@ pub fn spark() -> Done {
     let mut expected = String::new();
     for backend in ["local", "spark"] {
         let mut ran = bench();
-        ran.args(["run", "--quick", "--json", "--parallelism", "2", "--timeout", TIMEOUT, "--no-user-plugins"]);
+        ran.args([
+            "run",
+            "--quick",
+            "--json",
+            "--parallelism",
+            "2",
+            "--timeout",
+            TIMEOUT,
+            "--no-user-plugins",
+        ]);
         ran.args(["--backend", backend, "--plugins-dir"]).arg(&plugins);
         ran.arg("--output-dir").arg(plugins.join("results"));
         let output = ran.output().map_err(|cause| cause.to_string())?;
@@ -45,7 +54,9 @@ pub fn spark() -> Done {
         match expected.as_str() {
             "" => expected = digest,
             known if known == digest => {}
-            known => return Err(format!("the answers of Spark are {digest} where those of local are {known}")),
+            known => {
+                return Err(format!("the answers of Spark are {digest} where those of local are {known}"));
+            }
         }
     }
     run(bench().args(["backends", "check", "--timeout", TIMEOUT]).arg(plugins.join("libbackend_spark.so")))

@@ -382,3 +382,22 @@ fn the_manifests_of_this_repository_are_as_the_schema_says() {
         assert!(!schema.is_valid(&serde_json::from_str(wrong).unwrap()), "{wrong}");
     }
 }
+
+/// The rest of it is `cargo xtask spark`, because Spark has 456 MB.
+#[test]
+fn the_example_for_spark_is_packed_and_says_what_it_needs() {
+    let (folder, data) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let spark = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("plugins/examples/spark");
+    succeed(bench(&["backends", "pack", "-o"]).arg(folder.path()).arg(&spark));
+    let plugins = ["--plugins-dir", folder.path().to_str().unwrap(), "--no-user-plugins"];
+    let described = succeed(
+        bench(&["backends", "info", "spark", "--json"]).args(plugins).env("BENCH_DATA_DIR", data.path()),
+    );
+    let info: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
+    assert_eq!(info["description"]["requirements"]["requirements"][0], "pyspark==4.3.0", "{info}");
+    let output = TempDir::new().unwrap();
+    let run =
+        small_run("spark", output.path(), &plugins[..2]).env("BENCH_DATA_DIR", data.path()).output().unwrap();
+    assert_eq!(run.status.code(), Some(4), "{}", stderr(&run));
+    assert!(error(&run).contains("bench backends install spark"), "{}", stderr(&run));
+}

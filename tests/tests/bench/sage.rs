@@ -79,7 +79,11 @@ fn a_process_that_ends_is_reported_with_its_status() {
     let Some(_alone) = sage() else { return };
     let run = failed(&["--workload", "null", "--parallelism", "2", "--set", "fault=exit:vdb1:7"]);
     assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
-    assert!(stderr(&run).contains("exit status: 86") && stderr(&run).contains("phase steady"), "{}", stderr(&run));
+    assert!(
+        stderr(&run).contains("exit status: 86") && stderr(&run).contains("phase steady"),
+        "{}",
+        stderr(&run)
+    );
 }
 
 #[test]
