@@ -28,8 +28,8 @@ pub mod prelude {
     };
 }
 
-/// Semantic version of the API a plugin is compiled against. A plugin loads when its major version
-/// equals the host's and its minor version is not newer.
+/// Semantic version of the API a plugin is compiled against. It is told and recorded, and never a reason to refuse a
+/// plugin: that is [`ABI`]'s.
 pub const API_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The ABI generation, an integer that changes only when `v1` is superseded.

@@ -12,6 +12,16 @@ use bench_plugin_api::v1;
 
 const GOLDEN: &str = include_str!("v1.layout");
 
+/// A plugin that was built once loads for as long as `v1` is spoken, and `abi_stable` refuses types whose package has
+/// another minor version before 1.0, or another major one after it.
+#[test]
+fn the_version_stays_within_what_abi_stable_takes_for_the_same_types() {
+    assert!(
+        bench_plugin_api::API_VERSION.starts_with("0.1."),
+        "plugins that were built before would be refused"
+    );
+}
+
 #[derive(Default)]
 struct Walk {
     seen: HashSet<UTypeId>,

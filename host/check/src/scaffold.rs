@@ -28,13 +28,43 @@ pub struct Project {
 const HEADER: &str = include_str!("../../../plugin-api/include/bench_backend.h");
 const IGNORE: &str = "/target\n/build\n/results\n/libbackend_*.so\n__pycache__\n";
 
-/// A project for backend `name`. `api` is the folder of bench-plugin-api, for Rust.
+/// Where a project in Rust takes the plugin API from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Api {
+    /// Its folder on this machine.
+    Folder(PathBuf),
+    /// A commit of a repository that has bench's source.
+    Commit { repository: String, revision: String },
+}
+
+impl Api {
+    /// As the value of a dependency in a `Cargo.toml`.
+    fn dependency(&self) -> String {
+        let text = |text: &str| format!("\"{}\"", text.escape_default());
+        match self {
+            Self::Folder(folder) => format!("{{ path = {} }}", text(&folder.to_string_lossy())),
+            Self::Commit { repository, revision } => {
+                format!("{{ git = {}, rev = {} }}", text(repository), text(revision))
+            }
+        }
+    }
+
+    /// The lock file of the source tree that this is part of.
+    fn lock(&self) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(folder.parent()?.join("Cargo.lock")),
+            Self::Commit { .. } => None,
+        }
+    }
+}
+
+/// A project for backend `name`. `api` is for Rust.
 #[must_use]
-pub fn project(name: &BackendName, language: Language, api: Option<&Path>) -> Project {
-    let api_text = api.map(|api| api.display().to_string()).unwrap_or_default();
+pub fn project(name: &BackendName, language: Language, api: Option<&Api>) -> Project {
+    let api_text = api.map(Api::dependency).unwrap_or_default();
     let fill = |text: &str, example: &str| {
         let text = text.replace(example, name.as_str());
-        text.replace("@NAME@", name.as_str()).replace("@API@", &api_text.replace('\\', "\\\\"))
+        text.replace("@NAME@", name.as_str()).replace("@API@", &api_text)
     };
     let (c, cpp, python, rust) = ("example_c", "example_cpp", "example_python", "example_rust");
     let files: Vec<(&'static str, String)> = match language {
@@ -70,7 +100,7 @@ pub fn project(name: &BackendName, language: Language, api: Option<&Path>) -> Pr
             (".github/workflows/ci.yml", fill(include_str!("scaffold/python/ci.yml.in"), python)),
         ],
     };
-    let lock = api.and_then(Path::parent).map(|root| root.join("Cargo.lock"));
+    let lock = api.and_then(Api::lock);
     let lock = lock.filter(|lock| language == Language::Rust && lock.is_file());
     Project { files: files.into_iter().chain([(".gitignore", IGNORE.to_owned())]).collect(), lock }
 }
@@ -140,13 +170,23 @@ mod tests {
     #[test]
     fn nothing_of_the_example_or_of_a_placeholder_remains() {
         for language in [Language::Rust, Language::C, Language::Cpp, Language::Python] {
-            let project = project(&name(), language, Some(Path::new("/somewhere/plugin-api")));
+            let project = project(&name(), language, Some(&Api::Folder("/somewhere/plugin-api".into())));
             let text: String = project.files.iter().map(|(_, text)| text.as_str()).collect();
             for word in ["example_", "@NAME@", "@API@"] {
                 assert!(!text.contains(word), "{language:?}: {word}");
             }
             assert!(text.contains("my_engine"));
         }
+    }
+
+    #[test]
+    fn the_api_is_a_folder_or_a_commit() {
+        let text = |api: Api| project(&name(), Language::Rust, Some(&api)).files.remove(0).1;
+        let folder = text(Api::Folder("/a b/plugin-api".into()));
+        assert!(folder.contains("bench-plugin-api = { path = \"/a b/plugin-api\" }"), "{folder}");
+        let (repository, revision) = ("ssh://host/bench".to_owned(), "0123abc".to_owned());
+        let commit = text(Api::Commit { repository, revision });
+        assert!(commit.contains("{ git = \"ssh://host/bench\", rev = \"0123abc\" }"), "{commit}");
     }
 
     #[test]

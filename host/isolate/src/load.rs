@@ -1,17 +1,15 @@
 //! Opening a vetted library, in the child process.
 //!
 //! Everything behind [`LoadedBackend`] may come from another language: the rest of the host knows
-//! this trait and nothing of the ABI.
+//! this trait and nothing of the ABI. It is the ABI alone that decides whether a plugin loads: the version of the API
+//! that it was compiled against is told, and never a reason to refuse.
 
 mod c_v1;
 mod image;
 mod library;
 mod rust_v1;
-mod version;
 
 use bench_plugin_api::v1;
-
-pub use version::{HostVersion, compatible};
 
 use super::vet::{Entry, Vetted};
 use super::{Error, ErrorKind};
@@ -21,7 +19,7 @@ use image::Image;
 pub trait LoadedBackend: Send + Sync {
     /// What it calls itself.
     fn name(&self) -> &str;
-    /// The plugin API it was compiled against.
+    /// The plugin API it was compiled against, by its own account.
     fn api_version(&self) -> &str;
     /// Its own version.
     fn plugin_version(&self) -> &str;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::say;
 use super::{Exit, Stopped};
-use bench_check::scaffold::{Language, ScaffoldError, project, source_of_the_api};
+use bench_check::scaffold::{Api, Language, ScaffoldError, project, source_of_the_api};
 use bench_isolate::discover::BackendName;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,6 +42,12 @@ pub struct NewArgs {
     /// bench was built from]
     #[arg(long, value_name = "DIR")]
     plugin_api_path: Option<PathBuf>,
+    /// Repository with bench's source, for Rust: the project is then the same on every machine
+    #[arg(long, value_name = "URL", requires = "plugin_api_rev", conflicts_with = "plugin_api_path")]
+    plugin_api_git: Option<String>,
+    /// Which commit of that repository
+    #[arg(long, value_name = "COMMIT", requires = "plugin_api_git")]
+    plugin_api_rev: Option<String>,
 }
 
 pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
@@ -55,32 +61,35 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
     })?;
     let api = api(args)?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));
-    project(&name, args.lang.into(), api.as_deref()).write(&folder).map_err(|error| match error {
+    project(&name, args.lang.into(), api.as_ref()).write(&folder).map_err(|error| match error {
         ScaffoldError::Exists(_) => Stopped::new(Exit::Usage, error, "choose another folder with --dir"),
         ScaffoldError::Io { .. } => Stopped::new(Exit::Output, error, "check that you may write there"),
     })?;
     let built = match args.lang {
         Lang::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
         Lang::C | Lang::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
-        Lang::Python => "bench backends check .".to_owned(),
+        Lang::Python => "bench backends pack .\n  bench backends check .".to_owned(),
     };
     say!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());
     Ok(Exit::Ok)
 }
 
-/// Where the API crate lies, for Rust.
-fn api(args: &NewArgs) -> Result<Option<PathBuf>, Stopped> {
+/// Where the API crate is, for Rust.
+fn api(args: &NewArgs) -> Result<Option<Api>, Stopped> {
     if args.lang != Lang::Rust {
         return Ok(None);
+    }
+    if let (Some(repository), Some(revision)) = (args.plugin_api_git.clone(), args.plugin_api_rev.clone()) {
+        return Ok(Some(Api::Commit { repository, revision }));
     }
     let given = args.plugin_api_path.clone().or_else(source_of_the_api).ok_or_else(|| {
         Stopped::new(
             Exit::Usage,
             "bench-plugin-api is not published, and the source tree that this bench was built from is gone",
-            "name the folder plugin-api of a copy of bench's source with --plugin-api-path",
+            "name the folder plugin-api of a copy of bench's source with --plugin-api-path, or a commit with --plugin-api-git and --plugin-api-rev",
         )
     })?;
     let real = given.canonicalize().ok().filter(|real| real.join("Cargo.toml").is_file());
     let missing = || Stopped::usage(format!("--plugin-api-path {}: there is no crate", given.display()));
-    real.map(Some).ok_or_else(missing)
+    real.map(|folder| Some(Api::Folder(folder))).ok_or_else(missing)
 }

@@ -426,7 +426,7 @@ const bench_backend_v1 *bench_backend_entry_v1(void) {
         table.api_version = "0.0.9";
     }
     if (wants("table", "newer")) {
-        table.api_version = "0.2.0";
+        table.api_version = "7.0.0";
     }
     if (wants("table", "no_run")) {
         table.run = NULL;

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use bench_tests::skip::skip;
 use bench_tests::{bench, bench_path, folder, shell_blocks, stderr, stdout, succeed, type_in};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,6 +32,44 @@ fn the_tutorial_for_c_works_as_it_is_printed() {
     assert!(said.contains("backend 'my_engine' conforms: "), "{said}");
     let records = bench_tests::records(&place.path().join("my_engine/results"));
     assert_eq!(records[0]["extra"]["items"]["completed"], 20);
+}
+
+/// A folder with a Python in it and nothing else; nothing where there is none.
+fn python_alone() -> Option<TempDir> {
+    let script = "import sys; assert sys.version_info >= (3, 10); print(sys.executable)";
+    let asked =
+        Command::new("python3").args(["-c", script]).output().ok().filter(|asked| asked.status.success());
+    let Some(python) = asked.map(|asked| stdout(&asked)) else {
+        skip("there is no python3 of 3.10 or newer", "");
+        return None;
+    };
+    let folder = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(python.trim(), folder.path().join("python3")).unwrap();
+    Some(folder)
+}
+
+#[test]
+fn the_tutorial_for_python_works_as_it_is_printed_without_rust_and_without_a_compiler() {
+    let Some(python) = python_alone() else { return };
+    let place = TempDir::new().unwrap();
+    let blocks = shell_blocks("plugin-author.md", "From nothing, in Python");
+    let mut shell = Command::new("/bin/sh");
+    let path = format!("{}:{}", bench_tests::staged().join("bin").display(), python.path().display());
+    shell.args(["-euc", &blocks[0]]).current_dir(place.path()).env("PATH", path);
+    shell.env("BENCH_CACHE_DIR", bench_tests::staged().join("cache"));
+    let said = stdout(&succeed(shell.env("BENCH_DATA_DIR", place.path().join("data"))));
+    assert!(said.contains("backend 'my_engine' conforms: "), "{said}");
+    assert!(place.path().join("my_engine/libbackend_my_engine.so").is_file());
+    let records = bench_tests::records(&place.path().join("my_engine/results"));
+    assert_eq!(records[0]["extra"]["items"]["completed"], 20);
+}
+
+#[test]
+fn a_new_driver_in_python_is_read_in_a_minute() {
+    let place = new("python");
+    let project = place.path().join("my_engine");
+    let driver = std::fs::read_to_string(project.join("driver.py")).unwrap();
+    assert!(driver.lines().count() <= 60, "{} lines", driver.lines().count());
 }
 
 #[test]

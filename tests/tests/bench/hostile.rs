@@ -89,10 +89,10 @@ const ROWS: &[Row] = &[
     ),
     row(
         "hostile_c",
-        "table:newer",
+        "table:abi",
         8,
-        "backend 'hostile_c': failed in `load`: it is built against plugin API 0.2.0, this host speaks",
-        "",
+        "backend 'hostile_c': failed in `load`: it speaks C ABI 2, this host 1",
+        "rebuild it with the bench_backend.h of this bench",
     ),
     // In the run.
     row("hostile", "run:panic", 1, "backend `hostile` panicked in `run`: hostile on purpose", REPORT),

@@ -15,9 +15,9 @@ use std::time::Instant;
 use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::v1;
 
+use super::LoadedBackend;
 use super::image::Image;
 use super::library::Library;
-use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
 use host::Table;
 use text::Text;
@@ -70,9 +70,6 @@ impl CV1 {
         let table = unsafe { entry() };
         // SAFETY: a table stays readable as long as its library is open, which is for ever.
         let table = unsafe { table::check(table) }?;
-        let host = HostVersion::parse(bench_plugin_api::API_VERSION).map_err(|cause| {
-            Error::new(ErrorKind::Host, format!("the host's own API version: {cause}"), "")
-        })?;
         // SAFETY: members of type `const char *` are C strings as long as the library is open.
         let (api_version, name, plugin_version) = unsafe {
             (
@@ -81,7 +78,6 @@ impl CV1 {
                 stated(table.plugin_version, "plugin_version")?,
             )
         };
-        compatible(&api_version, &host)?;
         let create = table.create.ok_or_else(|| missing("create"))?;
         let functions = Functions {
             is_available: table.is_available.ok_or_else(|| missing("is_available"))?,

@@ -1,7 +1,7 @@
 //! The Rust entry: `bench_plugin_api::v1` through `abi_stable`. What knows `abi_stable`'s
 //! layout checks is in this file.
 //!
-//! It takes the header from the library by its symbol and calls `init_root_module`; it does not use the `load_from_*`
+//! It takes the header from the library by its symbol and calls `check_layout`; it does not use the `load_from_*`
 //! functions, which remember the first library per type for the life of the process, nor any other that opens a
 //! library: those bind lazily.
 
@@ -9,9 +9,9 @@ use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError, ROOT_MODULE_LOA
 use abi_stable::std_types::RString;
 use bench_plugin_api::v1;
 
+use super::LoadedBackend;
 use super::image::Image;
 use super::library::Library;
-use super::{HostVersion, LoadedBackend, compatible};
 use crate::{Error, ErrorKind};
 
 pub(super) struct RustV1 {
@@ -23,13 +23,8 @@ pub(super) struct RustV1 {
 
 impl RustV1 {
     pub(super) fn load(image: &Image, phase: &dyn Fn(&str)) -> Result<Self, Error> {
-        let host = HostVersion::parse(bench_plugin_api::API_VERSION).map_err(|cause| {
-            Error::new(ErrorKind::Host, format!("the host's own API version: {cause}"), "")
-        })?;
         phase("load");
         let header = header(&Library::open(image)?)?;
-        // The version of the API crate, readable before any type is trusted.
-        compatible(&version_of(header), &host)?;
         if header.layout().is_none() {
             return Err(Error::new(
                 ErrorKind::Incompatible,
@@ -37,9 +32,9 @@ impl RustV1 {
                 "export it with `bench_plugin_api::export_backend!`",
             ));
         }
-        let module = header.init_root_module::<v1::BackendModuleRef>().map_err(|error| explain(&error))?;
+        // Not `init_root_module`, which compares the versions of packages before it looks at a type.
+        let module = header.check_layout::<v1::BackendModuleRef>().map_err(|error| explain(&error))?;
         let api_version = module.api_version().as_str().to_owned();
-        compatible(&api_version, &host)?;
         phase("create");
         let runner = (module.new_runner())().into_result().map_err(Error::from)?;
         phase("backend_name");
@@ -88,10 +83,6 @@ fn header(library: &Library) -> Result<&'static LibHeader, Error> {
         Error::new(ErrorKind::Incompatible, "it exports no root module", remedy)
     })?;
     found.upgrade().map_err(|error| explain(&error))
-}
-
-fn version_of(header: &LibHeader) -> String {
-    header.version_strings().version.as_str().to_owned()
 }
 
 /// One sentence out of an error that `abi_stable` prints over 20 kB.
