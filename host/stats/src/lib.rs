@@ -14,6 +14,7 @@ pub mod outliers;
 pub mod paired;
 pub mod percentile;
 pub mod sample;
+pub mod sequential;
 pub mod signed_rank;
 pub mod support;
 pub mod trend;
