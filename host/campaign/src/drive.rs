@@ -16,6 +16,11 @@ pub trait Campaign {
     /// Whether nothing of a step is left to do.
     fn is_finished(&self, step: &Self::Step) -> bool;
 
+    /// Whether nothing more needs to be found out when it would be a step's turn.
+    fn is_settled(&self, _next: &Self::Step) -> bool {
+        false
+    }
+
     /// Whether a step is not worth trying after another failed.
     fn is_hopeless(&self, _step: &Self::Step, _failed: &Self::Step) -> bool {
         false
@@ -54,6 +59,9 @@ pub fn drive<C: Campaign, R: Runner>(campaign: &C, runner: &mut R) -> Ended<C::S
         if hopeless || campaign.is_finished(&step) {
             continue;
         }
+        if campaign.is_settled(&step) {
+            break;
+        }
         if let Err(failure) = campaign.job(&step, runner) {
             if failure.is_interrupted() || runner.stop().level() > StopLevel::Drain {
                 return Ended { interrupted: true, failures };
@@ -82,6 +90,7 @@ mod tests {
         failing: Vec<u32>,
         interrupted: Vec<u32>,
         hopeless: bool,
+        settled_before: Option<u32>,
     }
 
     struct Why {
@@ -106,6 +115,10 @@ mod tests {
 
         fn is_finished(&self, step: &u32) -> bool {
             self.finished.contains(step)
+        }
+
+        fn is_settled(&self, next: &u32) -> bool {
+            self.settled_before == Some(*next)
         }
 
         fn is_hopeless(&self, step: &u32, failed: &u32) -> bool {
@@ -193,6 +206,14 @@ mod tests {
     fn what_is_finished_is_not_done_again() {
         let six = Six { finished: vec![0, 3], ..Six::default() };
         assert_eq!(driven(&six, Log::default()), (vec![1, 2, 4, 5], vec![], false));
+    }
+
+    #[test]
+    fn what_is_settled_is_not_gone_on_with() {
+        let six = Six { settled_before: Some(4), ..Six::default() };
+        assert_eq!(driven(&six, Log::default()), (vec![0, 1, 2, 3], vec![], false));
+        let six = Six { finished: vec![4], ..six };
+        assert_eq!(driven(&six, Log::default()), (vec![0, 1, 2, 3, 5], vec![], false));
     }
 
     #[test]

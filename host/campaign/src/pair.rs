@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +15,9 @@ use serde_json::Value;
 use super::drive::Campaign;
 use super::run::{Failure, Runner, Wanted};
 use super::tree::{Kept, Means, Started, Tree, excerpt};
+use bench_judge::judge::Ranking;
+use bench_judge::stats::verdict::Verdict;
+use bench_judge::{Metric, Options};
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{LOG_FILE, claim_folder};
 use bench_measure::workloads::random::stream;
@@ -30,6 +34,12 @@ pub struct PairPlan {
     pub backends: Vec<String>,
     /// One backend against itself.
     pub aa: bool,
+    /// It ends as soon as every verdict on throughput is known; `plan.repeat` is the most pairs.
+    #[serde(default)]
+    pub until_known: bool,
+    /// After so many seconds no pair is begun any more.
+    #[serde(default)]
+    pub max_seconds: Option<f64>,
     pub plan: Plan,
     #[serde(flatten)]
     pub means: Means,
@@ -42,6 +52,7 @@ pub struct Step {
     pub pair_index: u32,
     /// `a` or `b` of a backend against itself.
     pub arm: Option<char>,
+    pub until_known: bool,
 }
 
 impl Step {
@@ -58,7 +69,8 @@ impl Step {
     #[must_use]
     pub fn place(&self) -> Place {
         let arm = self.arm.map(String::from);
-        Place { pair_index: Some(self.pair_index.into()), arm, ..Place::default() }
+        let (pair_index, until_known) = (Some(self.pair_index.into()), self.until_known);
+        Place { pair_index, arm, until_known, ..Place::default() }
     }
 }
 
@@ -74,7 +86,13 @@ impl PairPlan {
         let of_pair = |pair_index| {
             let mut order = arms.clone();
             stream(self.plan.seed, "pair order", u64::from(pair_index)).shuffle(&mut order);
-            order.into_iter().map(move |(name, arm)| Step { backend: name.clone(), pair_index, arm })
+            let until_known = self.until_known;
+            order.into_iter().map(move |(name, arm)| Step {
+                backend: name.clone(),
+                pair_index,
+                arm,
+                until_known,
+            })
         };
         (0..self.plan.repeat).flat_map(of_pair).collect()
     }
@@ -132,6 +150,8 @@ impl Kept for PairPlan {
 pub struct Pair<'a> {
     pub tree: &'a Tree,
     pub plan: &'a PairPlan,
+    /// From when on no pair is begun any more.
+    pub until: Option<Instant>,
 }
 
 impl Campaign for Pair<'_> {
@@ -147,6 +167,19 @@ impl Campaign for Pair<'_> {
         self.tree.has_record(&step.backend, |place| {
             (place.pair_index, &place.arm) == (wanted.pair_index, &wanted.arm)
         })
+    }
+
+    /// Looked at before each pair, after all earlier ones.
+    fn is_settled(&self, next: &Step) -> bool {
+        let late = || self.until.is_some_and(|until| Instant::now() >= until);
+        let steps = self.steps();
+        let (earlier, this): (Vec<&Step>, Vec<&Step>) = steps
+            .iter()
+            .filter(|step| step.pair_index <= next.pair_index)
+            .partition(|step| step.pair_index < next.pair_index);
+        let begins = !this.iter().any(|step| self.is_finished(step));
+        let whole = || earlier.iter().all(|step| self.is_finished(step));
+        self.plan.until_known && next.pair_index > 0 && begins && (late() || (whole() && self.is_known()))
     }
 
     /// A backend that failed once fails again.
@@ -192,6 +225,20 @@ impl Campaign for Pair<'_> {
 }
 
 impl Pair<'_> {
+    /// Whether nothing is open that more pairs could decide: every verdict on throughput is known, or cannot be had.
+    fn is_known(&self) -> bool {
+        let options = Options { seed: self.plan.plan.seed, ..Options::default() };
+        let Ok(collected) = bench_judge::collect(&[self.tree.backends()], &options) else { return false };
+        let summary = bench_judge::summarize(collected, &options);
+        let mut throughput = summary.comparisons.iter().filter(|c| c.metric == Metric::Throughput).peekable();
+        throughput.peek().is_some()
+            && throughput.all(|comparison| match comparison.ranking {
+                Ranking::Verdict(Verdict::Inconclusive { .. }) | Ranking::NoValidRuns => false,
+                Ranking::Verdict(_) | Ranking::AnswersDiffer | Ranking::NoCommonSetting => true,
+                Ranking::NotMeasured | Ranking::NeedsItems(_) => false,
+            })
+    }
+
     /// Adds a run to its backend's log.
     fn log(&self, step: &Step, run_log: &Path, stderr: &str, code: u8) -> results::Result<()> {
         let arm = step.arm.map_or(String::new(), |arm| format!(", arm {arm}"));
@@ -279,6 +326,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use bench_judge::testing::{paired, write};
     use bench_measure::plan::example as plan;
 
     fn pair(backends: &[&str], aa: bool, repeat: u32) -> PairPlan {
@@ -286,6 +334,8 @@ mod tests {
             started: Started::now("r".into(), "0123456789abcdef".into()),
             backends: backends.iter().map(|name| (*name).to_owned()).collect(),
             aa,
+            until_known: false,
+            max_seconds: None,
             plan: Plan { repeat, ..plan() },
             means: Means::default(),
         }
@@ -309,6 +359,49 @@ mod tests {
         assert_eq!((steps.len(), indexes.len()), (10, 10));
     }
 
+    /// A pair that may end early, of which so many pairs were run, the first backend with these speeds to the other's 100.
+    fn watched(dir: &Path, speeds: &[f64]) -> (Tree, PairPlan) {
+        let tree = Tree::new(dir, "r", "0123456789abcdef");
+        let plan = PairPlan { until_known: true, ..pair(&["ray", "sage"], false, 60) };
+        tree.begin(&plan).unwrap();
+        let records = paired(&[("ray", speeds), ("sage", &vec![100.0; speeds.len()])]);
+        for (backend, records) in ["ray", "sage"].into_iter().zip(records.chunks(speeds.len())) {
+            write(&tree.backend(backend), records);
+        }
+        (tree, plan)
+    }
+
+    fn is_settled(dir: &Path, speeds: &[f64], next: u32, until: Option<Instant>) -> bool {
+        let (tree, plan) = watched(dir, speeds);
+        let steps = plan.steps();
+        let next = steps.iter().find(|step| step.pair_index == next).unwrap();
+        Pair { tree: &tree, plan: &plan, until }.is_settled(next)
+    }
+
+    #[test]
+    fn a_pair_ends_as_soon_as_its_verdict_is_known_and_no_sooner() {
+        let dir = tempfile::tempdir().unwrap();
+        let fast = [150.0, 151.0, 149.0, 150.5, 149.5, 150.0, 151.5, 148.0];
+        assert!(is_settled(dir.path(), &fast, 8, None));
+        assert!(!is_settled(dir.path(), &fast[..4], 4, None), "four pairs show nothing");
+        assert!(!is_settled(dir.path(), &fast[..7], 8, None), "an earlier pair is not finished");
+        let unclear = [150.0, 70.0, 130.0, 80.0, 60.0, 140.0, 120.0, 75.0];
+        assert!(!is_settled(dir.path(), &unclear, 8, None));
+        assert!(is_settled(dir.path(), &unclear, 8, Some(Instant::now())), "its time is over");
+        let equal = [100.1, 99.9, 100.2, 99.8, 100.0, 100.1, 99.9, 100.0, 99.9, 100.1];
+        assert!(is_settled(dir.path(), &equal, 10, None), "equivalence is a verdict too");
+    }
+
+    #[test]
+    fn a_pair_of_a_fixed_number_is_not_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, plan) = watched(dir.path(), &[150.0; 8]);
+        let plan = PairPlan { until_known: false, ..plan };
+        let steps = plan.steps();
+        let next = steps.iter().find(|step| step.pair_index == 8).unwrap();
+        assert!(!Pair { tree: &tree, plan: &plan, until: None }.is_settled(next));
+    }
+
     #[test]
     fn a_plan_survives_the_disk_and_neither_a_partial_nor_an_unanswered_record_finishes_anything() {
         let dir = tempfile::tempdir().unwrap();
@@ -323,7 +416,7 @@ mod tests {
             "{\"extra\":{\"pair_index\":0,\"arm\":\"b\"}}\n{\"extra\":{\"pair_in",
         );
         fs::write(tree.backend("sage").join(jsonl::FILE_NAME), lines).unwrap();
-        let all = Pair { tree: &tree, plan: &pair };
+        let all = Pair { tree: &tree, plan: &pair, until: None };
         let finished: Vec<_> = pair.steps().iter().map(|step| (step.arm, all.is_finished(step))).collect();
         assert!(finished.contains(&(Some('a'), false)) && finished.contains(&(Some('b'), true)));
         assert!(Tree::find(dir.path(), "other").unwrap().is_none());

@@ -252,7 +252,9 @@ impl<'a> Collector<'a> {
             second: b.backend.clone(),
             log_ratios: Default::default(),
             unusable: 0,
+            until_known: false,
         });
+        pairs.until_known |= first.facts.until_known || second.facts.until_known;
         if !is_usable(&first.facts, self.include_invalid) || !is_usable(&second.facts, self.include_invalid) {
             pairs.unusable += 1;
             return;

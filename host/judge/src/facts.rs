@@ -79,6 +79,7 @@ const INVALID: u64 = 1;
 const PARTIAL: u64 = 2;
 const HAS_DIGEST: u64 = 4;
 const CLOSED: u64 = 8;
+const UNTIL_KNOWN: u64 = 16;
 
 /// The numbers of a record and the hashes of its texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +114,8 @@ pub struct Facts {
     pub partial: bool,
     /// Whether events came as fast as they were finished, so that its latency follows from its throughput.
     pub closed: bool,
+    /// Whether pairs like this one went on until their verdict was known.
+    pub until_known: bool,
 }
 
 impl Facts {
@@ -125,6 +128,7 @@ impl Facts {
         let flags = (u64::from(self.invalid) * INVALID)
             | (u64::from(self.partial) * PARTIAL)
             | (u64::from(self.closed) * CLOSED)
+            | (u64::from(self.until_known) * UNTIL_KNOWN)
             | (u64::from(self.digest.is_some()) * HAS_DIGEST);
         let digest = self.digest.unwrap_or(0);
         let sizes = u64::from(self.nodes) << 32 | u64::from(self.parallelism);
@@ -176,6 +180,7 @@ impl Facts {
             invalid: w[17] & INVALID != 0,
             partial: w[17] & PARTIAL != 0,
             closed: w[17] & CLOSED != 0,
+            until_known: w[17] & UNTIL_KNOWN != 0,
         }
     }
 }
@@ -212,13 +217,14 @@ mod tests {
             invalid: true,
             partial: false,
             closed: true,
+            until_known: true,
         };
         for _ in 0..2 {
             let mut bytes = Vec::new();
             facts.encode(&mut bytes);
             assert_eq!((bytes.len(), Facts::decode(&bytes)), (BYTES, facts));
             (facts.pair, facts.digest, facts.invalid, facts.partial) = (None, None, false, true);
-            facts.closed = false;
+            (facts.closed, facts.until_known) = (false, false);
         }
     }
 

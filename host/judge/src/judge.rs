@@ -11,7 +11,7 @@ use super::facts::Metric;
 use super::model::{Collected, Group, Pairs};
 use bench_stats::paired::{self, Effect};
 use bench_stats::verdict::{self, Question, Verdict};
-use bench_stats::{Interval, holm, signed_rank, unpaired};
+use bench_stats::{Interval, holm, sequential, signed_rank, unpaired};
 
 /// Two backends and one metric in one setting.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -32,6 +32,9 @@ pub struct Comparison {
     pub ratio: Option<f64>,
     /// Interval of the ratio.
     pub ratio_interval: Option<Interval>,
+    /// Whether pairs were added until the verdict was known: interval and p-values then hold at every look.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub until_known: bool,
     /// Two-sided p-value of the exact test.
     pub p: Option<f64>,
     /// The same after Holm's correction.
@@ -101,7 +104,9 @@ fn compare(
     let (a, b) = (first.sample(metric), second.sample(metric));
     let log_ratios = pairs.map(|pairs| &pairs.log_ratios[metric as usize]).filter(|list| !list.is_empty());
     let logs = |values: &[f64]| values.iter().filter(|v| **v > 0.0).map(|v| v.ln()).collect::<Vec<f64>>();
+    let until_known = log_ratios.is_some() && pairs.is_some_and(|pairs| pairs.until_known);
     let effect = match log_ratios {
+        Some(list) if until_known => sequential::effect(list, options.alpha),
         Some(list) => paired::effect(list, options.alpha, options.seed),
         None => unpaired::effect(&logs(a.values()), &logs(b.values()), options.alpha, options.seed),
     };
@@ -124,6 +129,7 @@ fn compare(
         pairs: log_ratios.map_or(a.count().min(b.count()), |list| list.len() as u64),
         ratio: effect.map(|effect| effect.mean.exp()),
         ratio_interval: effect.and_then(|effect| effect.interval).map(|i| i.map(f64::exp)),
+        until_known,
         p: effect.map(|effect| effect.p),
         adjusted_p: None,
         wilcoxon_p: log_ratios.and_then(|list| signed_rank::p_value(list)),
@@ -176,6 +182,7 @@ fn without_common_setting(collected: &Collected) -> Vec<Comparison> {
                 pairs: 0,
                 ratio: None,
                 ratio_interval: None,
+                until_known: false,
                 p: None,
                 adjusted_p: None,
                 wilcoxon_p: None,
@@ -216,6 +223,20 @@ mod tests {
             panic!("{comparison:?}")
         };
         assert!((share - 0.168).abs() < 0.01, "{share}");
+    }
+
+    #[test]
+    fn pairs_that_went_on_until_it_was_known_are_judged_by_what_holds_at_every_look() {
+        let mut records = paired(&[("ray", &SLOW), ("sage", &FAST)]);
+        let fixed = throughput(&summary(&records))[0].clone();
+        records.iter_mut().for_each(|record| record["extra"]["until_known"] = json!(true));
+        let summary = summary(&records);
+        let watched = throughput(&summary)[0];
+        assert!(watched.until_known && !fixed.until_known);
+        assert!(watched.p > fixed.p && watched.p < Some(0.05), "{watched:?}");
+        assert!(matches!(watched.ranking, Ranking::Verdict(Verdict::SlowerBy { .. })), "{watched:?}");
+        let (fixed, watched) = (fixed.ratio_interval.unwrap(), watched.ratio_interval.unwrap());
+        assert!(fixed.within(watched), "{watched:?}");
     }
 
     #[test]

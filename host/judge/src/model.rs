@@ -116,6 +116,8 @@ pub struct Pairs {
     pub log_ratios: [Vec<f64>; Metric::ALL.len()],
     /// Pairs left out since one side was INVALID or did not finish.
     pub unusable: u64,
+    /// Whether some of them were added until the verdict was known.
+    pub until_known: bool,
 }
 
 /// One run in full.

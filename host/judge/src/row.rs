@@ -146,6 +146,7 @@ impl Parsed {
             host: hash_text(brief.host.map(RawValue::get)),
             embedding: hash_text(brief.embedding_endpoint.map(RawValue::get)),
             invalid: brief.validity.and_then(|validity| validity.verdict) == Some(Verdict::Invalid),
+            until_known: brief.until_known.unwrap_or(false),
             partial: brief.partial.unwrap_or(false),
             closed: brief.load.and_then(|load| load.model).as_deref() == Some("closed"),
         })

@@ -232,6 +232,7 @@ mod tests {
             invalid: false,
             partial: false,
             closed: false,
+            until_known: false,
         }
     }
 

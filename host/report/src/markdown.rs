@@ -181,6 +181,9 @@ fn verdicts(out: &mut String, summary: &Summary) {
         summary.options.alpha,
         text::percent(summary.options.margin)
     );
+    if let Some(note) = text::until_known(summary) {
+        let _ = writeln!(out, "\n{note}");
+    }
 }
 
 fn estimates(out: &mut String, summary: &Summary) {

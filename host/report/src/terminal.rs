@@ -18,7 +18,8 @@ pub fn render(summary: &Summary, width: Option<u16>) -> String {
     if !summary.comparisons.is_empty() {
         parts.push(verdicts(summary, width).to_string());
     }
-    let mut lines: Vec<String> = text::closed_load(summary).into_iter().collect();
+    let notes = [text::closed_load(summary), text::until_known(summary)];
+    let mut lines: Vec<String> = notes.into_iter().flatten().collect();
     for equality in summary.equality.iter().filter(|equality| equality.differs()) {
         lines.push(format!("Answers differ in {}:", summary.collected.settings[equality.setting].label()));
         lines.extend(equality.differences.iter().flat_map(text::difference).map(|line| format!("  {line}")));

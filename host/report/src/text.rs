@@ -87,6 +87,15 @@ pub fn closed_load(summary: &Summary) -> Option<String> {
     }
 }
 
+/// What stopping early was allowed by; nothing where no comparison did.
+pub fn until_known(summary: &Summary) -> Option<String> {
+    summary.comparisons.iter().any(|comparison| comparison.until_known).then(|| {
+        "Pairs were added until the verdict on throughput was known. Its intervals and p-values are those of bets on the \
+         signs of the log-ratios, which hold at every look (docs/statistics.md)."
+            .to_owned()
+    })
+}
+
 /// A number and its noun.
 pub fn many(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })

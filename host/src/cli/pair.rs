@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -17,7 +18,11 @@ use bench_campaign::pair::{Pair, PairPlan};
 use bench_campaign::tree::Started;
 use bench_isolate::text::shell_word;
 use bench_judge::{Options, Summary};
+use bench_record::quantity::{count, duration};
 use bench_report::terminal;
+
+/// Most pairs that are run until a verdict is known.
+const MOST_PAIRS: u32 = 60;
 
 const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
 
@@ -30,6 +35,16 @@ pub struct PairArgs {
     /// Run one backend against itself, as a control: any difference found is false
     #[arg(long)]
     aa: bool,
+    /// Add pairs until every verdict on throughput is known: faster, slower or equivalent. Intervals and p-values then
+    /// hold at every look, so that stopping early claims nothing that is not so
+    #[arg(long, help_heading = "Repeats")]
+    until_known: bool,
+    /// Most pairs with --until-known [default: 60]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, requires = "until_known", conflicts_with = "repeat", help_heading = "Repeats")]
+    max_repeat: Option<u32>,
+    /// With --until-known, begin no pair after this time, such as 20m
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "until_known", help_heading = "Repeats")]
+    max_time: Option<Duration>,
     /// Folder of all pairs
     #[arg(
         long,
@@ -53,7 +68,9 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         return root.dry_run(&plan, &json!({"folder": tree.folder(), "plan": plan, "order": order}));
     }
     let (mut runner, _lock) = root.ready(&tree, &plan)?;
-    let pair = Pair { tree: &tree, plan: &plan };
+    let seconds = plan.max_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let until = seconds.and_then(|time| Instant::now().checked_add(time));
+    let pair = Pair { tree: &tree, plan: &plan, until };
     let ended = drive(&pair, &mut runner);
     let mut exit = ended.failures.first().map(|(_, failure)| failure.exit);
     let failed = ended.failures.into_iter().map(|(step, failure)| (step.backend, failure.message));
@@ -101,9 +118,26 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         (false, 1) => return Err(Stopped::usage("--backends needs two at least, or --aa for a control")),
         _ => {}
     }
-    let plan = args.run.plan_with(PAIR)?;
+    if args.until_known && args.run.repeat.is_some() {
+        return Err(Stopped::usage(
+            "--until-known finds the number of pairs: give --max-repeat instead of --repeat",
+        ));
+    }
+    let mut plan = args.run.plan_with(PAIR)?;
+    if args.until_known {
+        plan.repeat = args.max_repeat.unwrap_or(MOST_PAIRS);
+        plan.validate().map_err(Stopped::usage)?;
+    }
     let started = Started::now(args.run.run_id()?, plan.config_hash());
-    Ok(PairPlan { started, backends, aa: args.aa, plan, means: means(&args.run)? })
+    Ok(PairPlan {
+        started,
+        backends,
+        aa: args.aa,
+        until_known: args.until_known,
+        max_seconds: args.max_time.map(|time| time.as_secs_f64()),
+        plan,
+        means: means(&args.run)?,
+    })
 }
 
 fn compared(pair: &Pair<'_>) -> Result<Summary, Stopped> {

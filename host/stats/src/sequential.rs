@@ -183,7 +183,10 @@ mod tests {
             let differences = paired::tests::vector(&case["differences"]);
             let close = |found: f64, name: &str| {
                 let wanted = case[name].as_f64().unwrap();
-                assert!((found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{name}: {found}, not {wanted}");
+                assert!(
+                    (found - wanted).abs() <= 1e-9 * wanted.abs().max(1.0),
+                    "{name}: {found}, not {wanted}"
+                );
             };
             close(p_value(&differences), "p");
             let found = interval(&differences, 0.025).unwrap();

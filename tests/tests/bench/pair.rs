@@ -19,6 +19,30 @@ fn write(folder: &Path, records: &[Value]) {
 }
 
 #[test]
+fn a_pair_until_it_is_known_ends_at_its_largest_number_and_its_records_say_how_they_came_about() {
+    let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
+    let known = |id, flags: &[&str]| pair(root.path(), plugins.path(), "local,healthy", id, flags);
+    let mut watched = known("p", &["--until-known", "--max-repeat", "2", "--json"]);
+    let found: Value = serde_json::from_str(&stdout(&succeed(&mut watched))).unwrap();
+    let tree = tree(root.path(), "p");
+    for backend in ["local", "healthy"] {
+        let records = records(&tree.join("backends").join(backend));
+        assert_eq!(records.len(), 2);
+        assert!(records.iter().all(|record| record["extra"]["until_known"] == true));
+    }
+    let summary = fs::read_to_string(tree.join("comparison/summary.md")).unwrap();
+    // On a machine whose runs are all INVALID there is nothing to compare.
+    let paired = summary.contains("| 2 |") || summary.contains("| 1 |");
+    assert!(!paired || summary.contains("hold at every look"), "{summary}");
+    assert_eq!(found["config"]["repeat"], 2);
+    let both = known("q", &["--until-known", "--repeat", "2"]).output().unwrap();
+    assert_eq!(both.status.code(), Some(2));
+    assert!(stderr(&both).contains("give --max-repeat instead"), "{}", stderr(&both));
+    let alone = known("q", &["--max-repeat", "2"]).output().unwrap();
+    assert!(alone.status.code() == Some(2) && stderr(&alone).contains("--until-known"), "{}", stderr(&alone));
+}
+
+#[test]
 fn a_pair_leaves_the_whole_tree_with_equal_answers() {
     let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
     succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "p", &["--repeat", "2"]));

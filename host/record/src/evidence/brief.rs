@@ -17,6 +17,8 @@ use super::{Evidence, Items, Verdict};
 pub struct Brief<'a> {
     /// Which pair of a paired run this is.
     pub pair_index: Option<u64>,
+    /// Whether pairs went on until their verdict was known.
+    pub until_known: Option<bool>,
     /// Whether the run was cut short.
     pub partial: Option<bool>,
     /// Which side this is, when one backend runs against itself.
@@ -87,6 +89,7 @@ impl<'a> Brief<'a> {
         let evidence = Evidence::of(map);
         Self {
             pair_index: evidence.place.pair_index,
+            until_known: Some(evidence.place.until_known),
             partial: Some(evidence.partial),
             arm: evidence.place.arm.map(Cow::Owned),
             output_digest: evidence.output_digest.map(Cow::Owned),

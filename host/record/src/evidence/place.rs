@@ -13,6 +13,9 @@ pub struct Place {
     /// Which side this is, when one backend runs against itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arm: Option<String>,
+    /// The pairs went on until their verdict was known, so that their number is no accident.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub until_known: bool,
     /// Which run of a sweep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepPlace>,
