@@ -104,7 +104,7 @@ fn compare(
     let (a, b) = (first.sample(metric), second.sample(metric));
     let log_ratios = pairs.map(|pairs| &pairs.log_ratios[metric as usize]).filter(|list| !list.is_empty());
     let logs = |values: &[f64]| values.iter().filter(|v| **v > 0.0).map(|v| v.ln()).collect::<Vec<f64>>();
-    let until_known = log_ratios.is_some() && pairs.is_some_and(|pairs| pairs.until_known);
+    let until_known = pairs.is_some_and(|pairs| pairs.until_known);
     let effect = match log_ratios {
         Some(list) if until_known => sequential::effect(list, options.alpha),
         Some(list) => paired::effect(list, options.alpha, options.seed),
