@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::{Corpus, CorpusError, IdHash};
 use crate::quality::Quality;
 use crate::schedule::query_key;
-use crate::text::bm25::{Bm25, DocTerms, TermStatistics, corpus_idfs};
-use crate::text::tokens::{count_terms, token_hashes};
+use crate::text::bm25::{Bm25, DocTerms, TermStatistics, TermTable, corpus_idfs};
+use crate::text::stemming::Stemming;
+use crate::text::tokens::count_terms;
 use crate::vector::{Hit, TopK};
 
 /// Scores of the rankings against a corpus's judgements.
@@ -21,6 +22,9 @@ pub struct Scores {
     pub ranking: Quality,
     /// Plain BM25 over the corpus: same tokeniser, same queries.
     pub bm25: Quality,
+    /// The same over stemmed words, where the retrieval stems them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bm25_stemmed: Option<Quality>,
     /// Judged queries that failed: they are in the averages and count 0.
     pub failed_queries: u64,
     /// Why nothing is said, where nothing is.
@@ -48,12 +52,13 @@ pub struct Judge {
     outcomes: Vec<Outcome>,
     /// By their key: of a query that failed nothing else is known.
     queries: HashMap<u64, usize>,
+    stemming: Stemming,
 }
 
 impl Judge {
-    pub(crate) fn new(corpus: Arc<Corpus>) -> Self {
+    pub(crate) fn new(corpus: Arc<Corpus>, stemming: Stemming) -> Self {
         let queries = corpus.queries.iter().enumerate().map(|(i, query)| (query_key(&query.id), i)).collect();
-        Self { outcomes: vec![Outcome::Open; corpus.queries.len()], queries, corpus }
+        Self { outcomes: vec![Outcome::Open; corpus.queries.len()], queries, stemming, corpus }
     }
 
     /// Takes one query's rankings, as document ids. Repetitions of a query are not judged again.
@@ -85,15 +90,20 @@ impl Judge {
             });
             Quality::of(rankings, RECALL_DEPTH)
         };
-        let keyword = self.bm25_rankings()?;
-        let bm25 = keyword.iter().map(|(query, rows)| (rows.as_slice(), qrels(*query)));
+        let keyword = |stemming| -> Result<Quality, CorpusError> {
+            let rankings = self.bm25_rankings(stemming)?;
+            let judged = rankings.iter().map(|(query, rows)| (rows.as_slice(), qrels(*query)));
+            Ok(Quality::of(judged, RECALL_DEPTH))
+        };
+        let stemmed = (self.stemming != Stemming::None).then(|| keyword(self.stemming)).transpose()?;
         let is_failed = |(query, outcome): &(usize, &Outcome)| {
             matches!(outcome, Outcome::Failed) && !qrels(*query).is_empty()
         };
         let scores = Scores {
             retrieval: judged(0),
             ranking: judged(1),
-            bm25: Quality::of(bm25, RECALL_DEPTH),
+            bm25: keyword(Stemming::None)?,
+            bm25_stemmed: stemmed,
             failed_queries: self.outcomes.iter().enumerate().filter(is_failed).count() as u64,
             reason: None,
         };
@@ -104,6 +114,7 @@ impl Judge {
                 retrieval: scores.retrieval.unsaid(),
                 ranking: scores.ranking.unsaid(),
                 bm25: scores.bm25.unsaid(),
+                bm25_stemmed: scores.bm25_stemmed.map(Quality::unsaid),
                 reason,
                 ..scores
             },
@@ -132,13 +143,16 @@ impl Judge {
 
     /// What BM25 ranks for each query that was asked. The documents pass once, and each is scored for the queries
     /// that share a word with it: for all others its score is 0.
-    fn bm25_rankings(&self) -> Result<Vec<(usize, Vec<u32>)>, CorpusError> {
-        let table = self.corpus.term_table()?;
+    fn bm25_rankings(&self, stemming: Stemming) -> Result<Vec<(usize, Vec<u32>)>, CorpusError> {
+        let mut table = TermTable::default();
+        for doc in self.corpus.docs.iter() {
+            table.add(&count_terms(stemming.term_hashes(&doc?.content())));
+        }
         let answered =
             self.outcomes.iter().enumerate().filter(|(_, outcome)| !matches!(outcome, Outcome::Open));
         let mut asked: Vec<Asked> = answered
             .map(|(query, _)| {
-                let terms = token_hashes(&self.corpus.queries[query].text);
+                let terms = stemming.term_hashes(&self.corpus.queries[query].text);
                 Asked { query, idfs: corpus_idfs(&terms, &table), terms, best: TopK::new(RECALL_DEPTH) }
             })
             .collect();
@@ -147,7 +161,7 @@ impl Judge {
             asked.terms.iter().for_each(|&term| _ = with_term.entry(term).or_default().insert(at));
         }
         for (row, doc) in (0..).zip(self.corpus.docs.iter()) {
-            let terms = count_terms(token_hashes(&doc?.content()));
+            let terms = count_terms(stemming.term_hashes(&doc?.content()));
             let doc = DocTerms::of(&terms);
             let sharing: BTreeSet<usize> =
                 terms.iter().filter_map(|term| with_term.get(&term.hash)).flatten().copied().collect();
@@ -178,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::corpus::{Choice, CorpusDoc};
+    use crate::text::tokens::token_hashes;
 
     const DOCS: &str = concat!(
         "{\"_id\": \"wing\", \"text\": \"the lift of a wing in a slipstream\"}\n",
@@ -203,7 +218,7 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let corpus = Corpus::load(folder.path(), Choice::default(), folder.path()).unwrap();
-        (folder, Judge::new(Arc::new(corpus)))
+        (folder, Judge::new(Arc::new(corpus), Stemming::English))
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {
@@ -226,7 +241,7 @@ mod tests {
             hits.sort_by(Hit::best_first);
             (query, hits.iter().map(|hit| hit.row).collect::<Vec<u32>>())
         };
-        assert_eq!(judge.bm25_rankings().unwrap(), [ranked(0), ranked(1), ranked(3)]);
+        assert_eq!(judge.bm25_rankings(Stemming::None).unwrap(), [ranked(0), ranked(1), ranked(3)]);
         assert_eq!(ranked(0), (0, vec![0, 3]));
     }
 

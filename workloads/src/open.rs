@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bench_dataflow::graph::{Graph, Role};
+use serde::Deserialize;
 
 use crate::chain::{Chain, NotALine};
 use crate::corpus::Corpus;
@@ -10,8 +11,9 @@ use crate::fault::Fault;
 use crate::instance::{Instance, Placement};
 use crate::judge::Judge;
 use crate::list::{self, Listed};
-use crate::parameters::FAULT;
+use crate::parameters::{FAULT, STEMMER};
 use crate::schedule::Schedule;
+use crate::text::stemming::Stemming;
 use crate::workload::{OpenSpec, Operators, Source, WorkloadError, planned_corpus};
 
 /// An open workload. Cheap to share, usable from any thread.
@@ -134,7 +136,8 @@ impl OpenWorkload {
     #[must_use]
     pub fn judge(&self) -> Option<Judge> {
         let corpus = self.corpus.as_ref().filter(|corpus| corpus.facts().split.is_some())?;
-        Some(Judge::new(Arc::clone(corpus)))
+        let stemming = self.spec.params.get(STEMMER).and_then(|name| Stemming::deserialize(name).ok());
+        Some(Judge::new(Arc::clone(corpus), stemming.unwrap_or_default()))
     }
 }
 

@@ -12,6 +12,8 @@ use crate::text::endpoint::Served;
 
 /// The parameter that names a folder of real text, where a workload has one.
 pub const CORPUS: &str = "corpus";
+/// The parameter that says how the words of a corpus are stemmed, where a workload has one.
+pub const STEMMER: &str = "stemmer";
 /// The parameter that injects a fault, see [`crate::fault`].
 pub const FAULT: &str = "fault";
 /// The parameter that says how often a failing record is tried.

@@ -37,9 +37,11 @@ use crate::text::vocabulary::Category;
 use crate::vector::MAX_DIMENSION;
 
 mod build;
+pub mod postings;
 pub mod shards;
 
 pub use build::{CANNOT_WRITE, IndexDoc, build, make_room, try_build};
+pub use postings::Keywords;
 pub use shards::Shards;
 
 #[cfg(target_endian = "big")]

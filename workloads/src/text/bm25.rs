@@ -146,16 +146,29 @@ impl Bm25 {
 
     /// One document's score; `idfs` go with the terms of `query`, one by one.
     pub fn score(&self, query: &[u64], idfs: &[f64], doc: DocTerms, avg_tokens: f64) -> f64 {
-        let relative = if avg_tokens > 0.0 { f64::from(doc.tokens) / avg_tokens } else { 0.0 };
-        let length = self.k1 * (1.0 - self.b + self.b * relative);
+        let length = self.length(doc.tokens, avg_tokens);
         let mut score = 0.0;
         for (&term, &idf) in query.iter().zip(idfs) {
-            let tf = f64::from(doc.tf(term));
-            if tf > 0.0 {
-                score += idf * (tf * (self.k1 + 1.0)) / (tf + length);
+            let tf = doc.tf(term);
+            if tf > 0 {
+                score += self.term(idf, tf, length);
             }
         }
         score
+    }
+
+    /// What a document's length, in tokens, is held against it.
+    #[must_use]
+    pub fn length(&self, tokens: u32, avg_tokens: f64) -> f64 {
+        let relative = if avg_tokens > 0.0 { f64::from(tokens) / avg_tokens } else { 0.0 };
+        self.k1 * (1.0 - self.b + self.b * relative)
+    }
+
+    /// What one term of the query adds, in a document that has it `tf` times.
+    #[must_use]
+    pub fn term(&self, idf: f64, tf: u32, length: f64) -> f64 {
+        let tf = f64::from(tf);
+        idf * (tf * (self.k1 + 1.0)) / (tf + length)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod bm25;
 pub mod embed;
 pub mod endpoint;
+pub mod stemming;
 pub mod synthetic;
 pub mod tokens;
 pub mod vocabulary;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::index::Shards;
+use crate::index::{Keywords, Shards};
 use crate::text::bm25::{self, Bm25};
 use crate::text::tokens::token_hashes;
 use crate::vector::Hit;
@@ -34,12 +34,20 @@ pub struct Cascade {
     /// 0 or 1.
     which: u8,
     documents: Arc<Shards>,
+    /// Where BM25 stems words: over the whole collection.
+    keywords: Option<Arc<Keywords>>,
     config: CascadeConfig,
 }
 
 impl Cascade {
     pub fn new(which: u8, documents: Arc<Shards>, config: CascadeConfig) -> Self {
-        Self { which, documents, config }
+        Self { which, documents, keywords: None, config }
+    }
+
+    /// Takes BM25 from an inverted index.
+    #[must_use]
+    pub fn with_keywords(self, keywords: Option<Arc<Keywords>>) -> Self {
+        Self { keywords, ..self }
     }
 
     /// How many of the nearest documents it starts from.
@@ -62,7 +70,7 @@ impl Cascade {
             if let Some(&keep) = config.stage_keep.get(usize::from(stage)) {
                 let cut = config.cut + config.cut_step * f64::from(stage);
                 hits.retain(|hit| hit.score >= cut);
-                self.rerank(&terms, &mut hits);
+                self.rerank(text, &terms, &mut hits);
                 hits.truncate(keep as usize);
             }
             survivors = hits.iter().map(|hit| Hit { row: hit.doc.row, score: hit.score }).collect();
@@ -87,13 +95,16 @@ impl Cascade {
     }
 
     /// Sorts by the blend of cosine and BM25; a query without terms leaves the order by cosine.
-    fn rerank(&self, terms: &[u64], hits: &mut [VdbHit]) {
+    fn rerank(&self, text: &str, terms: &[u64], hits: &mut [VdbHit]) {
         if terms.is_empty() {
             return;
         }
         let found = hits.iter().map(|hit| self.documents.find(hit.doc.row));
         let docs: Vec<_> = found.map(|(index, row)| index.doc_terms(row)).collect();
-        let mut keywords = if self.config.corpus_idf {
+        let mut keywords = if let Some(keywords) = &self.keywords {
+            let query = keywords.query(text);
+            hits.iter().map(|hit| keywords.score(&query, hit.doc.row)).collect()
+        } else if self.config.corpus_idf {
             self.config.bm25.over_corpus(terms, &docs, &*self.documents)
         } else {
             self.config.bm25.among_candidates(terms, &docs)

@@ -9,6 +9,7 @@ use petgraph::unionfind::UnionFind;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::vector::{self, Sieve};
+use crate::wl4::params::RerankBy;
 use crate::wl4::records::{Counts, DocRef, VdbHit};
 use crate::wl4::views::{self, GraphHitView};
 
@@ -184,14 +185,29 @@ pub trait Vectors: Send {
 
 /// The dedup operator.
 pub struct Dedup<V> {
-    eps: f64,
+    /// Absent where everything stays.
+    eps: Option<f64>,
+    /// What the best of a cluster is by.
+    by: RerankBy,
     min_samples: usize,
     vectors: V,
 }
 
 impl<V: Vectors> Dedup<V> {
     pub fn new(eps: f64, min_samples: usize, vectors: V) -> Self {
-        Self { eps, min_samples, vectors }
+        Self { eps: Some(eps), by: RerankBy::Dimensions, min_samples, vectors }
+    }
+
+    /// Lets the best by another score stand for a cluster.
+    #[must_use]
+    pub fn by(self, by: RerankBy) -> Self {
+        Self { by, ..self }
+    }
+
+    /// Keeps everything.
+    #[must_use]
+    pub fn off(self) -> Self {
+        Self { eps: None, ..self }
     }
 
     /// Which of one query's points stay: the nodes of the graph first, as in the reference.
@@ -200,12 +216,17 @@ impl<V: Vectors> Dedup<V> {
         let points: Vec<Point<'_>> = (graph.iter().map(|(node, _)| self.vectors.node(*node)))
             .chain(hits.iter().map(|hit| self.vectors.doc(hit.doc)))
             .collect();
+        let score = |hit: &VdbHit| match self.by {
+            RerankBy::Dimensions => hit.score,
+            RerankBy::Fused => hit.merged_score(),
+        };
         let scores: Vec<f64> =
-            graph.iter().map(|(_, relevance)| *relevance).chain(hits.iter().map(|hit| hit.score)).collect();
-        let labels = if points.len() < self.min_samples {
-            vec![NOISE; points.len()]
-        } else {
-            labels(points.len(), self.min_samples, &near_pairs(&points, self.eps))
+            graph.iter().map(|(_, relevance)| *relevance).chain(hits.iter().map(score)).collect();
+        let labels = match self.eps {
+            Some(eps) if points.len() >= self.min_samples => {
+                labels(points.len(), self.min_samples, &near_pairs(&points, eps))
+            }
+            _ => vec![NOISE; points.len()],
         };
         representatives(&labels, &scores)
     }

@@ -9,6 +9,7 @@ use bench_dataflow::frame::Frame;
 use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
 use crate::wl4::dedup::Vectors;
+use crate::wl4::params::RerankBy;
 use crate::wl4::records::{Counts, DocRef, RankedDoc};
 use crate::wl4::views;
 
@@ -62,22 +63,43 @@ pub fn select(
 
 /// The MMR operator.
 pub struct Mmr<V> {
-    lambda: f64,
+    /// Absent where relevance alone decides.
+    lambda: Option<f64>,
+    relevance: RerankBy,
     final_k: usize,
     vectors: V,
 }
 
 impl<V: Vectors> Mmr<V> {
     pub fn new(lambda: f64, final_k: usize, vectors: V) -> Self {
-        Self { lambda, final_k, vectors }
+        Self { lambda: Some(lambda), relevance: RerankBy::Dimensions, final_k, vectors }
+    }
+
+    /// Takes as relevance what the reranker sorted by: the fused score, or of the dimensions the cosine.
+    #[must_use]
+    pub fn of(self, relevance: RerankBy) -> Self {
+        Self { relevance, ..self }
+    }
+
+    /// Keeps the first of the ranking as they are.
+    #[must_use]
+    pub fn off(self) -> Self {
+        Self { lambda: None, ..self }
     }
 
     /// Diversifies one ranking.
     #[must_use]
     pub fn choose(&self, ranked: &[RankedDoc]) -> Vec<RankedDoc> {
-        let relevance: Vec<f64> = ranked.iter().map(|doc| doc.breakdown.semantic).collect();
+        let Some(lambda) = self.lambda else { return ranked.iter().take(self.final_k).cloned().collect() };
+        let relevance: Vec<f64> = ranked
+            .iter()
+            .map(|doc| match self.relevance {
+                RerankBy::Dimensions => doc.breakdown.semantic,
+                RerankBy::Fused => doc.score,
+            })
+            .collect();
         let points: Vec<(&[i8], u32)> = ranked.iter().map(|doc| self.vectors.doc(doc.doc)).collect();
-        let order = select(&relevance, self.lambda, self.final_k, |i, j| {
+        let order = select(&relevance, lambda, self.final_k, |i, j| {
             let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
             vector::cosine(vector::dot(a, b), norm_a, norm_b)
         });

@@ -17,6 +17,7 @@ pub mod cascade;
 pub mod dedup;
 pub mod embed;
 pub mod fork;
+pub mod fusion;
 pub mod generate;
 pub mod graph_memory;
 pub mod join;

@@ -6,6 +6,7 @@ use bench_dataflow::graph::{Graph, Node};
 
 use super::batch::{CategoryBatch, GlobalBatch, Trigger};
 use super::cascade::{Cascade, CascadeConfig};
+use super::fusion::{Fusion, FusionConfig};
 use super::dedup::Dedup;
 use super::embed::{Embed, What};
 use super::fork::{Arriving, Fork};
@@ -15,10 +16,10 @@ use super::graph_memory::{GraphMemory, WalkConfig};
 use super::join::{JoinConfig, SemanticJoin};
 use super::merge::Merge;
 use super::mmr::Mmr;
-use super::params::EmbedderKind;
+use super::params::{EmbedderKind, Retrieval, Switch};
 use super::rerank::Rerank;
 use super::shared::{Lookup, Shared, bm25};
-use super::vdb::{Gather, Search, Shard, Vdb};
+use super::vdb::{Gather, Search, Shard, Stages, Vdb};
 use super::views;
 use crate::operator::{Operator, OperatorError};
 
@@ -69,9 +70,18 @@ pub fn create(
             let id = move |hit: &super::records::VdbHit| lookup.doc_id(hit.doc).to_owned();
             Box::new(Merge::new(graph.inputs(node.id).count(), p.merge_top_k as usize, Box::new(id)))
         }
-        "dedup" => Box::new(Dedup::new(p.dbscan_eps, p.dbscan_min_samples as usize, lookup())),
-        "rerank" => Box::new(Rerank::new(p.rerank_score_weights.clone(), p.rerank_top_k as usize, lookup())),
-        "mmr" => Box::new(Mmr::new(p.mmr_lambda, p.mmr_final_k as usize, lookup())),
+        "dedup" => {
+            let dedup = Dedup::new(p.dbscan_eps, p.dbscan_min_samples as usize, lookup()).by(p.rerank_by);
+            Box::new(if p.dedup == Switch::On { dedup } else { dedup.off() })
+        }
+        "rerank" => {
+            let weights = p.rerank_score_weights.clone();
+            Box::new(Rerank::new(weights, p.rerank_top_k as usize, lookup()).by(p.rerank_by))
+        }
+        "mmr" => {
+            let mmr = Mmr::new(p.mmr_lambda, p.mmr_final_k as usize, lookup()).of(p.rerank_by);
+            Box::new(if p.mmr == Switch::On { mmr } else { mmr.off() })
+        }
         "category_batch" => {
             let trigger = trigger(p.category_batch_size, p.category_batch_timeout_ms);
             Box::new(CategoryBatch::new(trigger, |frame: &Frame<'_>| -> Result<_, OperatorError> {
@@ -87,8 +97,7 @@ pub fn create(
         }
         name => {
             let (which, shard) = shard_of(name)?;
-            let breadth = cascade(shared, which).breadth();
-            Box::new(Shard(Search::new(&shared.prepared.vdb[usize::from(which)], shard, breadth)))
+            Box::new(Shard(search(shared, which, shard)))
         }
     })
 }
@@ -119,11 +128,43 @@ fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
 /// A vector database, or the place where its shards meet. The query rides with the first one.
 fn vdb(shared: &Shared, which: u8) -> Box<dyn Operator> {
     let documents = &shared.prepared.vdb[usize::from(which)];
-    let (cascade, carries) = (cascade(shared, which), which == 0);
+    let (stages, carries) = (stages(shared, which), which == 0);
     match documents.count() {
-        1 => Box::new(Vdb::new(Search::new(documents, 0, cascade.breadth()), cascade, carries)),
-        shards => Box::new(Gather::new(shards as usize, cascade, carries)),
+        1 => Box::new(Vdb::new(search(shared, which, 0), stages, carries)),
+        shards => Box::new(Gather::new(shards as usize, stages, carries)),
     }
+}
+
+/// The search of one shard.
+fn search(shared: &Shared, which: u8, shard: u32) -> Search {
+    let (p, at) = (&shared.params, usize::from(which));
+    let search = Search::new(&shared.prepared.vdb[at], shard, p.stage_top_k[0] as usize);
+    match &shared.prepared.keywords {
+        Some(keywords) if p.retrieval == Retrieval::Hybrid => search.with_keywords(Arc::clone(&keywords[at])),
+        _ => search,
+    }
+}
+
+/// What is made of what the search of a database found.
+fn stages(shared: &Shared, which: u8) -> Stages {
+    let (p, at) = (&shared.params, usize::from(which));
+    let keywords = shared.prepared.keywords.as_ref().map(|keywords| Arc::clone(&keywords[at]));
+    match keywords {
+        Some(keywords) if p.retrieval == Retrieval::Hybrid => {
+            let config = FusionConfig {
+                breadth: p.stage_top_k[0] as usize,
+                cut: p.vdb_filter_threshold,
+                top_k: top_k(shared, which),
+                keyword_share: p.keyword_share(),
+            };
+            Stages::Hybrid(Fusion::new(which, Arc::clone(&shared.prepared.vdb[at]), keywords, config))
+        }
+        keywords => Stages::Dense(cascade(shared, which).with_keywords(keywords)),
+    }
+}
+
+fn top_k(shared: &Shared, which: u8) -> usize {
+    (if which == 0 { shared.params.vdb1_top_k } else { shared.params.vdb2_top_k }) as usize
 }
 
 fn cascade(shared: &Shared, which: u8) -> Cascade {
@@ -133,9 +174,9 @@ fn cascade(shared: &Shared, which: u8) -> Cascade {
         stage_keep: p.stage_keep,
         cut: p.vdb_filter_threshold,
         cut_step: p.vdb_filter_step,
-        top_k: if which == 0 { p.vdb1_top_k } else { p.vdb2_top_k } as usize,
+        top_k: top_k(shared, which),
         bm25: bm25(p),
-        bm25_weight: p.bm25_weight,
+        bm25_weight: p.keyword_share(),
         corpus_idf: p.bm25_corpus_idf,
     };
     Cascade::new(which, Arc::clone(&shared.prepared.vdb[usize::from(which)]), config)

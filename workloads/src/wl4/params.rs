@@ -15,6 +15,7 @@ use crate::parameters::{
 };
 use crate::schedule::Documents;
 use crate::text::endpoint::{ChatFields, OPTIONAL_PARAMETERS};
+use crate::text::stemming::Stemming;
 
 /// Weights of the query types; they sum to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,34 @@ pub enum EmbedderKind {
     Hash,
     /// An OpenAI-compatible endpoint.
     Http,
+}
+
+/// Which documents the databases look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retrieval {
+    /// The nearest vectors, in four stages.
+    Dense,
+    /// The nearest vectors and the best by BM25 over the whole collection, fused once.
+    Hybrid,
+}
+
+/// What the reranker sorts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RerankBy {
+    /// The five dimensions, of which relevance is the raw cosine.
+    Dimensions,
+    /// The fused score of cosine and BM25.
+    Fused,
+}
+
+/// Whether a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Each shard is an operator of the graph.
@@ -147,18 +176,26 @@ parameters! {
         bm25_k1: f64 = 1.5, "", Range::ABOVE_0;
         /// How much BM25 holds the length of a document against it.
         bm25_b: f64 = 0.75, "", Range::FROM_0_TO_1;
-        /// Share of BM25 in the blend with the cosine.
-        bm25_weight: f64 = 0.3, "", Range::FROM_0_TO_1;
+        /// Share of BM25 in the blend with the cosine; null for what suits the encoder.
+        bm25_weight: Option<f64> = Some(0.3), "", Range::FROM_0_TO_1;
         /// Whether BM25 takes the rarity of terms from the whole corpus, and not from the candidates.
         bm25_corpus_idf: bool = false, "", Range::ANY;
+        /// Which documents a search looks at: the nearest, or also the best by BM25.
+        retrieval: Retrieval = Retrieval::Dense, "", Range::ANY, Hashed::UnlessDefault;
+        /// How BM25 over the corpus stems words.
+        stemmer: Stemming = Stemming::None, "", Range::ANY, Hashed::UnlessDefault;
         /// Documents that are left when both databases are merged.
         merge_top_k: u32 = 30, "documents", Range::AT_LEAST_1;
 
+        /// Whether duplicates are taken out.
+        dedup: Switch = Switch::On, "", Range::ANY, Hashed::UnlessDefault;
         /// Distance within which documents are duplicates.
         dbscan_eps: f64 = 0.15, "", COSINE_DISTANCE;
         /// Documents that make a cluster.
         dbscan_min_samples: u32 = 2, "documents", Range::AT_LEAST_1;
 
+        /// What the reranker sorts by.
+        rerank_by: RerankBy = RerankBy::Dimensions, "", Range::ANY, Hashed::UnlessDefault;
         /// Documents that are left after the reranker.
         rerank_top_k: u32 = 15, "documents", Range::AT_LEAST_1;
         /// Shares of the reranker's dimensions.
@@ -169,6 +206,8 @@ parameters! {
             authority: 0.15,
             coverage: 0.15,
         }, "", Range::WEIGHTS;
+        /// Whether the final ranking trades relevance for variety.
+        mmr: Switch = Switch::On, "", Range::ANY, Hashed::UnlessDefault;
         /// Relevance against redundancy: 1 is relevance alone.
         mmr_lambda: f64 = 0.7, "", Range::FROM_0_TO_1;
         /// Documents of the final ranking.
@@ -213,8 +252,8 @@ parameters! {
     }
 }
 
-/// The defaults for a folder of real text: nothing is cut by a threshold that was made for the synthetic topics, and
-/// keyword evidence weighs more than the hash embedder's.
+/// The defaults for a folder of real text: nothing is cut by a threshold that was made for the synthetic topics,
+/// keywords retrieve too and weigh what suits the encoder, and nothing changes the fused order.
 const REAL_TEXT: Together = &[
     ("embedder", "hash"),
     ("join_threshold", "0"),
@@ -226,7 +265,12 @@ const REAL_TEXT: Together = &[
     ("vdb2_top_k", "100"),
     ("merge_top_k", "100"),
     ("bm25_corpus_idf", "true"),
-    ("bm25_weight", "0.7"),
+    ("bm25_weight", "null"),
+    ("retrieval", "hybrid"),
+    ("stemmer", "english"),
+    ("dedup", "off"),
+    ("rerank_by", "fused"),
+    ("mmr", "off"),
 ];
 
 /// The presets of the reference.
@@ -329,6 +373,10 @@ fn relations(values: &Values) -> Result<(), ParamError> {
         let (name, range) = ("category_batch_timeout_ms", "below global_batch_timeout_ms");
         return Err(ParamError::Range { name, range, value: category.to_string() });
     }
+    if params.ranks_over_corpus() && !params.bm25_corpus_idf {
+        let (name, range) = ("bm25_corpus_idf", "true with retrieval = \"hybrid\" or a stemmer");
+        return Err(ParamError::Range { name, range, value: "false".into() });
+    }
     if params.embedding_url.is_some() != (params.embedder == EmbedderKind::Http) {
         let (name, range) = ("embedding_url", "given with embedder = \"http\" and only then");
         return Err(ParamError::Range { name, range, value: "the present value".into() });
@@ -355,6 +403,23 @@ impl Params {
     pub fn categories(&self) -> [f64; 4] {
         let categories = &self.category_distribution;
         [categories.finance, categories.healthcare, categories.technology, categories.general]
+    }
+
+    /// Share of BM25 where it is fused with the cosine. What the hash embedder knows BM25 knows better; a trained
+    /// encoder knows other things.
+    #[must_use]
+    pub fn keyword_share(&self) -> f64 {
+        self.bm25_weight.unwrap_or(match self.embedder {
+            EmbedderKind::Hash => 0.9,
+            EmbedderKind::Http => 0.5,
+            EmbedderKind::Topic => 0.3,
+        })
+    }
+
+    /// Whether BM25 needs the inverted index of the whole collection.
+    #[must_use]
+    pub fn ranks_over_corpus(&self) -> bool {
+        self.retrieval == Retrieval::Hybrid || self.stemmer != Stemming::None
     }
 
     /// How the parameters of a chat are sent.

@@ -8,6 +8,7 @@ use std::thread;
 
 use super::shared::Recipe;
 use crate::corpus::Corpus;
+use crate::index::postings::{self, Postings};
 use crate::index::{Index, IndexDoc, make_room, shards, try_build};
 use crate::schedule;
 use crate::text::embed::Embedder;
@@ -39,13 +40,28 @@ impl Recipe<'_> {
         wanted.push(Wanted { path: folder.join("window.idx"), docs: self.window() });
         wanted.push(Wanted { path: folder.join("nodes.idx"), docs: self.nodes() });
         wanted.retain(|index| Index::open(&index.path).is_err());
-        if wanted.is_empty() {
-            return Ok(());
+        if !wanted.is_empty() {
+            // Before a corpus is read or a text embedded.
+            make_room(folder)?;
+            let embedder = self.embedder(|| self.term_table())?;
+            build_all(wanted, self.params.embedding_dimension as usize, &*embedder, progress)?;
         }
-        // Before a corpus is read or a text embedded.
-        make_room(folder)?;
-        let embedder = self.embedder(|| self.term_table())?;
-        build_all(wanted, self.params.embedding_dimension as usize, &*embedder, progress)
+        self.invert(folder, progress)
+    }
+
+    /// The inverted indexes that BM25 over the whole collection needs and that are missing.
+    fn invert(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+        let (of, stemming) = (self.params.vdb_shards, self.params.stemmer);
+        let names: &[&str] = if self.corpus_digest.is_some() { &["vdb"] } else { &["vdb1", "vdb2"] };
+        let all = names.iter().flat_map(|name| (0..of).map(move |shard| shards::path(folder, name, shard, of)));
+        for index in all.filter(|_| self.params.ranks_over_corpus()) {
+            let path = postings::path(&index, stemming);
+            if Postings::open(&path).is_err() {
+                progress(&path.file_name().unwrap_or_default().to_string_lossy());
+                postings::build(&path, &Index::open(&index)?, stemming)?;
+            }
+        }
+        Ok(())
     }
 
     /// One shard of each vector database.

@@ -1,12 +1,13 @@
 //! Five-dimensional rerank: semantic, freshness, diversity, authority, coverage.
 //!
-//! Each dimension lies in 0..=1 except semantic, which is the raw cosine. Graph results bypass it.
+//! Each dimension lies in 0..=1 except semantic, which is the raw cosine. Graph results bypass it. Real text keeps
+//! the fused order instead, in which freshness and the like have no say.
 
 use bench_dataflow::frame::Frame;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::text::tokens::token_hashes;
-use crate::wl4::params::RerankWeights;
+use crate::wl4::params::{RerankBy, RerankWeights};
 use crate::wl4::records::{Breakdown, Counts, DocRef, RankedDoc, VdbHit};
 use crate::wl4::views;
 
@@ -72,13 +73,20 @@ pub fn final_score(weights: &RerankWeights, dims: &Breakdown) -> f64 {
 /// The rerank operator.
 pub struct Rerank<D> {
     weights: RerankWeights,
+    by: RerankBy,
     top_k: usize,
     documents: D,
 }
 
 impl<D: Documents> Rerank<D> {
     pub fn new(weights: RerankWeights, top_k: usize, documents: D) -> Self {
-        Self { weights, top_k, documents }
+        Self { weights, by: RerankBy::Dimensions, top_k, documents }
+    }
+
+    /// Sorts by something else than the dimensions.
+    #[must_use]
+    pub fn by(self, by: RerankBy) -> Self {
+        Self { by, ..self }
     }
 
     /// Ranks documents for a question asked at `now_ns`; `clustered[i]` tells whether document `i` stands for others.
@@ -99,7 +107,10 @@ impl<D: Documents> Rerank<D> {
                 authority: authority(facts.citations, facts.centrality, facts.source),
                 coverage: coverage(self.documents.terms_present(hit.doc, &terms), terms.len()),
             };
-            let score = final_score(&self.weights, &breakdown);
+            let score = match self.by {
+                RerankBy::Dimensions => final_score(&self.weights, &breakdown),
+                RerankBy::Fused => hit.merged_score(),
+            };
             ranked.push(RankedDoc { doc: hit.doc, score, breakdown });
         }
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.doc.cmp(&b.doc)));

@@ -13,7 +13,7 @@ use super::params::{EmbedderKind, Params};
 use super::records::DocRef;
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
-use crate::index::{Index, Shards};
+use crate::index::{Index, Keywords, Shards, shards};
 use crate::operator::OperatorError;
 use crate::random;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
@@ -31,6 +31,8 @@ const BETA: f64 = 1.0;
 pub struct Prepared {
     /// `vdb1` and `vdb2`; one and the same for a corpus of real text.
     pub vdb: [Arc<Shards>; 2],
+    /// Their inverted indexes, where BM25 ranks over the whole of them.
+    pub keywords: Option<[Arc<Keywords>; 2]>,
     /// Documents of the stream that precede the first query.
     pub window: Arc<Index>,
     /// Nodes of the graph memory.
@@ -110,20 +112,30 @@ impl Recipe<'_> {
     pub fn open(&self, folder: &Path) -> Result<Shared, WorkloadError> {
         let open = |name: &str| Index::open(&folder.join(name)).map(Arc::new);
         let vdb = |name: &str| Shards::open(folder, name, self.params.vdb_shards).map(Arc::new);
-        let vdb = if self.corpus_digest.is_some() {
-            let whole = vdb("vdb")?;
-            [Arc::clone(&whole), whole]
-        } else {
-            [vdb("vdb1")?, vdb("vdb2")?]
+        let vdb = self.of_each(vdb)?;
+        let keywords = |name: &str| {
+            let of = self.params.vdb_shards;
+            let paths = (0..of).map(|shard| shards::path(folder, name, shard, of));
+            Keywords::open(paths, self.params.stemmer, bm25(self.params)).map(Arc::new)
         };
+        let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
         let statistics = Arc::clone(&vdb[0]);
         Ok(Shared {
             params: self.params.clone(),
             embedder: self.embedder(|| Ok(statistics))?,
             generator: self.generator()?,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
-            prepared: Prepared { vdb, window: open("window.idx")?, nodes: open("nodes.idx")? },
+            prepared: Prepared { vdb, keywords, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
+    }
+
+    /// What there is of each vector database, by its name: of a corpus both are one and the same.
+    fn of_each<T, E>(&self, open: impl Fn(&str) -> Result<Arc<T>, E>) -> Result<[Arc<T>; 2], E> {
+        if self.corpus_digest.is_some() {
+            let whole = open("vdb")?;
+            return Ok([Arc::clone(&whole), whole]);
+        }
+        Ok([open("vdb1")?, open("vdb2")?])
     }
 
     pub(super) fn term_table(&self) -> Result<Arc<TermTable>, WorkloadError> {

@@ -1,4 +1,5 @@
-//! The vector databases: exact search, then the [cascade](super::cascade).
+//! The vector databases: exact search, then the [cascade](super::cascade), or the [fusion](super::fusion) of what
+//! vectors and keywords found.
 //!
 //! A database in one piece is one operator, [`Vdb`]. One in shards is an operator a shard, [`Shard`], whose
 //! nearest documents meet in a [`Gather`]: the nearest of the whole are among the nearest of the parts.
@@ -7,12 +8,14 @@ use std::sync::Arc;
 
 use bench_dataflow::frame::{Frame, own_spans};
 
-use crate::index::{Index, Shards};
+use crate::index::postings::Sums;
+use crate::index::{Index, Keywords, Shards};
 use crate::operator::{Operator, OperatorError, Output, decode};
 use crate::parts::Parts;
 use crate::vector::{self, Hit};
 use crate::wl4::cascade::Cascade;
-use crate::wl4::records::VdbResults;
+use crate::wl4::fusion::{Found, Fusion};
+use crate::wl4::records::{VdbHit, VdbResults};
 use crate::wl4::views::{self, QueryView};
 
 /// Rows that are searched before their best are kept and the rest forgotten.
@@ -30,12 +33,34 @@ pub struct Search {
     /// As [`BLOCK`].
     block: usize,
     dots: Vec<i32>,
+    /// Where keywords retrieve too.
+    keywords: Option<Arc<Keywords>>,
+    sums: Sums,
 }
 
 impl Search {
     pub fn new(documents: &Shards, shard: u32, breadth: usize) -> Self {
         let (of, index) = (documents.count(), Arc::clone(documents.shard(shard)));
-        Self { shard, of, index, breadth, block: BLOCK, dots: Vec::new() }
+        let (dots, sums) = (Vec::new(), Sums::default());
+        Self { shard, of, index, breadth, block: BLOCK, dots, keywords: None, sums }
+    }
+
+    /// Searches by keywords too.
+    #[must_use]
+    pub fn with_keywords(self, keywords: Arc<Keywords>) -> Self {
+        Self { keywords: Some(keywords), ..self }
+    }
+
+    /// What each query finds: the nearest documents, and the best by keywords where those retrieve too.
+    fn found(&mut self, queries: &[QueryView<'_>]) -> Result<Vec<Found>, OperatorError> {
+        let nearest = self.nearest(queries)?;
+        let (shard, most) = (self.shard, self.breadth);
+        let mut by_keywords = |query: &QueryView<'_>| match &self.keywords {
+            Some(keywords) => keywords.best(shard, &keywords.query(query.text), most, &mut self.sums),
+            None => Vec::new(),
+        };
+        let found = queries.iter().zip(nearest);
+        Ok(found.map(|(query, nearest)| Found { nearest, by_keywords: by_keywords(query) }).collect())
     }
 
     /// The nearest documents of each query, by their numbers in the collection: all queries pass over a block
@@ -73,26 +98,43 @@ fn queries<'a>(inputs: &[Frame<'a>]) -> Result<Vec<QueryView<'a>>, OperatorError
     inputs.iter().map(views::query).collect()
 }
 
+/// What is made of what was found.
+pub enum Stages {
+    /// The nearest documents in four stages.
+    Dense(Cascade),
+    /// The nearest documents and those found by keywords, fused.
+    Hybrid(Fusion),
+}
+
+impl Stages {
+    fn run(&self, query: &QueryView<'_>, found: Found) -> Result<Vec<VdbHit>, OperatorError> {
+        match self {
+            Self::Dense(cascade) => Ok(cascade.run(query.text, found.nearest)),
+            Self::Hybrid(fusion) => fusion.run(query, found),
+        }
+    }
+}
+
 /// A database in one piece.
 pub struct Vdb {
     search: Search,
-    cascade: Cascade,
+    stages: Stages,
     /// Whether the query rides on: it does with one of the databases.
     carries: bool,
 }
 
 impl Vdb {
-    pub fn new(search: Search, cascade: Cascade, carries: bool) -> Self {
-        Self { search, cascade, carries }
+    pub fn new(search: Search, stages: Stages, carries: bool) -> Self {
+        Self { search, stages, carries }
     }
 }
 
 impl Operator for Vdb {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         let queries = queries(inputs)?;
-        let found = self.search.nearest(&queries)?;
-        for ((input, query), nearest) in inputs.iter().zip(&queries).zip(found) {
-            let hits = self.cascade.run(query.text, nearest);
+        let found = self.search.found(&queries)?;
+        for ((input, query), found) in inputs.iter().zip(&queries).zip(found) {
+            let hits = self.stages.run(query, found)?;
             let source = self.carries.then_some(input.body);
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
@@ -109,9 +151,13 @@ pub struct Shard(pub Search);
 
 impl Operator for Shard {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        let found = self.0.nearest(&queries(inputs)?)?;
-        for (input, nearest) in inputs.iter().zip(found) {
-            output.emit(*input, 0, &nearest)?;
+        let found = self.0.found(&queries(inputs)?)?;
+        for (input, found) in inputs.iter().zip(found) {
+            // What keywords found stands behind the nearest, and only where keywords retrieve.
+            match self.0.keywords {
+                Some(_) => output.emit(*input, 0, &found)?,
+                None => output.emit(*input, 0, &found.nearest)?,
+            }
         }
         Ok(())
     }
@@ -124,28 +170,31 @@ impl Operator for Shard {
 /// Where the shards of a database meet, and the query that they searched for: it is the last part.
 pub struct Gather {
     parts: Parts,
-    cascade: Cascade,
+    stages: Stages,
     /// As in [`Vdb`].
     carries: bool,
 }
 
 impl Gather {
-    pub fn new(shards: usize, cascade: Cascade, carries: bool) -> Self {
-        Self { parts: Parts::new(shards + 1), cascade, carries }
+    pub fn new(shards: usize, stages: Stages, carries: bool) -> Self {
+        Self { parts: Parts::new(shards + 1), stages, carries }
     }
 }
 
 impl Operator for Gather {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        let (cascade, carries) = (&self.cascade, self.carries);
+        let (stages, carries) = (&self.stages, self.carries);
         let unite = |parts: &[Frame<'_>], output: &mut Output<'_>| {
             let Some((query, shards)) = parts.split_last() else { return Ok(()) };
-            let mut nearest: Vec<Hit> = Vec::new();
+            let mut found = Found::default();
             for shard in shards {
-                nearest.extend(decode::<Vec<Hit>>(shard)?);
+                match stages {
+                    Stages::Dense(_) => found.nearest.extend(decode::<Vec<Hit>>(shard)?),
+                    Stages::Hybrid(_) => found.extend(decode(shard)?),
+                }
                 output.adopt(own_spans(query.spans, shard.spans));
             }
-            let hits = cascade.run(views::query(query)?.text, nearest);
+            let hits = stages.run(&views::query(query)?, found)?;
             let source = carries.then_some(query.body);
             output.emit_bytes(*query, 0, &VdbResults::encode(source, &hits)?, None)
         };
@@ -190,7 +239,7 @@ mod tests {
         Arc::new(Shards::open(folder, "a", of).unwrap())
     }
 
-    fn cascade(documents: &Arc<Shards>) -> Cascade {
+    fn cascade(documents: &Arc<Shards>) -> Stages {
         let config = CascadeConfig {
             stage_top_k: [40, 30, 20, 10],
             stage_keep: [30, 20, 10],
@@ -201,7 +250,7 @@ mod tests {
             bm25_weight: 0.3,
             corpus_idf: true,
         };
-        Cascade::new(0, Arc::clone(documents), config)
+        Stages::Dense(Cascade::new(0, Arc::clone(documents), config))
     }
 
     fn search(documents: &Shards, shard: u32) -> Search {

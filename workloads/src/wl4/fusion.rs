@@ -1,0 +1,133 @@
+//! What vectors found and what keywords found, as one ranking.
+//!
+//! Both retrieve: the candidates are the documents nearest to the query and the best by BM25 over the whole
+//! collection. Every candidate has both scores, whoever found it, and they are added up:
+//!
+//! `score = (1 - w) (cos - least) / (greatest - least) + w BM25 / greatest BM25`
+//!
+//! over the candidates. BM25 has a natural 0; the cosines of an encoder have none, so theirs is that of the worst
+//! candidate. Adding scores keeps what ranks throw away, by how much one document is better than the next, and its
+//! one weight says how far an encoder is to be trusted (Bruch, Gai and Ingber, "An Analysis of Fusion Functions for
+//! Hybrid Retrieval", 2023). Reciprocal ranks know no such weight: with the hash embedder, which sees the same words
+//! as BM25 and less well, half of the say would be the worse half's.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::index::{Keywords, Shards};
+use crate::operator::OperatorError;
+use crate::text::bm25;
+use crate::vector::{self, Hit};
+use crate::wl4::records::{DocRef, VdbHit};
+use crate::wl4::views::QueryView;
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// By cosine.
+    pub nearest: Vec<Hit>,
+    /// By BM25.
+    pub by_keywords: Vec<Hit>,
+}
+
+impl Found {
+    /// Adds what another shard found.
+    pub fn extend(&mut self, other: Self) {
+        self.nearest.extend(other.nearest);
+        self.by_keywords.extend(other.by_keywords);
+    }
+}
+
+/// Parameters of the fusion.
+#[derive(Debug, Clone, Copy)]
+pub struct FusionConfig {
+    /// Most documents that each of the two brings.
+    pub breadth: usize,
+    /// Least cosine of a document that keywords did not find.
+    pub cut: f64,
+    /// Most documents that leave.
+    pub top_k: usize,
+    /// Weight of BM25, 0 to 1.
+    pub keyword_share: f64,
+}
+
+/// The fusion over one vector database.
+pub struct Fusion {
+    /// 0 or 1.
+    which: u8,
+    documents: Arc<Shards>,
+    keywords: Arc<Keywords>,
+    config: FusionConfig,
+}
+
+impl Fusion {
+    pub fn new(which: u8, documents: Arc<Shards>, keywords: Arc<Keywords>, config: FusionConfig) -> Self {
+        Self { which, documents, keywords, config }
+    }
+
+    /// What leaves, best first.
+    ///
+    /// # Errors
+    /// When the query has no vector.
+    pub fn run(&self, query: &QueryView<'_>, found: Found) -> Result<Vec<VdbHit>, OperatorError> {
+        let (dims, norm2) = query.vector()?;
+        let candidates = self.candidates(found);
+        let cosine = |&number: &u32| {
+            let (index, row) = self.documents.find(number);
+            vector::cosine(vector::dot(dims, index.row(row)), norm2, index.norm2(row))
+        };
+        let cosines: Vec<f64> = candidates.iter().map(cosine).collect();
+        let asked = self.keywords.query(query.text);
+        let mut keywords: Vec<f64> =
+            candidates.iter().map(|number| self.keywords.score(&asked, *number)).collect();
+        bm25::normalise(&mut keywords);
+        let fused = stretched(&cosines).into_iter().zip(keywords).map(|(cosine, keyword)| {
+            // 0 counts as unset where hits are merged, and the worst candidate may have it.
+            bm25::blend(cosine, keyword, self.config.keyword_share).max(f64::MIN_POSITIVE)
+        });
+        let hit = |((number, score), fused): ((u32, f64), f64)| {
+            let doc = DocRef { vdb: self.which, row: number };
+            VdbHit { doc, score, rerank: Some(fused), stage: 1 }
+        };
+        let mut hits: Vec<VdbHit> = candidates.into_iter().zip(cosines).zip(fused).map(hit).collect();
+        hits.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));
+        hits.truncate(self.config.top_k);
+        Ok(hits)
+    }
+
+    /// Every document that either found, once. Of what several shards found only the best of all count, so that
+    /// the candidates do not depend on the shards.
+    fn candidates(&self, found: Found) -> Vec<u32> {
+        let best = |mut hits: Vec<Hit>| {
+            hits.sort_by(Hit::best_first);
+            hits.truncate(self.config.breadth);
+            hits
+        };
+        let nearest = best(found.nearest).into_iter().filter(|hit| hit.score >= self.config.cut);
+        let mut all: Vec<u32> = nearest.chain(best(found.by_keywords)).map(|hit| hit.row).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Stretched so that the least is 0 and the greatest 1; all 0 where they are equal.
+fn stretched(scores: &[f64]) -> Vec<f64> {
+    let least = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let width = greatest - least;
+    scores.iter().map(|score| if width > 0.0 { (score - least) / width } else { 0.0 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_stretched_to_their_range() {
+        assert_eq!(stretched(&[0.5, 0.25, 0.75]), [0.5, 0.0, 1.0]);
+        assert_eq!(stretched(&[0.5, 0.5]), [0.0, 0.0]);
+        assert!(stretched(&[]).is_empty());
+    }
+}
