@@ -1,6 +1,9 @@
 //! Scores of a run's rankings against the judgements of its corpus, beside those of plain BM25.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,9 @@ pub struct Scores {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+/// The run files of the two rankings, in the form of TREC: the final one and that of the retrieval stage.
+pub const RUN_FILES: [&str; 2] = ["run.trec", "retrieval.trec"];
 
 /// Depth of recall.
 const RECALL_DEPTH: usize = 100;
@@ -121,6 +127,28 @@ impl Judge {
         })
     }
 
+    /// Writes [`RUN_FILES`] into `folder`: what trec_eval needs to compute the scores anew. The score of a line only
+    /// keeps the order, which trec_eval takes from it. A query that failed has no line.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or the corpus is no longer what was loaded.
+    pub fn write_runs(&self, folder: &Path) -> io::Result<()> {
+        for (name, which) in RUN_FILES.into_iter().zip([1, 0]) {
+            let mut file = BufWriter::new(File::create(folder.join(name))?);
+            for (query, outcome) in self.corpus.queries.iter().zip(&self.outcomes) {
+                let Outcome::Ranked(rankings) = outcome else { continue };
+                let ranking = &rankings[which];
+                for (at, row) in ranking.iter().enumerate() {
+                    let doc = self.corpus.docs.get(*row as usize).map_err(io::Error::other)?;
+                    let (query, doc) = (field(&query.id), field(&doc.id));
+                    writeln!(file, "{query} Q0 {doc} {} {} bench", at + 1, ranking.len() - at)?;
+                }
+            }
+            file.flush()?;
+        }
+        Ok(())
+    }
+
     /// Why the averages mean nothing, if so.
     fn nothing_to_say(&self, scores: &Scores) -> Option<String> {
         let asked = self.outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Open)).count();
@@ -184,6 +212,11 @@ struct Asked {
     terms: Vec<u64>,
     idfs: Vec<f64>,
     best: TopK,
+}
+
+/// An id as a field of a run file, in which blanks part the fields.
+fn field(id: &str) -> String {
+    id.chars().map(|c| if c.is_whitespace() { "%20".to_owned() } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]
@@ -253,6 +286,19 @@ mod tests {
         let scores = judge.finish().unwrap();
         assert_eq!((scores.retrieval.mrr_at_10, scores.ranking.mrr_at_10), (Some(0.5), Some(1.0)));
         assert_eq!((scores.ranking.judged_queries, scores.failed_queries), (1, 0));
+    }
+
+    #[test]
+    fn run_files_have_both_rankings_in_order_and_no_line_for_what_failed() {
+        let (folder, mut judge) = judge();
+        judge.score("2", &ids(&["plate", "wing"]), &ids(&["wing"]));
+        judge.score("1", &ids(&["both"]), &[]);
+        judge.fail(query_key("3"));
+        judge.write_runs(folder.path()).unwrap();
+        let [run, retrieval] = RUN_FILES.map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+        assert_eq!(run, "2 Q0 wing 1 1 bench\n");
+        assert_eq!(retrieval, "1 Q0 both 1 1 bench\n2 Q0 plate 1 2 bench\n2 Q0 wing 2 1 bench\n");
+        assert_eq!(field("a b\u{a0}c"), "a%20b%20c");
     }
 
     #[test]

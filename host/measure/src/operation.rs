@@ -260,6 +260,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
     Ok(Guest {
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
+            .with_runs(request.scratch.clone())
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,

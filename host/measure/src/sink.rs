@@ -6,6 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -127,6 +128,8 @@ pub struct Sink {
     /// No operator existed before.
     began_ns: u64,
     timed: AtomicU64,
+    /// Where the judged rankings go.
+    runs: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -142,7 +145,14 @@ impl Sink {
             ..SinkOutcome::default()
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
-        Self { ledger, nodes, began_ns: monotonic_ns(), timed: AtomicU64::new(0), state: Mutex::new(state) }
+        let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
+        Self { ledger, nodes, began_ns: monotonic_ns(), timed, runs: None, state }
+    }
+
+    /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
+    #[must_use]
+    pub fn with_runs(self, folder: PathBuf) -> Self {
+        Self { runs: Some(folder), ..self }
     }
 
     /// Keeps every operator call in `trace`.
@@ -311,7 +321,11 @@ impl Sink {
             return Err(error);
         }
         state.items.flush()?;
-        let scores = state.judge.take().map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
+        let judge = state.judge.take();
+        if let (Some(judge), Some(folder)) = (&judge, &self.runs) {
+            judge.write_runs(folder)?;
+        }
+        let scores = judge.map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
         let mut sunk = std::mem::take(&mut state.sunk);
         let busy_ns = sunk.operators.iter().fold(0_u64, |sum, usage| sum.saturating_add(usage.busy_ns));
         let instances = sunk.instances.iter().map(|seen| u64::from(*seen)).sum::<u64>();

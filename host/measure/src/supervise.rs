@@ -33,6 +33,7 @@ use bench_record::{
     self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, histogram, json_style, jsonl,
     manifest, spreadsheet,
 };
+use bench_workloads::judge::RUN_FILES;
 
 /// What a run needs besides its plan.
 pub struct Job<'a> {
@@ -187,6 +188,12 @@ impl Job<'_> {
             && is_there(TRACE_FILE)
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
+        }
+        for name in RUN_FILES {
+            let ranking = scratch.join(name);
+            if ranking.exists() {
+                kept(name, keep(&ranking, &folder.join(name)));
+            }
         }
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
         let named = |name, kept: &Option<String>| kept.as_ref().map(|_| beside(name).display().to_string());

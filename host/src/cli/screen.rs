@@ -344,9 +344,9 @@ fn quality(scores: &Scores) -> String {
             )
         }
     };
-    let stemmed = scores.bm25_stemmed.map_or(String::new(), |stemmed| {
-        format!("  stemmed BM25 {}", figure(stemmed.ndcg_at_10))
-    });
+    let stemmed = scores
+        .bm25_stemmed
+        .map_or(String::new(), |stemmed| format!("  stemmed BM25 {}", figure(stemmed.ndcg_at_10)));
     format!(
         "nDCG@10  retrieval {}  final ranking {}  plain BM25 {}{stemmed}  ({judged})",
         figure(retrieval.ndcg_at_10),

@@ -61,15 +61,79 @@ fn a_ragged_folder_works_and_only_judged_queries_are_scored() {
 #[test]
 fn a_folder_in_shards_gives_the_same_answers_and_scores() {
     let folder = beir(RAGGED, QUERIES, Some("1\ta\t2\n2\tc\t1\n"));
-    let outcome = |shards: &str| {
+    let outcome = |how: [&str; 2]| {
         let output = TempDir::new().unwrap();
-        succeed(run(folder.path(), output.path()).args(["--corpus-shards", shards]));
+        succeed(run(folder.path(), output.path()).args(how));
         let extra = records(output.path()).remove(0)["extra"].take();
         (extra["output_digest"].clone(), extra["quality"].clone())
     };
-    let whole = outcome("1");
+    let whole = outcome(["--corpus-shards", "1"]);
     // More shards than documents, too.
-    assert!(["2", "7"].iter().all(|shards| outcome(shards) == whole));
+    for how in [
+        ["--corpus-shards", "2"],
+        ["--corpus-shards", "7"],
+        ["--parallelism", "3"],
+        ["--parity-batch-size", "2"],
+    ] {
+        assert_eq!(outcome(how), whole, "{how:?}");
+    }
+}
+
+#[test]
+fn the_fused_order_is_the_final_one_and_the_weight_of_bm25_decides_it() {
+    // By its vector the short text is nearer to the question, by BM25 the one that says it over and over.
+    let corpus = concat!(
+        r#"{"_id": "short", "text": "wing flutter"}"#,
+        "\n",
+        r#"{"_id": "often", "text": "flutter of panels, flutter of tails, flutter of plates, and so flutter"}"#,
+        "\n",
+        r#"{"_id": "other", "text": "heat transfer in a nozzle"}"#,
+        "\n",
+        r#"{"_id": "wings", "text": "wing wing wing wing wing wing wing"}"#,
+        "\n",
+    );
+    let queries = "{\"_id\": \"1\", \"text\": \"flutter\"}\n";
+    let folder = beir(corpus, queries, Some("1\toften\t1\n"));
+    let of = |sets: &[&str]| {
+        let more: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let (extra, _) = scored(&folder, &more);
+        (extra["quality"].clone(), extra["output_digest"].clone())
+    };
+    let (by_keywords, one) = of(&["bm25_weight=1"]);
+    let (by_vectors, other) = of(&["bm25_weight=0"]);
+    assert_ne!(one, other);
+    assert_eq!(by_keywords["ranking"]["mrr_at_10"], 1.0, "{by_keywords}");
+    assert_eq!(by_vectors["ranking"]["mrr_at_10"], 0.5, "{by_vectors}");
+    for quality in [by_keywords, by_vectors] {
+        assert_eq!(quality["ranking"]["ndcg_at_10"], quality["retrieval"]["ndcg_at_10"]);
+    }
+    // The dimensions of the synthetic workload know the cosine alone, and can be asked for.
+    let dimensions =
+        |weight| of(&[weight, "rerank_by=dimensions", "dedup=on", "mmr=on"]).0["ranking"].clone();
+    assert_eq!(dimensions("bm25_weight=1"), dimensions("bm25_weight=0"));
+}
+
+#[test]
+fn words_of_one_stem_are_found_and_stemmed_bm25_stands_beside_the_plain_one() {
+    let queries = "{\"_id\": \"1\", \"text\": \"lifting winged\"}\n";
+    let folder = beir(RAGGED, queries, Some("1\ta\t1\n"));
+    let (extra, _) = scored(&folder, &[]);
+    let quality = &extra["quality"];
+    assert_eq!(quality["bm25_stemmed"]["ndcg_at_10"], 1.0, "{quality}");
+    assert_eq!(
+        (&quality["bm25"]["ndcg_at_10"], &quality["ranking"]["ndcg_at_10"]),
+        (&json!(0.0), &json!(1.0))
+    );
+    let (plain, _) = scored(&folder, &["--set", "stemmer=none"]);
+    assert!(plain["quality"].get("bm25_stemmed").is_none());
+}
+
+#[test]
+fn real_text_can_be_searched_by_vectors_alone() {
+    let folder = beir(RAGGED, QUERIES, Some(QRELS));
+    let (extra, _) = scored(&folder, &["--set", "retrieval=dense"]);
+    assert_eq!(extra["quality"]["retrieval"]["ndcg_at_10"], 1.0);
+    assert_eq!(extra["effective_config"]["parameters"]["stemmer"], "english");
 }
 
 #[test]

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn words_of_any_language_have_a_stem() {
-        for text in ["Größe der Strömung", "翼の揚力", "ÉTÉ naïveté's", "ﬁﬂ İstanbul ʼn", "x_1 2000s y"] {
+        for text in ["Größe der Strömung", "翼の揚力", "ÉTÉ naïveté's", "ﬁﬂ İstanbul ʼn", "x_1 2000s y"]
+        {
             let words = token_hashes(text).len();
             assert_eq!(Stemming::English.term_hashes(text).len(), words, "{text}");
         }

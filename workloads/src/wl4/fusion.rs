@@ -123,6 +123,70 @@ fn stretched(scores: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::{Index, IndexDoc, build, postings};
+    use crate::text::bm25::Bm25;
+    use crate::text::embed::{Embedder, TopicEmbedder};
+    use crate::text::stemming::Stemming;
+    use crate::text::synthetic::DocMeta;
+    use crate::text::vocabulary::{Category, QueryType};
+    use crate::wl4::records::Query;
+
+    const TEXTS: [&str; 4] = ["lift of heated wings", "flow past flat plates", "plates and wings", "music"];
+
+    /// The rows of what is found for a question whose vector is that of the second text, and their fused scores.
+    fn found(question: &str, breadth: usize, keyword_share: f64) -> Vec<(u32, f64)> {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, embedder) = (folder.path().join("a.idx"), TopicEmbedder::new(64, 1.0, 0));
+        let docs = TEXTS.iter().map(|text| IndexDoc {
+            id: (*text).into(),
+            text: (*text).into(),
+            meta: DocMeta::plain(Category::General, "corpus"),
+        });
+        build(&path, 64, "", docs, &embedder).unwrap();
+        let inverted = postings::path(&path, Stemming::English);
+        postings::build(&inverted, &Index::open(&path).unwrap(), Stemming::English).unwrap();
+        let documents = Arc::new(Shards::open(folder.path(), "a", 1).unwrap());
+        let keywords = Arc::new(Keywords::open([path], Stemming::English, Bm25::default()).unwrap());
+        let query = postcard::to_stdvec(&Query {
+            id: "q".into(),
+            text: question.into(),
+            query_type: QueryType::Factual,
+            category: Category::General,
+            docs_before: 0,
+            embedding: embedder.embed(&[TEXTS[1]]).unwrap().pop(),
+        })
+        .unwrap();
+        let query: QueryView<'_> = postcard::from_bytes(&query).unwrap();
+        let (dims, norm2) = query.vector().unwrap();
+        let index = documents.shard(0);
+        let cosine = |row: u32| {
+            let row = row as usize;
+            vector::cosine(vector::dot(dims, index.row(row)), norm2, index.norm2(row))
+        };
+        let mut nearest: Vec<Hit> = (0..4).map(|row| Hit { row, score: cosine(row) }).collect();
+        nearest.sort_by(Hit::best_first);
+        let asked = keywords.query(question);
+        let by_keywords = keywords.best(0, &asked, breadth, &mut postings::Sums::default());
+        let config = FusionConfig { breadth, cut: 0.0, top_k: 4, keyword_share };
+        let fusion = Fusion::new(0, documents, keywords, config);
+        let hits = fusion.run(&query, Found { nearest, by_keywords }).unwrap();
+        hits.iter().map(|hit| (hit.doc.row, hit.merged_score())).collect()
+    }
+
+    #[test]
+    fn what_only_keywords_find_is_found_and_their_share_decides() {
+        let rows = |share| found("heating a wing", 1, share).iter().map(|hit| hit.0).collect::<Vec<_>>();
+        assert_eq!(rows(0.9), [0, 1]);
+        assert_eq!(rows(0.1), [1, 0]);
+    }
+
+    #[test]
+    fn a_question_without_known_words_keeps_the_order_by_cosine() {
+        let found = found("zymurgy", 3, 0.9);
+        assert_eq!(found[0].0, 1);
+        assert!(found.iter().all(|hit| hit.1 > 0.0), "{found:?}");
+        assert!(found.windows(2).all(|pair| pair[0].1 >= pair[1].1), "{found:?}");
+    }
 
     #[test]
     fn scores_are_stretched_to_their_range() {

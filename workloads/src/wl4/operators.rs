@@ -6,10 +6,10 @@ use bench_dataflow::graph::{Graph, Node};
 
 use super::batch::{CategoryBatch, GlobalBatch, Trigger};
 use super::cascade::{Cascade, CascadeConfig};
-use super::fusion::{Fusion, FusionConfig};
 use super::dedup::Dedup;
 use super::embed::{Embed, What};
 use super::fork::{Arriving, Fork};
+use super::fusion::{Fusion, FusionConfig};
 use super::generate::{Generate, Texts};
 use super::graph::shard_of;
 use super::graph_memory::{GraphMemory, WalkConfig};

@@ -582,6 +582,29 @@ mod tests {
     }
 
     #[test]
+    fn keywords_that_retrieve_know_the_whole_corpus() {
+        for (name, text) in [("retrieval", "hybrid"), ("stemmer", "english")] {
+            let mut values = with(name, text);
+            let error = TABLE.validate(&values).unwrap_err().to_string();
+            assert!(error.starts_with("parameter 'bm25_corpus_idf' must be true with "), "{error}");
+            TABLE.set_text(&mut values, "bm25_corpus_idf", "true").unwrap();
+            assert_eq!(TABLE.validate(&values), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_share_of_bm25_suits_the_encoder_where_none_is_given() {
+        let share = |embedder: &str, weight: &str| {
+            let mut values = with("embedder", embedder);
+            TABLE.set_text(&mut values, "bm25_weight", weight).unwrap();
+            params(&values).keyword_share()
+        };
+        assert!(share("hash", "null") > share("http", "null"));
+        assert_eq!(share("hash", "0.25"), 0.25);
+        assert_eq!(Params::default().keyword_share(), 0.3);
+    }
+
+    #[test]
     fn where_the_work_is_done_is_not_part_of_its_fingerprint() {
         let at = |folder: &str, digest| TABLE.fingerprint(&with("corpus", folder), Some(digest), None);
         assert_eq!(at("/a/corpus", "d1"), at("/another/place", "d1"));
@@ -591,9 +614,16 @@ mod tests {
     #[test]
     fn parameters_that_came_later_change_the_fingerprint_only_where_they_change_the_work() {
         let base = TABLE.fingerprint(&TABLE.defaults(), None, None);
-        for (name, text) in
-            [("corpus_queries", "judged"), ("llm_leave_out", "seed"), ("llm_max_tokens_field", "n")]
-        {
+        for (name, text) in [
+            ("corpus_queries", "judged"),
+            ("llm_leave_out", "seed"),
+            ("llm_max_tokens_field", "n"),
+            ("retrieval", "hybrid"),
+            ("stemmer", "english"),
+            ("dedup", "off"),
+            ("rerank_by", "fused"),
+            ("mmr", "off"),
+        ] {
             assert!(base.get(name).is_none(), "{name}");
             assert!(TABLE.fingerprint(&with(name, text), None, None).get(name).is_some(), "{name}");
         }

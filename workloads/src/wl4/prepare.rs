@@ -53,7 +53,8 @@ impl Recipe<'_> {
     fn invert(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
         let (of, stemming) = (self.params.vdb_shards, self.params.stemmer);
         let names: &[&str] = if self.corpus_digest.is_some() { &["vdb"] } else { &["vdb1", "vdb2"] };
-        let all = names.iter().flat_map(|name| (0..of).map(move |shard| shards::path(folder, name, shard, of)));
+        let all =
+            names.iter().flat_map(|name| (0..of).map(move |shard| shards::path(folder, name, shard, of)));
         for index in all.filter(|_| self.params.ranks_over_corpus()) {
             let path = postings::path(&index, stemming);
             if Postings::open(&path).is_err() {

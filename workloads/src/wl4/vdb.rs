@@ -214,13 +214,15 @@ impl Operator for Gather {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{IndexDoc, build, shards};
+    use crate::index::{IndexDoc, build, postings, shards};
     use crate::testing::{Harness, header};
     use crate::text::bm25::Bm25;
     use crate::text::embed::{Embedder, TopicEmbedder};
+    use crate::text::stemming::Stemming;
     use crate::text::synthetic::{CATEGORY_WEIGHTS, VDB1, doc};
     use crate::text::vocabulary::{Category, QueryType};
     use crate::wl4::cascade::CascadeConfig;
+    use crate::wl4::fusion::FusionConfig;
     use crate::wl4::records::{Enriched, Joined, Query};
 
     const DIM: usize = 128;
@@ -235,6 +237,8 @@ mod tests {
             });
             let path = shards::path(folder, "a", shard, of);
             build(&path, DIM, "", docs, &TopicEmbedder::new(DIM, 1.0, 0)).unwrap();
+            let inverted = postings::path(&path, Stemming::English);
+            postings::build(&inverted, &Index::open(&path).unwrap(), Stemming::English).unwrap();
         }
         Arc::new(Shards::open(folder, "a", of).unwrap())
     }
@@ -255,6 +259,16 @@ mod tests {
 
     fn search(documents: &Shards, shard: u32) -> Search {
         Search::new(documents, shard, 40)
+    }
+
+    fn keywords(folder: &std::path::Path, of: u32) -> Arc<Keywords> {
+        let paths = (0..of).map(|shard| shards::path(folder, "a", shard, of));
+        Arc::new(Keywords::open(paths, Stemming::English, Bm25::default()).unwrap())
+    }
+
+    fn fusion(documents: &Arc<Shards>, keywords: &Arc<Keywords>) -> Stages {
+        let config = FusionConfig { breadth: 40, cut: 0.0, top_k: 25, keyword_share: 0.5 };
+        Stages::Hybrid(Fusion::new(0, Arc::clone(documents), Arc::clone(keywords), config))
     }
 
     fn query(number: u64) -> Query {
@@ -318,6 +332,35 @@ mod tests {
                 }
             }
             assert_eq!(found, expected, "{of} shards");
+        }
+    }
+
+    #[test]
+    fn what_vectors_and_keywords_find_together_does_not_depend_on_the_shards() {
+        let outcome = |of: u32| {
+            let folder = tempfile::tempdir().unwrap();
+            let documents = documents(folder.path(), of);
+            let keywords = keywords(folder.path(), of);
+            let mut gather = Harness::new(Gather::new(of as usize, fusion(&documents, &keywords), true));
+            let shard = |shard| search(&documents, shard).with_keywords(Arc::clone(&keywords));
+            let mut shards: Vec<Harness> = (0..of).map(|number| Harness::new(Shard(shard(number)))).collect();
+            let mut found: Vec<VdbResults> = Vec::new();
+            for number in 0..4 {
+                for (port, shard) in shards.iter_mut().enumerate() {
+                    let part: Vec<Found> = shard.send(header(0, number), &query(number));
+                    found.extend(gather.send::<VdbResults>(header(port as u8, number), &part[0]));
+                }
+                found.extend(gather.send::<VdbResults>(header(of as u8, number), &enriched(number)));
+            }
+            let mut vdb = Harness::new(Vdb::new(shard(0), fusion(&documents, &keywords), true));
+            let whole = (0..4).flat_map(|number| vdb.send(header(0, number), &enriched(number))).collect();
+            (found, if of == 1 { whole } else { Vec::new() })
+        };
+        let (expected, whole) = outcome(1);
+        assert!(expected.len() == 4 && expected.iter().all(|found| found.hits.len() == 25));
+        assert_eq!(expected, whole, "in one piece");
+        for of in [2, 3, 7] {
+            assert_eq!(outcome(of).0, expected, "{of} shards");
         }
     }
 
