@@ -36,7 +36,7 @@ def smart(text: str) -> Iterator[tuple[str, str, str]]:
 
 def npl(text: str) -> Iterator[tuple[str, str, str]]:
     """Entries that end with a slash on a line of its own and begin with their number."""
-    for entry in re.split(r"^\s*/\s*$", text, flags=re.M):
+    for entry in re.split(r"/[ \t]*$", text, flags=re.M):
         number, _, body = entry.strip().partition("\n")
         if number.strip().isdigit():
             yield number.strip(), "", " ".join(body.split()).lower()
@@ -52,7 +52,7 @@ def smart_judgements(text: str) -> Iterator[tuple[str, str, int]]:
 
 def npl_judgements(text: str) -> Iterator[tuple[str, str, int]]:
     """The number of a query, then its documents."""
-    for entry in re.split(r"^\s*/\s*$", text, flags=re.M):
+    for entry in re.split(r"/[ \t]*$", text, flags=re.M):
         fields = entry.split()
         for document in fields[1:]:
             yield fields[0], document, 1

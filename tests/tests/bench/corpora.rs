@@ -108,9 +108,30 @@ fn the_fused_order_is_the_final_one_and_the_weight_of_bm25_decides_it() {
         assert_eq!(quality["ranking"]["ndcg_at_10"], quality["retrieval"]["ndcg_at_10"]);
     }
     // The dimensions of the synthetic workload know the cosine alone, and can be asked for.
-    let dimensions =
-        |weight| of(&[weight, "rerank_by=dimensions", "dedup=on", "mmr=on"]).0["ranking"].clone();
+    let dimensions = |weight| of(&[weight, "rerank_by=dimensions"]).0["ranking"].clone();
     assert_eq!(dimensions("bm25_weight=1"), dimensions("bm25_weight=0"));
+}
+
+#[test]
+fn the_judged_rankings_are_kept_as_trec_run_files() {
+    let folder = beir(RAGGED, QUERIES, Some(QRELS));
+    let output = TempDir::new().unwrap();
+    succeed(run(folder.path(), output.path()).args(["--set", "fault=raise:rerank:1"]));
+    let record = records(output.path()).remove(0);
+    let items = output.path().join(record["extra"]["items_file"].as_str().unwrap());
+    for name in ["run.trec", "retrieval.trec"] {
+        let lines = fs::read_to_string(items.with_file_name(name)).unwrap();
+        assert!(lines.starts_with("1 Q0 a 1 "), "{lines}");
+        assert!(lines.lines().all(|line| line.split(' ').count() == 6), "{lines}");
+        // The second query failed: trec_eval -c counts it 0, and so does the record.
+        assert!(!lines.contains("\n2 Q0"), "{lines}");
+    }
+    assert_eq!(record["extra"]["quality"]["failed_queries"], 1);
+    let unjudged = beir(RAGGED, QUERIES, None);
+    let other = TempDir::new().unwrap();
+    succeed(&mut run(unjudged.path(), other.path()));
+    let items = records(other.path()).remove(0)["extra"]["items_file"].as_str().unwrap().to_owned();
+    assert!(!other.path().join(items).with_file_name("run.trec").exists());
 }
 
 #[test]

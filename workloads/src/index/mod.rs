@@ -18,7 +18,7 @@
 //! Opening checks everything that the accessors rely on, and a checksum over the rest, so that a damaged
 //! file is an error with a remedy and never a wrong result.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -114,6 +114,32 @@ pub enum IndexError {
     Endpoint(#[from] EndpointError),
 }
 
+/// Opens a file to be mapped, if it is one and nobody else can shorten it.
+fn open_own(path: &Path) -> Result<(File, Metadata), IndexError> {
+    let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
+    let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let before = path.symlink_metadata().map_err(|e| io("cannot open", e))?;
+    if !before.is_file() {
+        return Err(damaged("it is not a regular file"));
+    }
+    // Another process could have put anything there: a FIFO would be waited for, a link leads elsewhere.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let options = &mut File::options();
+    let file = options.read(true).custom_flags(flags.bits() as i32).open(path);
+    let file = file.map_err(|e| io("cannot open", e))?;
+    let meta = file.metadata().map_err(|e| io("cannot read its size", e))?;
+    if !meta.is_file() {
+        return Err(damaged("it is not a regular file"));
+    }
+    // Whoever can shorten a file breaks those who have it mapped.
+    let folder = path.parent().and_then(|folder| folder.metadata().ok()).map(|folder| folder.uid());
+    let owners = [Some(rustix::process::geteuid().as_raw()), Some(0), folder];
+    if !owners.contains(&Some(meta.uid())) {
+        return Err(damaged("it belongs to somebody else"));
+    }
+    Ok((file, meta))
+}
+
 /// An open index.
 #[derive(Debug)]
 pub struct Index {
@@ -126,25 +152,7 @@ impl Index {
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
         let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
-        let before = path.symlink_metadata().map_err(|e| io("cannot open", e))?;
-        if !before.is_file() {
-            return Err(damaged("it is not a regular file"));
-        }
-        // Another process could have put anything there: a FIFO would be waited for, a link leads elsewhere.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let options = &mut File::options();
-        let file = options.read(true).custom_flags(flags.bits() as i32).open(path);
-        let file = file.map_err(|e| io("cannot open", e))?;
-        let meta = file.metadata().map_err(|e| io("cannot read its size", e))?;
-        if !meta.is_file() {
-            return Err(damaged("it is not a regular file"));
-        }
-        // Whoever can shorten a file breaks those who have it mapped.
-        let folder = path.parent().and_then(|folder| folder.metadata().ok()).map(|folder| folder.uid());
-        let owners = [Some(rustix::process::geteuid().as_raw()), Some(0), folder];
-        if !owners.contains(&Some(meta.uid())) {
-            return Err(damaged("it belongs to somebody else"));
-        }
+        let (file, meta) = open_own(path)?;
         if meta.len() < HEADER as u64 {
             return Err(damaged("it is shorter than its header"));
         }

@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::{Mmap, MmapMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CANNOT_WRITE, Index, IndexError};
+use super::{CANNOT_WRITE, Index, IndexError, open_own};
 use crate::text::bm25::{Bm25, TermStatistics, corpus_idfs};
 use crate::text::stemming::Stemming;
 use crate::text::tokens::count_terms;
@@ -161,9 +161,8 @@ impl Postings {
     pub fn open(path: &Path) -> Result<Self, IndexError> {
         let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
         let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
-        let file = File::open(path).map_err(|e| io("cannot open", e))?;
-        let meta = file.metadata().map_err(|e| io("cannot read its size", e))?;
-        if !meta.is_file() || meta.len() < HEADER as u64 {
+        let (file, meta) = open_own(path)?;
+        if meta.len() < HEADER as u64 {
             return Err(damaged("it is shorter than its header"));
         }
         // SAFETY: as with an index, the file is renamed when complete and never changed afterwards.
