@@ -192,7 +192,7 @@ impl Job<'_> {
         for name in RUN_FILES {
             let ranking = scratch.join(name);
             if ranking.exists() {
-                kept(name, keep(&ranking, &folder.join(name)));
+                kept(name, keep(&ranking, &folder.join(name), RUN_FILE_LARGEST));
             }
         }
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
@@ -381,6 +381,9 @@ impl Job<'_> {
         )
     }
 }
+
+/// More than the rankings of any published collection take.
+const RUN_FILE_LARGEST: u64 = 1 << 30;
 
 /// Copies a file of the runner's, and returns its SHA-256. A plugin shares the runner's process: it could have put
 /// anything there.
