@@ -16,7 +16,7 @@ use super::emitter::Emitter;
 use super::ledger::Ledger;
 use super::runtime_logs;
 use super::sink::{Sink, StageUse};
-use bench_isolate::isolate::{Channel, News};
+use bench_isolate::isolate::{Channel, Clocks, News};
 use bench_isolate::text::bounded;
 
 /// What the runner tells the host while a run goes on.
@@ -102,6 +102,8 @@ pub struct Guest {
     pub library: Option<WorkloadLibrary>,
     pub channel: Channel<RunEvent>,
     pub timed: Timed,
+    /// Whether the clock of this process is the kernel's.
+    pub clocks: Clocks,
 }
 
 /// How far the timed queries are: each edge is told once, and in order.
@@ -135,6 +137,7 @@ impl Guest {
     /// Tells the host when the timed queries begin and when they are over.
     fn tell_edges(&self) {
         if let Some(edge) = self.timed.reached(self.emitter.is_timing(), self.sink.timed()) {
+            self.clocks.compare(monotonic_ns);
             self.channel.event(RunEvent::Timed(edge));
         }
     }
@@ -186,6 +189,7 @@ impl v1::Host for HostObject {
         if self.0.channel.is_draining() {
             self.0.ledger.drain();
         }
+        self.0.clocks.compare_sometimes(monotonic_ns);
         let batch = self.0.emitter.next(max_items);
         self.0.tell_edges();
         match batch {
@@ -195,6 +199,7 @@ impl v1::Host for HostObject {
     }
 
     fn emit(&self, batch: RSlice<'_, u8>) -> RResult<(), v1::BackendError> {
+        self.0.clocks.compare_sometimes(monotonic_ns);
         let taken = self.0.sink.take(batch.as_slice());
         self.0.tell_edges();
         match taken {

@@ -20,30 +20,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attribution::Parts;
-use super::digest::output_digest;
 use super::doubts::Doubts;
-use super::emitter::{Emitted, Emitter};
+use super::emitter::Emitter;
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
-use super::sink::{OperatorUse, Sink, SinkOutcome, read_items};
+use super::received::throughput;
+use super::sink::{OperatorUse, Sink, SinkOutcome};
 use super::trace::{self, Trace};
-use bench_isolate::isolate::{self, Channel, News, Operation};
+use bench_isolate::isolate::{self, Channel, Clocks, News, Operation};
 use bench_isolate::load::load;
 use bench_isolate::text::one_line;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 pub use bench_record::evidence::Account;
 use bench_record::evidence::Generator;
-use bench_record::found::Found;
-use bench_record::histogram::{self, Interval};
 use bench_record::units::Millis;
 
 /// File names inside the scratch directory of a run.
 pub const ITEMS_FILE: &str = "items.bin";
-/// As [`ITEMS_FILE`].
-pub const HISTOGRAM_FILE: &str = histogram::FILE_NAME;
+/// The phase in which the host's own code measures what was run.
+pub const MEASURE: &str = "measure";
 /// As [`ITEMS_FILE`]; written when a trace is wanted.
 pub const TRACE_FILE: &str = "trace.json";
 
@@ -153,7 +151,8 @@ pub struct Measured {
     pub latency_p99: Option<Millis>,
     pub service_p50: Option<Millis>,
     pub service_p99: Option<Millis>,
-    /// Null when no timed query was answered: nothing is not an answer.
+    /// Null when no timed query was answered: nothing is not an answer. The supervisor's own.
+    #[serde(skip)]
     pub output_digest: Option<String>,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<(u32, u64)>,
@@ -173,6 +172,8 @@ pub struct Measured {
     pub scores: Option<Scores>,
     /// What is to be told about the corpus.
     pub corpus: Option<Facts>,
+    /// How often the clock of the runner's process was found to be another than the kernel's.
+    pub wrong_clock: u64,
     /// The stream was cut short by the user.
     pub partial: bool,
     /// What could not be written down, and why. The figures do not suffer.
@@ -229,7 +230,7 @@ impl Operation for Run {
         drop(reporting);
         channel.drop_after_answer(backend);
         let result = result?;
-        channel.phase("measure");
+        channel.phase(MEASURE);
         let measured = measure(&request, &guest, wall_seconds).map_err(host_error)?;
         Ok(RunReply { backend: account(result)?, measured })
     }
@@ -267,6 +268,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         library: request.library.clone(),
         channel: channel.clone(),
         timed: Timed::of(u64::from(plan.num_tasks.saturating_sub(plan.warmup_items))),
+        clocks: Clocks::default(),
     })
 }
 
@@ -300,18 +302,9 @@ fn measure(
     let emitted = guest.emitter.emitted();
     let sunk = guest.sink.close()?;
     let unanswered = guest.ledger.unanswered();
-    let items = request.scratch.join(ITEMS_FILE);
-    let pairs = read_items(Found::LEFT.open(&items).map_err(about(&items))?)
-        .filter(|item| item.as_ref().map_or(true, |item| item.ok))
-        .map(|item| item.map(|item| (item.query_id, item.digest)));
-    let mut unwritten = Unwritten::default();
-    let answered = sunk.timed_completed > 0;
-    let output_digest =
-        answered.then(|| unwritten.or("the output digest", output_digest(pairs, &request.scratch))).flatten();
-    unwritten.or("the latency histogram", save_histogram(request, &sunk, wall_seconds));
-    if let Some(trace) = &sunk.trace {
-        unwritten.or("the trace", save_trace(request, guest, trace));
-    }
+    let trace = sunk.trace.as_ref().map(|trace| save_trace(request, guest, trace));
+    // What was measured is worth more than any of the files about it.
+    let unwritten = trace.and_then(Result::err).map(|cause| format!("the trace: {cause}"));
     let (_, peak_rss_bytes) = monitor::own_usage();
     Ok(Measured {
         wall_seconds,
@@ -326,13 +319,13 @@ fn measure(
         duplicates: sunk.duplicates,
         unexpected: sunk.unexpected,
         join_empty: guest.workload.source().documents.map_or(0, |_| sunk.join_empty),
-        throughput: throughput(&emitted, &sunk),
+        throughput: throughput(sunk.timed_completed, emitted.first_timed_ns, sunk.last_ns),
         latency_p50: sunk.response.quantile(0.50),
         latency_p95: sunk.response.quantile(0.95),
         latency_p99: sunk.response.quantile(0.99),
         service_p50: sunk.service.quantile(0.50),
         service_p99: sunk.service.quantile(0.99),
-        output_digest,
+        output_digest: None,
         operators: operators(guest, &sunk),
         workers_left_out: sunk.workers_left_out,
         reasons_left_out: sunk.reasons_left_out,
@@ -345,30 +338,12 @@ fn measure(
         reasons: sunk.reasons,
         scores: sunk.scores,
         corpus: guest.workload.corpus().map(|corpus| corpus.facts().clone()),
+        wrong_clock: guest.clocks.wrong(),
         partial: emitted.cut_short,
-        unwritten: unwritten.0,
+        unwritten: unwritten.into_iter().collect(),
         peak_rss_bytes,
         simd: bench_workloads::vector::kernel_name().to_owned(),
     })
-}
-
-fn throughput(emitted: &Emitted, sunk: &SinkOutcome) -> f64 {
-    match (emitted.first_timed_ns, sunk.last_ns) {
-        (Some(first), Some(last)) if last > first => {
-            sunk.timed_completed as f64 * 1e9 / (last - first) as f64
-        }
-        _ => 0.0,
-    }
-}
-
-/// What was measured is worth more than any of the files about it: those that fail are named, and the rest kept.
-#[derive(Default)]
-struct Unwritten(Vec<String>);
-
-impl Unwritten {
-    fn or<T>(&mut self, what: &str, written: Result<T, impl std::fmt::Display>) -> Option<T> {
-        written.map_err(|cause| self.0.push(format!("{what}: {cause}"))).ok()
-    }
 }
 
 fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Result<()> {
@@ -379,19 +354,6 @@ fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Re
         _ => trace.write(graph, &mut file)?,
     }
     file.flush()
-}
-
-fn save_histogram(request: &RunRequest, sunk: &SinkOutcome, wall_seconds: f64) -> bench_record::Result<()> {
-    let interval = |tag: &str, latencies: &histogram::LatencyHistogram| Interval {
-        tag: Some(tag.to_owned()),
-        start: Duration::ZERO,
-        length: Duration::from_secs_f64(wall_seconds),
-        latencies: latencies.clone(),
-    };
-    let intervals =
-        [interval(histogram::RESPONSE, &sunk.response), interval(histogram::SERVICE, &sunk.service)];
-    let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
-    histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }
 
 /// Whether queries pass a node: some only see documents, which end where they meet the queries.
@@ -449,6 +411,7 @@ impl Reporting {
             loop {
                 // Read before the counts, so that the last report is a whole one.
                 let ends = stop.load(Ordering::Relaxed);
+                guest.clocks.compare(monotonic_ns);
                 let (finished, failed, response_ns) = guest.sink.progress();
                 let in_flight = guest.ledger.in_flight() as u64;
                 guest.channel.event(RunEvent::Progress {

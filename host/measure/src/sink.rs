@@ -68,13 +68,27 @@ pub struct Item {
     pub ok: bool,
     /// SHA-256 of the answer.
     pub digest: [u8; 32],
-    /// From the intended arrival.
-    pub response_ns: u64,
-    /// From the emission.
-    pub service_ns: u64,
+    /// When it was to be handed out, when it was, and when it was answered. Monotonic nanoseconds.
+    pub intended_ns: u64,
+    pub emitted_ns: u64,
+    pub answered_ns: u64,
     pub timed: bool,
     /// Digest of what each node wrote, by node id; 0 where it wrote nothing.
     pub stages: Vec<u64>,
+}
+
+impl Item {
+    /// Latency from the intended arrival.
+    #[must_use]
+    pub fn response(&self) -> Duration {
+        Duration::from_nanos(self.answered_ns.saturating_sub(self.intended_ns))
+    }
+
+    /// Latency from the emission.
+    #[must_use]
+    pub fn service(&self) -> Duration {
+        Duration::from_nanos(self.answered_ns.saturating_sub(self.emitted_ns))
+    }
 }
 
 /// Everything the sink knows at the end.
@@ -205,8 +219,9 @@ impl Sink {
                 .map_or_else(|_| format!("#{}", frame.header.seq), |a| a.query_id.clone()),
             ok: answer.is_ok(),
             digest: answer.as_ref().map_or([0; 32], digest),
-            response_ns: now_ns.saturating_sub(pending.intended_ns),
-            service_ns: now_ns.saturating_sub(pending.emitted_ns),
+            intended_ns: pending.intended_ns,
+            emitted_ns: pending.emitted_ns,
+            answered_ns: now_ns,
             timed: pending.timed,
             stages: vec![0; self.nodes],
         };
@@ -241,7 +256,7 @@ impl Sink {
             }
             spans.push(span);
         }
-        sunk.response_ns += item.response_ns;
+        sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
         match &answer {
             Ok(answer) => {
                 sunk.completed += 1;
@@ -267,12 +282,13 @@ impl Sink {
         if pending.timed {
             sunk.timed_completed += u64::from(item.ok);
             sunk.timed_failed += u64::from(!item.ok);
-            sunk.last_ns = Some(now_ns);
+            // Who comes first into the lock need not have come first to the clock.
+            sunk.last_ns = sunk.last_ns.max(Some(now_ns));
             self.timed.fetch_add(1, Ordering::Relaxed);
             if item.ok {
                 // A latency beyond what the histogram can hold (hours) would be a broken clock.
-                sunk.response.record(Duration::from_nanos(item.response_ns));
-                sunk.service.record(Duration::from_nanos(item.service_ns));
+                sunk.response.record(item.response());
+                sunk.service.record(item.service());
             }
             sunk.attribution.add(pending.emitted_ns, now_ns, spans.into_iter());
         }

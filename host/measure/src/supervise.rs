@@ -8,10 +8,9 @@ use std::time::Duration;
 use super::guest::{RunEvent, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
-use super::operation::{
-    Account, HISTOGRAM_FILE, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE,
-};
+use super::operation::{Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
+use super::received::{Received, Watched};
 use super::runtime_logs;
 use super::sink::{MOST_WORKERS, REASONS_KEPT, read_items};
 use super::trace::{self, Format};
@@ -162,13 +161,22 @@ impl Job<'_> {
             .and_then(|mut file| file.write_all(&[0; 1 << 16]))
             .map_err(no_room)?;
         let scratch = scratch_path();
-        let (answer, seen) = self.call(folder, &scratch, watcher, stop)?;
-        let RunReply { backend, measured } = &answer.reply;
-        self.check(measured, backend)?;
+        let (mut answer, seen, watched) = self.call(folder, &scratch, watcher, stop)?;
+        let (received, digest) = self.received(&answer.reply.measured, &scratch)?;
+        let RunReply { backend, measured } = &mut answer.reply;
+        self.check(measured, backend, &received, &watched)?;
         watcher.phase("write");
-        let findings =
-            Finding::of(self.plan, measured, &seen.disturbance, nodes::elsewhere(&backend.metrics));
         let mut unwritten = measured.unwritten.clone();
+        // Nothing is not an answer.
+        if received.timed_completed > 0 {
+            let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
+            measured.output_digest = digest.ok();
+        }
+        let RunReply { backend, measured } = &answer.reply;
+        let elsewhere = nodes::elsewhere(&backend.metrics);
+        let mut findings = Finding::of(self.plan, measured, &seen.disturbance, elsewhere);
+        let differ = watched.difference(&received, measured);
+        findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
             Ok(sha256) => Some(sha256),
             Err(cause) => {
@@ -177,15 +185,11 @@ impl Job<'_> {
             }
         };
         let items = kept("the items file", keep_items(&scratch, folder, self.plan));
-        // What the runner could not write it has named itself.
-        let is_there = |name: &str| scratch.join(name).symlink_metadata().is_ok();
-        let histogram = is_there(HISTOGRAM_FILE).then(|| {
-            let (from, to) = (scratch.join(HISTOGRAM_FILE), folder.join(HISTOGRAM_FILE));
-            kept("the latency histogram", keep(&from, &to, histogram::LARGEST))
-        });
-        let histogram = histogram.flatten();
+        let log = received.latencies(measured.wall_seconds).map_err(io::Error::other);
+        let write = |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
+        let histogram = kept("the latency histogram", log.and_then(write));
         if let Some((path, _)) = self.trace
-            && is_there(TRACE_FILE)
+            && scratch.join(TRACE_FILE).symlink_metadata().is_ok()
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
         }
@@ -200,7 +204,7 @@ impl Job<'_> {
         let evidence = Evidence {
             items_file: named("items.csv", &items),
             items_sha256: items,
-            latency_histogram: named(HISTOGRAM_FILE, &histogram),
+            latency_histogram: named(histogram::FILE_NAME, &histogram),
             latency_histogram_sha256: histogram,
             unwritten: unwritten.clone(),
             ..self.evidence(&answer, &seen, &findings)
@@ -231,7 +235,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(Answer<RunReply>, Seen), RunError> {
+    ) -> Result<(Answer<RunReply>, Seen, Watched), RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -253,16 +257,21 @@ impl Job<'_> {
             trace: self.trace.map(|(_, format)| format),
         };
         let (mut monitor, mut log_files) = (None, Vec::new());
+        let mut watched = Watched::new();
         let answer = runner.call::<Run>(
             request,
             &mut |notice| {
                 match notice {
                     Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
-                    Notice::Phase(phase) => watcher.phase(&phase),
+                    Notice::Phase(phase) => {
+                        watched.phase(&phase);
+                        watcher.phase(&phase);
+                    }
                     Notice::Event(RunEvent::LogFiles(files)) => log_files = files,
                     Notice::Event(event) => {
-                        if let (RunEvent::Timed(edge), Some(monitor)) = (&event, &mut monitor) {
-                            monitor.edge(*edge);
+                        if let RunEvent::Timed(edge) = &event {
+                            watched.edge(*edge);
+                            monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));
                         }
                         watcher.event(&event);
                     }
@@ -278,11 +287,38 @@ impl Job<'_> {
         let seen = monitor.map(|monitor| monitor.finish(adopted));
         let answer = answer.map_err(RunError::Child)?;
         // There is no answer from a process that was never started.
-        Ok((answer, seen.unwrap_or_else(Seen::nothing)))
+        watched.started = answer.started;
+        (watched.answered, watched.deaf) = (answer.answered, answer.deaf);
+        Ok((answer, seen.unwrap_or_else(Seen::nothing), watched))
     }
 
-    /// Items in must equal items out plus failed items, each once, and nodes are those asked for.
-    fn check(&self, measured: &Measured, account: &Account) -> Result<(), RunError> {
+    /// What the sink took, counted here, and its digest.
+    fn received(
+        &self,
+        measured: &Measured,
+        scratch: &Path,
+    ) -> Result<(Received, io::Result<String>), RunError> {
+        let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
+        let received = items.and_then(|items| Received::count(items, scratch));
+        received.map_err(|cause| {
+            self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
+        })
+    }
+
+    fn dishonest(&self, wrongs: Vec<String>, measured: &Measured) -> RunError {
+        let backend = self.description.name.clone();
+        RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) }
+    }
+
+    /// Items in must equal items out plus failed items, each once, nodes are those asked for, and the reply is what
+    /// was received and seen.
+    fn check(
+        &self,
+        measured: &Measured,
+        account: &Account,
+        received: &Received,
+        watched: &Watched,
+    ) -> Result<(), RunError> {
         let mut wrongs = Vec::new();
         let mut count = |n: u64, what: &str| {
             if n > 0 {
@@ -315,11 +351,12 @@ impl Job<'_> {
         if measured.workers.len() > MOST_WORKERS || measured.reasons.len() > REASONS_KEPT {
             wrongs.push("its reply holds more than one of bench's does".to_owned());
         }
-        if wrongs.is_empty() {
-            return Ok(());
+        if measured.wrong_clock > 0 {
+            wrongs.push("the clock of its process is not the kernel's: something has replaced it".to_owned());
         }
-        let backend = self.description.name.clone();
-        Err(RunError::Dishonest { backend, wrongs, measured: Box::new(measured.clone()) })
+        wrongs.extend(watched.contradictions(received, measured));
+        wrongs.extend(received.contradictions(measured));
+        if wrongs.is_empty() { Ok(()) } else { Err(self.dishonest(wrongs, measured)) }
     }
 
     fn record(&self, measured: &Measured, evidence: Evidence) -> Result<Record, RunError> {
@@ -425,8 +462,11 @@ fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<String> 
             }
             let digest = hex::encode(item.digest);
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
-            let latency_ms =
-                if item.timed { format!("{:.3}", item.response_ns as f64 / 1e6) } else { String::new() };
+            let latency_ms = if item.timed {
+                format!("{:.3}", item.response().as_nanos() as f64 / 1e6)
+            } else {
+                String::new()
+            };
             let id = spreadsheet::cell(&item.query_id).into_owned();
             let fixed = [id, item.ok.to_string(), digest, latency_ms];
             let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, *node));

@@ -1,5 +1,7 @@
 //! Whether a run may be read as a measurement, and if not, what to do about it.
 
+use std::time::Duration;
+
 use bench_record::evidence::{self, Disturbance};
 
 use super::doubts::Doubts;
@@ -40,6 +42,11 @@ pub enum Finding {
     OtherLoad {
         share: f64,
         within: f64,
+    },
+    /// A time by the clock of the runner's process, and the same by bench's own, if it was told of it at all.
+    Clocks {
+        said: Duration,
+        seen: Option<Duration>,
     },
     /// Times of operators that cannot be, and the first of them.
     Spans {
@@ -107,6 +114,7 @@ impl Finding {
             Self::LateGenerator { .. } => "late_generator",
             Self::CpuSteal { .. } => "cpu_steal",
             Self::OtherLoad { .. } => "other_load",
+            Self::Clocks { .. } => "clocks_differ",
             Self::Spans { .. } => "operator_times",
         }
     }
@@ -142,6 +150,15 @@ impl Finding {
             Self::OtherLoad { share, within } => {
                 format!("other processes used {} of the CPU time", percent(*share, *within))
             }
+            Self::Clocks { said, seen: Some(seen) } => format!(
+                "by the clock of the backend's process it took {:.3} s, by bench's own {:.3} s",
+                said.as_secs_f64(),
+                seen.as_secs_f64()
+            ),
+            Self::Clocks { said, seen: None } => format!(
+                "queries were timed for {:.3} s by the backend's process, and bench was never told of it",
+                said.as_secs_f64()
+            ),
             Self::Spans { spans, first: Some((name, wrong)), .. } => {
                 format!("{spans} times of operators cannot be: `{name}` {wrong}, by what its record says")
             }
@@ -171,6 +188,9 @@ impl Finding {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
             Self::OtherLoad { .. } => "stop other work on this machine and run again",
+            Self::Clocks { .. } => {
+                "let nothing stop bench while it runs, or else report this to the plugin's author"
+            }
             Self::Spans { .. } => {
                 "report this to the plugin's author: what operators write behind a record has to stay as it is"
             }

@@ -122,7 +122,7 @@ pub struct Interval {
 
 /// Writes an interval log. `began` is when the run started; intervals count from there.
 pub fn save(path: &Path, began: SystemTime, intervals: &[Interval]) -> Result<()> {
-    let text = log_text(began, intervals).map_err(|error| error.in_file(path))?;
+    let text = log(began, intervals).map_err(|error| error.in_file(path))?;
     atomic::write(path, &text)
 }
 
@@ -169,9 +169,14 @@ pub fn whole_items(intervals: &[Interval]) -> Result<Option<LatencyHistogram>> {
     }
 }
 
-/// The header order is the one Java's `HistogramLogWriter` uses. The legend is not a comment, so
-/// the crate's writer cannot place it; hence two writers on one buffer.
-fn log_text(began: SystemTime, intervals: &[Interval]) -> Result<Vec<u8>> {
+/// An interval log as it is written; see [`save`].
+///
+/// # Errors
+/// When a tag has a space, a comma or a line end.
+//
+// The header order is the one Java's `HistogramLogWriter` uses. The legend is not a comment, so
+// the crate's writer cannot place it; hence two writers on one buffer.
+pub fn log(began: SystemTime, intervals: &[Interval]) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     IntervalLogWriterBuilder::new()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -28,6 +28,11 @@ pub struct Answer<R> {
     pub remarks: Vec<Remark>,
     /// The last 64 KiB of what was printed.
     pub tail: String,
+    /// When the call was started and when its answer came.
+    pub started: Instant,
+    pub answered: Instant,
+    /// For how long in all nobody listened to it, because the watcher or the machine was busy with something else.
+    pub deaf: Duration,
     /// CPU time that the kernel counted for the call's processes. `None` when it is not known.
     pub cpu: Option<CpuTime>,
     /// The warden that keeps the scratch directory, if there is one.

@@ -23,6 +23,7 @@
 //! The descriptors travel as stdin and stdout of the warden and are moved away, close-on-exec,
 //! before anything else happens: no code runs between fork and exec, so none of it can be unsound.
 
+mod clock;
 mod ending;
 mod exit;
 mod failure;
@@ -39,6 +40,7 @@ pub mod wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use clock::Clocks;
 pub use failure::{Answer, Cause, Failure, RUN, Remark};
 pub use host::{Directive, Limits, Notice, Runner};
 pub use runner::{Channel, Handler, in_process, serve};

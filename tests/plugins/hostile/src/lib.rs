@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
 
+mod forged;
+
 // SAFETY: the signatures are those of the C library.
 unsafe extern "C" {
     safe fn _exit(code: i32) -> !;
@@ -81,6 +83,13 @@ fn misbehave(phase: &str) {
             kill(getppid(), 9);
             std::thread::sleep(Duration::from_secs(2));
         }
+        "reply" => forged::reply(&["{}"]),
+        "measured" => forged::reply(&[
+            r#"{"phase":"measure"}"#,
+            r#"{"event":{"timed":"began"}}"#,
+            r#"{"event":{"timed":"ended"}}"#,
+            "{}",
+        ]),
         "memory" => {
             let mut hoard = Vec::new();
             loop {

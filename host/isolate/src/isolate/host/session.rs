@@ -50,6 +50,8 @@ pub(super) struct Session<'a, O: Operation> {
     stop: StopLevel,
     cancelled: Option<Instant>,
     let_go: Option<Instant>,
+    /// Time between two looks at what came, beyond what a look waits.
+    deaf: Duration,
 }
 
 impl<'a, O: Operation> Session<'a, O> {
@@ -74,6 +76,7 @@ impl<'a, O: Operation> Session<'a, O> {
             stop: StopLevel::Go,
             cancelled: None,
             let_go: None,
+            deaf: Duration::ZERO,
         }
     }
 
@@ -87,7 +90,11 @@ impl<'a, O: Operation> Session<'a, O> {
         self.outbox = opening;
         let directive = watch(Notice::Started(process.id()));
         self.order(directive);
+        let mut looked = Instant::now();
         let reported = loop {
+            let now = Instant::now();
+            self.deaf += now.duration_since(looked).saturating_sub(TICK);
+            looked = now;
             if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
                 break false;
             }

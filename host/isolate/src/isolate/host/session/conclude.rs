@@ -25,7 +25,9 @@ impl<O: Operation> Session<'_, O> {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
-                return Ok(Answer { reply, remarks, tail, cpu, _keeper: None });
+                let (started, deaf) = (self.started, self.deaf);
+                let answered = self.answered.unwrap_or(started);
+                return Ok(Answer { reply, remarks, tail, started, answered, deaf, cpu, _keeper: None });
             }
             (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
             (None, Some(Err(error)), _) => Cause::Plugin(error),

@@ -1,0 +1,366 @@
+//! The supervisor's own account of a run: from the items that the sink took, and by its own clock.
+//!
+//! Source and sink share an address space with the plugin, so nothing of the runner's reply is taken on trust. What
+//! items say is counted anew here, in a process that no plugin is in; a reply that says otherwise is none. Every time in
+//! it has to lie between the start of the call and its answer, which needs no tolerance: one clock, and what is told
+//! after it happened.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use bench_isolate::isolate::RUN;
+use bench_record::histogram::{self, Interval, LatencyHistogram};
+use bench_workloads::instance::monotonic_ns;
+
+use super::digest::output_digest;
+use super::guest::Edge;
+use super::operation::{MEASURE, Measured};
+use super::sink::Item;
+
+/// What the sink took.
+#[derive(Debug, Default)]
+pub struct Received {
+    pub completed: u64,
+    pub failed: u64,
+    pub timed_completed: u64,
+    pub timed_failed: u64,
+    /// Emission of the first timed query, and its answer of the last. Monotonic nanoseconds.
+    pub first_timed_ns: Option<u64>,
+    pub last_ns: Option<u64>,
+    /// Earliest and latest time of all.
+    times: Option<(u64, u64)>,
+    /// Items that were answered before they were handed out.
+    backwards: u64,
+    response: LatencyHistogram,
+    service: LatencyHistogram,
+}
+
+impl Received {
+    /// Counts `items`, and digests what they answer, with files in `scratch` while it goes on.
+    ///
+    /// # Errors
+    /// When an item cannot be read. That the digest cannot be made costs the digest alone.
+    pub fn count(
+        items: impl Iterator<Item = io::Result<Item>>,
+        scratch: &Path,
+    ) -> io::Result<(Self, io::Result<String>)> {
+        let (mut received, mut unreadable) = (Self::default(), None);
+        let mut items = items.map_while(|item| item.map_err(|cause| unreadable = Some(cause)).ok());
+        let good = items.by_ref().inspect(|item| received.take(item)).filter(|item| item.ok);
+        let digest = output_digest(good.map(|item| Ok((item.query_id, item.digest))), scratch);
+        // Where the digest gave up, the rest is counted all the same.
+        items.for_each(|item| received.take(&item));
+        unreadable.map_or(Ok((received, digest)), Err)
+    }
+
+    fn take(&mut self, item: &Item) {
+        self.completed += u64::from(item.ok);
+        self.failed += u64::from(!item.ok);
+        self.backwards += u64::from(item.emitted_ns > item.answered_ns);
+        let (earliest, latest) = self.times.get_or_insert((item.emitted_ns, item.answered_ns));
+        *earliest = (*earliest).min(item.emitted_ns).min(item.intended_ns);
+        *latest = (*latest).max(item.answered_ns);
+        if !item.timed {
+            return;
+        }
+        self.timed_completed += u64::from(item.ok);
+        self.timed_failed += u64::from(!item.ok);
+        self.first_timed_ns = Some(self.first_timed_ns.map_or(item.emitted_ns, |ns| ns.min(item.emitted_ns)));
+        self.last_ns = self.last_ns.max(Some(item.answered_ns));
+        if item.ok {
+            self.response.record(item.response());
+            self.service.record(item.service());
+        }
+    }
+
+    /// From the first timed emission to the last answer.
+    #[must_use]
+    pub fn window(&self) -> Option<Duration> {
+        let (first, last) = self.first_timed_ns.zip(self.last_ns)?;
+        Some(Duration::from_nanos(last.saturating_sub(first)))
+    }
+
+    /// Completed timed items per second.
+    #[must_use]
+    pub fn throughput(&self) -> f64 {
+        throughput(self.timed_completed, self.first_timed_ns, self.last_ns)
+    }
+
+    /// Where a reply says something else than what was received.
+    #[must_use]
+    pub fn contradictions(&self, said: &Measured) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        let mut compare = |what: &str, said: f64, received: f64| {
+            // A number loses its last digit on its way through JSON.
+            if (said - received).abs() > received.abs() * 1e-9 {
+                wrongs.push(format!("its reply states {said} {what}, and bench received {received}"));
+            }
+        };
+        compare("answers", said.completed as f64, self.completed as f64);
+        compare("failed items", said.failed as f64, self.failed as f64);
+        compare("timed answers", said.timed_completed as f64, self.timed_completed as f64);
+        compare("answers a second", said.throughput, self.throughput());
+        let of = |histogram: &LatencyHistogram, quantile| histogram.quantile(quantile);
+        let percentiles = [
+            ("p50", said.latency_p50, of(&self.response, 0.50)),
+            ("p95", said.latency_p95, of(&self.response, 0.95)),
+            ("p99", said.latency_p99, of(&self.response, 0.99)),
+            ("p50 of service", said.service_p50, of(&self.service, 0.50)),
+            ("p99 of service", said.service_p99, of(&self.service, 0.99)),
+        ];
+        for (what, said, received) in percentiles {
+            let ms = |value: Option<bench_record::units::Millis>| value.map_or(0.0, |ms| ms.get());
+            compare(&format!("ms of {what}"), ms(said), ms(received));
+        }
+        wrongs
+    }
+
+    /// The latencies as the log of a run that took so long and is just over.
+    ///
+    /// # Errors
+    /// Of a histogram that cannot be encoded; none that was counted here.
+    pub fn latencies(&self, wall_seconds: f64) -> bench_record::Result<Vec<u8>> {
+        let length = Duration::try_from_secs_f64(wall_seconds).unwrap_or_default();
+        let interval = |tag: &str, latencies: &LatencyHistogram| Interval {
+            tag: Some(tag.to_owned()),
+            start: Duration::ZERO,
+            length,
+            latencies: latencies.clone(),
+        };
+        let intervals =
+            [interval(histogram::RESPONSE, &self.response), interval(histogram::SERVICE, &self.service)];
+        let began = SystemTime::now().checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
+        histogram::log(began, &intervals)
+    }
+}
+
+/// Completed timed items per second, from the first timed emission to the last answer.
+#[must_use]
+pub fn throughput(timed_completed: u64, first_ns: Option<u64>, last_ns: Option<u64>) -> f64 {
+    match (first_ns, last_ns) {
+        (Some(first), Some(last)) if last > first => timed_completed as f64 * 1e9 / (last - first) as f64,
+        _ => 0.0,
+    }
+}
+
+/// What the supervisor saw of a call, by its own clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched {
+    pub started: Instant,
+    pub answered: Instant,
+    /// The phase that was announced last, and when the run began and ended by what was announced.
+    pub measured: bool,
+    pub run: Option<Instant>,
+    pub over: Option<Instant>,
+    /// When queries began and ceased to be timed by what was announced.
+    pub began: Option<Instant>,
+    pub ended: Option<Instant>,
+    /// For how long the supervisor itself did not listen.
+    pub deaf: Duration,
+}
+
+/// Two clocks that differ by less say nothing: what is announced is heard later, on a busy machine by a good deal.
+const LEAST_DIFFERENCE: Duration = Duration::from_millis(250);
+/// The same, as a share of the longer time.
+const LEAST_SHARE: f64 = 0.25;
+
+impl Watched {
+    /// Of a call that has just been started.
+    #[must_use]
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let (run, over, began, ended) = (None, None, None, None);
+        Self { started: now, answered: now, measured: false, run, over, began, ended, deaf: Duration::ZERO }
+    }
+
+    /// The runner is about to enter a phase.
+    pub fn phase(&mut self, name: &str) {
+        let now = Instant::now();
+        self.measured = name == MEASURE;
+        match name {
+            RUN => self.run = Some(now),
+            MEASURE => self.over = Some(now),
+            _ => {}
+        }
+    }
+
+    /// Queries begin or cease to be timed.
+    pub fn edge(&mut self, edge: Edge) {
+        let now = Some(Instant::now());
+        match edge {
+            Edge::Began => self.began = now,
+            Edge::Ended => self.ended = now,
+        }
+    }
+
+    /// What of a reply cannot be so.
+    #[must_use]
+    pub fn contradictions(&self, received: &Received, said: &Measured) -> Vec<String> {
+        let mut wrongs = Vec::new();
+        if !self.measured {
+            wrongs
+                .push("its reply came before the host's own code in its process had measured it".to_owned());
+        }
+        let call = self.answered.saturating_duration_since(self.started).as_secs_f64();
+        if said.wall_seconds > call {
+            let wall = said.wall_seconds;
+            wrongs.push(format!("its reply states a run of {wall} s in a process that lived for {call} s"));
+        }
+        // Each errs to the side on which nothing true is refused.
+        let monotonic = |instant: Instant, first: u64| {
+            first.saturating_sub(u64::try_from(instant.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        };
+        let earliest = monotonic(self.started, monotonic_ns());
+        let since_answer = self.answered.elapsed();
+        let latest = monotonic_ns().saturating_sub(u64::try_from(since_answer.as_nanos()).unwrap_or(0));
+        if received.times.is_some_and(|(first, last)| first < earliest || last > latest) {
+            wrongs
+                .push("its items have times before bench started its process or after its reply".to_owned());
+        }
+        if received.backwards > 0 {
+            wrongs.push(format!("{} items were answered before they were handed out", received.backwards));
+        }
+        wrongs
+    }
+
+    /// Where a time by the clock of the runner's process is another than by that of the supervisor: the two.
+    #[must_use]
+    pub fn difference(&self, received: &Received, said: &Measured) -> Option<(Duration, Option<Duration>)> {
+        let between = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let apart = |said: Duration, seen: Option<Duration>| {
+            let Some(seen) = seen else { return Some((said, None)) };
+            let allowed = LEAST_DIFFERENCE + said.max(seen).mul_f64(LEAST_SHARE) + self.deaf;
+            (said.abs_diff(seen) > allowed).then_some((said, Some(seen)))
+        };
+        let wall = Duration::try_from_secs_f64(said.wall_seconds).unwrap_or(Duration::MAX);
+        // One that was cut short is over when its backend is.
+        let timed = received.window().filter(|_| !said.partial);
+        timed
+            .and_then(|timed| apart(timed, between(self.began, self.ended)))
+            .or_else(|| apart(wall, between(self.run, self.over)))
+    }
+}
+
+impl Default for Watched {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn item(number: u64, emitted_ns: u64, answered_ns: u64) -> Item {
+        Item {
+            query_id: format!("q{number}"),
+            ok: number != 3,
+            digest: [number as u8; 32],
+            intended_ns: emitted_ns,
+            emitted_ns,
+            answered_ns,
+            timed: number > 0,
+            stages: Vec::new(),
+        }
+    }
+
+    /// Five items a millisecond apart, each answered after two; the first is not timed, the fourth failed.
+    fn received(from_ns: u64) -> Received {
+        let items = (0..5).map(|i| item(i, from_ns + i * MS, from_ns + i * MS + 2 * MS));
+        Received::count(items.map(Ok), &std::env::temp_dir()).unwrap().0
+    }
+
+    fn said(received: &Received) -> Measured {
+        Measured {
+            completed: received.completed,
+            failed: received.failed,
+            timed_completed: received.timed_completed,
+            throughput: received.throughput(),
+            latency_p50: received.response.quantile(0.50),
+            latency_p95: received.response.quantile(0.95),
+            latency_p99: received.response.quantile(0.99),
+            service_p50: received.service.quantile(0.50),
+            service_p99: received.service.quantile(0.99),
+            ..Measured::default()
+        }
+    }
+
+    #[test]
+    fn items_are_counted_and_timed() {
+        let received = received(0);
+        assert_eq!((received.completed, received.failed), (4, 1));
+        assert_eq!((received.timed_completed, received.timed_failed), (3, 1));
+        assert_eq!(received.window(), Some(Duration::from_millis(5)));
+        assert!((received.throughput() - 600.0).abs() < 1e-9);
+        assert_eq!(received.contradictions(&said(&received)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_reply_that_says_something_else_is_contradicted() {
+        let received = received(0);
+        let more = Measured { completed: 1_000, throughput: 9.9e9, ..said(&received) };
+        let wrongs = received.contradictions(&more).join("; ");
+        assert!(wrongs.contains("its reply states 1000 answers, and bench received 4"), "{wrongs}");
+        assert!(wrongs.contains("9900000000 answers a second, and bench received 600"), "{wrongs}");
+        let faster = Measured { latency_p50: None, ..said(&received) };
+        assert_eq!(received.contradictions(&faster), ["its reply states 0 ms of p50, and bench received 2"]);
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_is_an_error() {
+        let items = [Ok(item(0, 0, 1)), Err(io::Error::other("cut short"))];
+        let error = Received::count(items.into_iter(), &std::env::temp_dir()).unwrap_err();
+        assert_eq!(error.to_string(), "cut short");
+    }
+
+    fn watched(now_ns: u64) -> (Watched, Received) {
+        let watched = Watched { measured: true, ..Watched::new() };
+        (Watched { answered: watched.started + Duration::from_millis(100), ..watched }, received(now_ns))
+    }
+
+    #[test]
+    fn every_time_lies_between_the_start_of_the_call_and_its_reply() {
+        let now_ns = monotonic_ns();
+        let (call, items) = watched(now_ns + 10 * MS);
+        let call = Watched { started: call.started - Duration::from_secs(1), ..call };
+        // The reply itself is yet to come here, so its time is that of now.
+        let call = Watched { answered: Instant::now() + Duration::from_millis(100), ..call };
+        let past = Received { times: Some((1, 2)), ..Received::default() };
+        let outside = "its items have times before bench started its process or after its reply";
+        assert_eq!(call.contradictions(&past, &Measured::default()), [outside]);
+        assert_eq!(items.backwards, 0);
+        let endless = Measured { wall_seconds: 60.0, ..Measured::default() };
+        let wrongs = call.contradictions(&Received::default(), &endless);
+        assert!(
+            wrongs[0].starts_with("its reply states a run of 60 s in a process that lived for 1"),
+            "{wrongs:?}"
+        );
+        let early = Watched { measured: false, ..call };
+        assert!(early.contradictions(&Received::default(), &Measured::default())[0].contains("came before"));
+    }
+
+    #[test]
+    fn clocks_that_differ_by_what_a_busy_machine_explains_do_not() {
+        let start = Instant::now();
+        let at = |ms| Some(start + Duration::from_millis(ms));
+        let seen =
+            |ended| Watched { run: at(0), over: at(ended), began: at(0), ended: at(ended), ..Watched::new() };
+        let items = received(0);
+        let said = |wall_seconds| Measured { wall_seconds, ..said(&items) };
+        assert_eq!(seen(200).difference(&items, &said(0.2)), None);
+        let (five, two) = (Duration::from_millis(5), Duration::from_secs(2));
+        assert_eq!(seen(2_000).difference(&items, &said(2.0)), Some((five, Some(two))));
+        // Nobody was listening for most of it.
+        let deaf = Watched { deaf: Duration::from_millis(1_500), ..seen(2_000) };
+        assert_eq!(deaf.difference(&items, &said(2.0)), None);
+        // Timed queries that nobody was told of.
+        let silent = Watched { began: None, ..seen(200) };
+        assert_eq!(silent.difference(&items, &said(0.2)), Some((five, None)));
+        // One that is cut short ends its timed queries with its backend.
+        let partial = Measured { partial: true, ..said(2.0) };
+        assert_eq!(seen(2_000).difference(&items, &partial), None);
+    }
+}
