@@ -306,7 +306,10 @@ mod tests {
         assert!(wrongs.contains("its reply states 1000 answers, and bench received 4"), "{wrongs}");
         assert!(wrongs.contains("9900000000 answers a second, and bench received 600"), "{wrongs}");
         let faster = Measured { latency_p50: None, ..said(&received) };
-        assert_eq!(received.contradictions(&faster), ["its reply states 0 ms of p50, and bench received 2"]);
+        assert_eq!(
+            received.contradictions(&faster),
+            ["its reply states 0 ms of p50, and bench received 2.000895"]
+        );
     }
 
     #[test]
