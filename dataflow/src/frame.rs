@@ -19,12 +19,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
-
 /// Bytes before the body.
 pub const HEADER_LEN: usize = 40;
 /// Bytes of one [`Span`].
-pub const SPAN_LEN: usize = size_of::<Span>();
+pub const SPAN_LEN: usize = 32;
 
 /// What a frame stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +55,22 @@ pub struct Header {
 }
 
 /// Where and for how long one operator worked on a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Zeroable, Pod)]
-#[repr(C)]
+///
+/// ```text
+/// offset  size  field
+///      0     8  start
+///      8     6  time inside
+///     14     2  seal
+///     16     8  digest
+///     24     4  worker
+///     28     2  node
+///     30     2  instance
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// Monotonic clock, nanoseconds.
     pub start_ns: u64,
-    /// Time spent inside the operator, nanoseconds.
+    /// Time spent inside the operator, nanoseconds, at most [`Span::MOST_BUSY_NS`].
     pub busy_ns: u64,
     /// xxh3 of the body the operator wrote: two backends that agree have equal digests here.
     pub digest: u64,
@@ -72,6 +80,42 @@ pub struct Span {
     pub node: u16,
     /// Which of the node's instances.
     pub instance: u16,
+    /// What ties it to its run and record: set by the operator, compared by the sink, nobody else's concern.
+    pub seal: u16,
+}
+
+impl Span {
+    /// Most time that a span holds: 78 hours.
+    pub const MOST_BUSY_NS: u64 = (1 << 48) - 1;
+
+    /// As it lies behind a body.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; SPAN_LEN] {
+        let mut bytes = [0; SPAN_LEN];
+        let busy = self.busy_ns.min(Self::MOST_BUSY_NS) | u64::from(self.seal) << 48;
+        bytes[..8].copy_from_slice(&self.start_ns.to_le_bytes());
+        bytes[8..16].copy_from_slice(&busy.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.digest.to_le_bytes());
+        bytes[24..28].copy_from_slice(&self.worker.to_le_bytes());
+        bytes[28..30].copy_from_slice(&self.node.to_le_bytes());
+        bytes[30..].copy_from_slice(&self.instance.to_le_bytes());
+        bytes
+    }
+
+    /// Reads one that lies behind a body.
+    #[must_use]
+    pub fn read(bytes: &[u8; SPAN_LEN]) -> Self {
+        let busy = u64::from_le_bytes(take(bytes, 8));
+        Self {
+            start_ns: u64::from_le_bytes(take(bytes, 0)),
+            busy_ns: busy & Self::MOST_BUSY_NS,
+            digest: u64::from_le_bytes(take(bytes, 16)),
+            worker: u32::from_le_bytes(take(bytes, 24)),
+            node: u16::from_le_bytes(take(bytes, 28)),
+            instance: u16::from_le_bytes(take(bytes, 30)),
+            seal: (busy >> 48) as u16,
+        }
+    }
 }
 
 /// One record, borrowed from a batch.
@@ -105,7 +149,7 @@ impl std::error::Error for Malformed {}
 impl<'a> Frame<'a> {
     /// Decodes the spans, oldest first.
     pub fn spans(&self) -> impl Iterator<Item = Span> + use<'a> {
-        self.spans.chunks_exact(SPAN_LEN).map(bytemuck::pod_read_unaligned)
+        self.spans.chunks_exact(SPAN_LEN).filter_map(|span| span.first_chunk().map(Span::read))
     }
 
     /// Length of the whole frame in bytes.
@@ -149,8 +193,8 @@ impl fmt::Debug for Frame<'_> {
     }
 }
 
-fn take<const N: usize>(head: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
-    head[at..at + N].try_into().expect("the range has N bytes by construction")
+fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("the range has N bytes by construction")
 }
 
 /// The spans of `second` that `first` does not start with too: two records forked from one share the
@@ -260,13 +304,13 @@ mod tests {
     }
 
     fn span(node: u16) -> Span {
-        Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5 }
+        Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5, seal: 6 }
     }
 
     #[test]
     fn a_batch_reads_back_as_the_frames_that_were_pushed() {
         let mut batch = Vec::new();
-        push(&mut batch, header(0), b"alpha", bytemuck::bytes_of(&span(9)));
+        push(&mut batch, header(0), b"alpha", &span(9).to_bytes());
         push(&mut batch, header(1), b"", b"");
         let read: Vec<_> = frames(&batch).collect::<Result<_, _>>().unwrap();
         assert_eq!(read.len(), 2);
@@ -278,7 +322,7 @@ mod tests {
     #[test]
     fn every_truncation_is_an_error_and_never_a_panic() {
         let mut batch = Vec::new();
-        push(&mut batch, header(0), b"alpha", bytemuck::bytes_of(&span(9)));
+        push(&mut batch, header(0), b"alpha", &span(9).to_bytes());
         for len in 1..batch.len() {
             assert!(frames(&batch[..len]).next().unwrap().is_err(), "{len} bytes");
         }
@@ -286,9 +330,8 @@ mod tests {
 
     #[test]
     fn spans_from_before_a_fork_count_once() {
-        let bytes = |nodes: &[u16]| -> Vec<u8> {
-            nodes.iter().flat_map(|&node| bytemuck::bytes_of(&span(node)).to_vec()).collect()
-        };
+        let bytes =
+            |nodes: &[u16]| -> Vec<u8> { nodes.iter().flat_map(|&node| span(node).to_bytes()).collect() };
         assert_eq!(own_spans(&bytes(&[1, 2, 3]), &bytes(&[1, 2, 4])), bytes(&[4]));
         assert_eq!(own_spans(&bytes(&[]), &bytes(&[4])), bytes(&[4]));
     }

@@ -10,6 +10,7 @@ use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 use crate::fault::Fault;
 use crate::operator::{Operator, OperatorError, Output, Owed};
 use crate::records::Batch;
+use crate::seal::Key;
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.
 #[must_use]
@@ -38,6 +39,8 @@ pub struct Placement {
     /// How often a failing record is tried; at least 1. Only operators that take batches are
     /// stateless enough to be tried again.
     pub attempts: u32,
+    /// What spans are sealed with; nothing outside of a run.
+    pub key: Option<Key>,
     /// A fault to inject, for tests.
     pub fault: Option<Fault>,
 }
@@ -117,8 +120,9 @@ impl Instance {
             worker: thread_id(),
             node: self.placement.node,
             instance: self.placement.instance,
+            seal: 0,
         };
-        Output::new(batch, ports, stamp, std::mem::take(&mut self.owed))
+        Output::new(batch, ports, stamp, self.placement.key, std::mem::take(&mut self.owed))
     }
 
     /// Processes a group together; if that fails, each record alone, so that exactly the records
@@ -213,7 +217,7 @@ mod tests {
     }
 
     fn placement(fault: Option<Fault>, attempts: u32) -> Placement {
-        Placement { node: 2, instance: 0, ports: vec![0], batched: Vec::new(), attempts, fault }
+        Placement { node: 2, instance: 0, ports: vec![0], batched: Vec::new(), attempts, key: None, fault }
     }
 
     fn input(seqs: std::ops::Range<u64>) -> Vec<u8> {
@@ -302,7 +306,7 @@ mod tests {
         fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
             for input in inputs {
                 match input.header.seq % 2 {
-                    1 => output.adopt(input.spans),
+                    1 => output.adopt(input.header.seq, input.spans),
                     _ => output.emit_bytes(*input, 0, input.body, None)?,
                 }
             }
@@ -318,6 +322,51 @@ mod tests {
         assert!(run(&mut instance, &absorbed).is_empty());
         let out = run(&mut instance, &input(2..3));
         assert_eq!(out[0].2.iter().map(|span| span.node).collect::<Vec<_>>(), [2, 7]);
+    }
+
+    /// Emits all its input, then fails over record 3.
+    struct Late;
+
+    impl Operator for Late {
+        fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+            for input in inputs {
+                output.adopt(input.header.seq, input.spans);
+                if input.header.seq == 3 {
+                    return Err(OperatorError("three".into()));
+                }
+                output.emit_bytes(*input, 0, input.body, None)?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_record_that_failed_had_absorbed_rides_on_no_other() {
+        let mut before = Vec::new();
+        Instance::new(Box::new(Absorbing), placement(None, 1)).process(&input(2..5), &mut before).unwrap();
+        let before: Vec<Span> = frames(&before).flatten().flat_map(|frame| frame.spans()).collect();
+        assert!(!before.is_empty());
+        let mut batch = Vec::new();
+        let spans: Vec<u8> = before.iter().flat_map(Span::to_bytes).collect();
+        for seq in 3..5 {
+            let header = Header { port: 0, kind: Kind::Data, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
+            push(&mut batch, header, b"body", if seq == 3 { &spans } else { b"" });
+        }
+        let out = run(&mut Instance::new(Box::new(Late), placement(None, 1)), &batch);
+        assert_eq!((out[0].1, out[1].1, out[1].2.len()), (Kind::Failed, Kind::Data, 1));
+    }
+
+    #[test]
+    fn every_span_of_a_run_is_sealed_also_of_what_was_absorbed() {
+        let key = Key::random();
+        let sealed = |node| Placement { node, key: Some(key), ..placement(None, 1) };
+        let mut absorbed = Vec::new();
+        Instance::new(Box::new(Picky), sealed(2)).process(&input(1..2), &mut absorbed).unwrap();
+        let mut instance = Instance::new(Box::new(Absorbing), sealed(7));
+        assert!(run(&mut instance, &absorbed).is_empty());
+        let out = run(&mut instance, &input(2..3));
+        assert_eq!(out[0].2.len(), 2);
+        assert!(out[0].2.iter().all(|span| key.fits(2, span)), "{out:?}");
     }
 
     #[test]

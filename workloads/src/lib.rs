@@ -30,6 +30,7 @@ pub mod quality;
 pub mod random;
 pub mod records;
 pub mod schedule;
+pub mod seal;
 pub mod shuffle;
 pub mod text;
 pub mod vector;

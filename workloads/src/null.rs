@@ -139,7 +139,9 @@ impl Operator for PassParts {
         inputs.iter().try_for_each(|input| {
             self.parts.take(*input, output, |parts, output| {
                 let first = parts[0];
-                parts[1..].iter().for_each(|part| output.adopt(own_spans(first.spans, part.spans)));
+                parts[1..]
+                    .iter()
+                    .for_each(|part| output.adopt(part.header.seq, own_spans(first.spans, part.spans)));
                 ports.iter().try_for_each(|&port| output.emit_bytes(first, port, first.body, None))
             })
         })

@@ -97,6 +97,7 @@ impl OpenWorkload {
             ports: self.graph.output_ports(node),
             batched: self.batched(node),
             attempts: self.spec.params.attempts(),
+            key: self.spec.key,
             fault: self.fault.clone().filter(|fault| fault.node == known.name),
         };
         Ok(Instance::new(operator, placement))
@@ -169,6 +170,7 @@ mod tests {
             params: Values::of(&Params { corpus: Some(folder.path().to_owned()), ..Params::default() }),
             corpus_digest: Some("that of another day".into()),
             served: None,
+            key: None,
             cache_dir: folder.path().join("cache"),
         };
         let error = prepare(&spec, &mut |_| ()).unwrap_err().to_string();

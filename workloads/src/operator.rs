@@ -4,10 +4,11 @@
 //! execution: it stamps spans, contains panics and turns failures into tombstones, in one place for
 //! every engine.
 
-use bench_dataflow::frame::{self, Frame, Header, Kind, Span};
+use bench_dataflow::frame::{self, Frame, Header, Kind, SPAN_LEN, Span};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::seal::{Key, digest};
 
 /// Why an operator could not process a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,9 +106,17 @@ pub struct Output<'a> {
     batch: &'a mut Vec<u8>,
     ports: &'a [u8],
     stamp: Span,
-    /// Offsets of the spans written since the last [`Output::settle`].
-    open: Vec<usize>,
+    key: Option<Key>,
+    /// The spans written since the last [`Output::settle`]: where, and on which record.
+    open: Vec<(usize, u64)>,
     owed: Owed,
+}
+
+/// A place to come back to.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    batch: usize,
+    adopted: usize,
 }
 
 /// What calls that emitted nothing owe to the next record that is emitted.
@@ -115,13 +124,19 @@ pub struct Output<'a> {
 pub(crate) struct Owed {
     /// Their time.
     busy_ns: u64,
-    /// Spans of what they absorbed.
-    adopted: Vec<u8>,
+    /// Spans of what they absorbed, with the number of the record.
+    adopted: Vec<(u64, Span)>,
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(batch: &'a mut Vec<u8>, ports: &'a [u8], stamp: Span, owed: Owed) -> Self {
-        Self { batch, ports, stamp, open: Vec::new(), owed }
+    pub(crate) fn new(
+        batch: &'a mut Vec<u8>,
+        ports: &'a [u8],
+        stamp: Span,
+        key: Option<Key>,
+        owed: Owed,
+    ) -> Self {
+        Self { batch, ports, stamp, key, open: Vec::new(), owed }
     }
 
     /// Emits `body` as a descendant of `parent`.
@@ -175,44 +190,59 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Lets spans of absorbed records (documents in a window) ride on the next record emitted.
-    pub fn adopt(&mut self, spans: &[u8]) {
-        self.owed.adopted.extend_from_slice(spans);
+    /// Lets spans of absorbed record `seq` (a document in a window) ride on the next record emitted.
+    pub fn adopt(&mut self, seq: u64, spans: &[u8]) {
+        let spans = spans.chunks_exact(SPAN_LEN).filter_map(|span| span.first_chunk().map(Span::read));
+        self.owed.adopted.extend(spans.map(|span| (seq, span)));
+    }
+
+    /// A share of a span of record `from`, one of so many, as it belongs to record `to`.
+    #[must_use]
+    pub fn share(&self, span: Span, from: u64, to: u64, of: u32) -> Span {
+        match self.key {
+            Some(key) => key.shared(span, from, to, of),
+            None => Span { busy_ns: span.busy_ns / u64::from(of.max(1)), ..span },
+        }
     }
 
     fn write(
         &mut self,
         parent: Lineage<'_>,
         port: u8,
-        digest: Option<u64>,
+        meaning: Option<u64>,
         body: impl FnOnce(&mut Vec<u8>) -> Result<(), OperatorError>,
     ) -> Result<(), OperatorError> {
         let mut stamp = self.stamp;
         let adopted = std::mem::take(&mut self.owed.adopted);
-        let inherited = parent.spans.len() + adopted.len();
+        let inherited = parent.spans.len() + adopted.len() * SPAN_LEN;
+        let (key, seq) = (self.key, parent.header.seq);
         let at = frame::push_with(
             self.batch,
             Header { port, kind: Kind::Data, ..parent.header },
             body,
             |batch, body| {
-                stamp.digest = digest.unwrap_or_else(|| xxh3_64(&batch[body]));
+                stamp.digest = meaning.unwrap_or_else(|| digest(&batch[body]));
                 batch.extend_from_slice(parent.spans);
-                batch.extend_from_slice(&adopted);
-                batch.extend_from_slice(bytemuck::bytes_of(&stamp));
+                for &(from, span) in &adopted {
+                    let span = key.filter(|_| from != seq).map_or(span, |key| key.shared(span, from, seq, 1));
+                    batch.extend_from_slice(&span.to_bytes());
+                }
+                batch.extend_from_slice(&stamp.to_bytes());
             },
         )?;
-        self.open.push(at + inherited);
+        self.open.push((at + inherited, seq));
         Ok(())
     }
 
-    /// Length of the batch, to come back to with [`Output::rewind`].
-    pub(crate) fn mark(&self) -> usize {
-        self.batch.len()
+    /// Where the batch ends now, to come back to with [`Output::rewind`].
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { batch: self.batch.len(), adopted: self.owed.adopted.len() }
     }
 
-    /// Forgets what was emitted since `mark`.
-    pub(crate) fn rewind(&mut self, mark: usize) {
-        self.batch.truncate(mark);
+    /// Forgets what was emitted and absorbed since `mark`.
+    pub(crate) fn rewind(&mut self, mark: Mark) {
+        self.batch.truncate(mark.batch);
+        self.owed.adopted.truncate(mark.adopted);
         self.open.clear();
     }
 
@@ -229,9 +259,10 @@ impl<'a> Output<'a> {
         }
         let share = total / self.open.len() as u64;
         self.owed.busy_ns = total % self.open.len() as u64;
-        let field = std::mem::offset_of!(Span, busy_ns);
-        for at in self.open.drain(..) {
-            self.batch[at + field..at + field + 8].copy_from_slice(&share.to_le_bytes());
+        for (at, seq) in self.open.drain(..) {
+            let Some(bytes) = self.batch[at..].first_chunk_mut() else { continue };
+            let span = Span { busy_ns: share, ..Span::read(bytes) };
+            *bytes = self.key.map_or(span, |key| key.sealed(seq, span)).to_bytes();
         }
     }
 

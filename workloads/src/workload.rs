@@ -14,6 +14,7 @@ use crate::index::IndexError;
 use crate::operator::Operator;
 use crate::parameters::{CORPUS, ParamError, Table, Values};
 use crate::schedule::{Documents, Schedule};
+use crate::seal::Key;
 use crate::text::endpoint::{EndpointError, Served};
 
 /// A workload: what it is, and how it is made ready.
@@ -106,6 +107,9 @@ pub struct OpenSpec {
     /// What the embedding endpoint serves, when there is one.
     #[serde(default)]
     pub served: Option<Served>,
+    /// What the spans of this run are sealed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
     /// Where prepared indexes are kept.
     pub cache_dir: PathBuf,
 }

@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn span(worker: u32, node: u16, start_ns: u64, busy_ns: u64) -> Span {
-        Span { start_ns, busy_ns, digest: 0, worker, node, instance: 0 }
+        Span { start_ns, busy_ns, digest: 0, worker, node, instance: 0, seal: 0 }
     }
 
     fn parts(operator_ns: u64, queueing_ns: u64, transfer_ns: u64, overhead_ns: u64) -> Parts {

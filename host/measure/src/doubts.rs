@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn span(start_ns: u64, busy_ns: u64) -> Span {
-        Span { start_ns, busy_ns, digest: 0, worker: 1, node: 3, instance: 0 }
+        Span { start_ns, busy_ns, digest: 0, worker: 1, node: 3, instance: 0, seal: 0 }
     }
 
     /// Of a query that was handed out at 1,000 and answered at 2,000, in a run that began at 500.

@@ -16,6 +16,8 @@ use bench_workloads::judge::Scores;
 use bench_workloads::open::OpenWorkload;
 use bench_workloads::parameters::ATTEMPTS;
 use bench_workloads::schedule::QUERY_SOURCE;
+use bench_workloads::seal::Key;
+use bench_workloads::workload::OpenSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -26,6 +28,7 @@ use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
+use super::proof::{Proof, Unproven};
 use super::received::throughput;
 use super::sink::{OperatorUse, Sink, SinkOutcome};
 use super::trace::{self, Trace};
@@ -160,6 +163,8 @@ pub struct Measured {
     pub workers_left_out: u64,
     /// Where the time of timed queries went, by operator, and the sink.
     pub attribution: Vec<(String, Parts)>,
+    /// Answers that are not the work of the run's operators.
+    pub unproven: Unproven,
     /// What spans say that cannot be: then the two above are not the whole of it.
     pub doubts: Doubts,
     pub late: u64,
@@ -252,7 +257,8 @@ fn host_error(cause: impl std::fmt::Display) -> Error {
 
 pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest, Box<dyn std::error::Error>> {
     let plan = &request.plan;
-    let workload = OpenWorkload::with_texts(plan.open_spec())?;
+    let key = Key::random();
+    let workload = OpenWorkload::with_texts(OpenSpec { key: Some(key), ..plan.open_spec() })?;
     let ledger = Arc::new(Ledger::default());
     let graph = workload.graph();
     let on_path = graph.nodes.iter().map(|node| on_path(graph, node)).collect();
@@ -262,6 +268,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_runs(request.scratch.clone())
+            .wanting(Proof::of(graph, key))
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,
@@ -331,6 +338,7 @@ fn measure(
         reasons_left_out: sunk.reasons_left_out,
         workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
         attribution: attribution(guest, &sunk),
+        unproven: sunk.unproven,
         doubts: sunk.doubts,
         late: emitted.late,
         generator: guest.emitter.generator(),

@@ -159,6 +159,7 @@ impl Plan {
             params: self.params.clone(),
             corpus_digest: self.corpus_digest.clone(),
             served: self.served.clone(),
+            key: None,
             cache_dir: self.cache_dir.clone(),
         }
     }

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use super::attribution::Attribution;
 use super::doubts::Doubts;
 use super::ledger::{Ledger, Pending, Settled};
+use super::proof::{Proof, Unproven};
 use super::trace::Trace;
 use bench_isolate::text::bounded;
 use bench_record::histogram::LatencyHistogram;
@@ -121,6 +122,8 @@ pub struct SinkOutcome {
     pub reasons_left_out: u64,
     /// Where the time of timed queries went.
     pub attribution: Attribution,
+    /// Answers that are not the work of the run's operators.
+    pub unproven: Unproven,
     /// What spans say that cannot be. They are in no figure of time.
     pub doubts: Doubts,
     pub scores: Option<Scores>,
@@ -139,6 +142,7 @@ struct State {
 pub struct Sink {
     ledger: Arc<Ledger>,
     nodes: usize,
+    proof: Option<Proof>,
     /// No operator existed before.
     began_ns: u64,
     timed: AtomicU64,
@@ -167,6 +171,14 @@ impl Sink {
     #[must_use]
     pub fn with_runs(self, folder: PathBuf) -> Self {
         Self { runs: Some(folder), ..self }
+        Self {
+            ledger,
+            nodes,
+            proof: None,
+            began_ns: monotonic_ns(),
+            timed: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// Keeps every operator call in `trace`.
@@ -174,6 +186,12 @@ impl Sink {
     pub fn with_trace(self, trace: Option<Trace>) -> Self {
         self.state().sunk.trace = trace;
         self
+    }
+
+    /// Wants this proof of every answer. Without it spans and answers are taken as they come.
+    #[must_use]
+    pub fn wanting(self, proof: Proof) -> Self {
+        Self { proof: Some(proof), ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -228,7 +246,13 @@ impl Sink {
         let mut state = self.state();
         let State { sunk, judge, .. } = &mut *state;
         let mut spans = Vec::with_capacity(frame.spans.len() / SPAN_LEN);
+        let seq = frame.header.seq;
+        let mut foreign = 0_u64;
         for span in frame.spans() {
+            if self.proof.as_ref().is_some_and(|proof| !proof.admits(seq, &span)) {
+                foreign += 1;
+                continue;
+            }
             let node = usize::from(span.node);
             let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
             let admitted = sunk.doubts.admit(&span, self.began_ns, emitted_ns, now_ns);
@@ -255,6 +279,14 @@ impl Sink {
                 Entry::Vacant(_) => sunk.workers_left_out += 1,
             }
             spans.push(span);
+        }
+        if foreign > 0 {
+            let why = || format!("it bears {foreign} spans that no operator of this run left on it");
+            sunk.unproven.add(&item.query_id, why);
+        } else if let Some(proof) = self.proof.as_ref().filter(|_| item.ok)
+            && let Some(lacking) = proof.lacking(frame, &item.stages)
+        {
+            sunk.unproven.add(&item.query_id, || lacking);
         }
         sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
         match &answer {

@@ -10,6 +10,7 @@ use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
 use super::operation::{Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
+use super::proof::Unproven;
 use super::received::{Received, Watched};
 use super::runtime_logs;
 use super::sink::{MOST_WORKERS, REASONS_KEPT, read_items};
@@ -350,6 +351,12 @@ impl Job<'_> {
         // The runner keeps less of each than this.
         if measured.workers.len() > MOST_WORKERS || measured.reasons.len() > REASONS_KEPT {
             wrongs.push("its reply holds more than one of bench's does".to_owned());
+        }
+        let Unproven { answers, first } = &measured.unproven;
+        if let Some(first) = first {
+            wrongs.push(format!(
+                "{answers} answers are not the work of this run's operators, the first to {first}"
+            ));
         }
         if measured.wrong_clock > 0 {
             wrongs.push("the clock of its process is not the kernel's: something has replaced it".to_owned());

@@ -158,8 +158,6 @@ static void replace_clock(void) {
     }
 }
 
-static uint64_t run_began = 0;
-
 /* A result whose spans say what the wish wants: start and time inside are the first two fields of each. */
 static uint8_t *respanned(const uint8_t *frame, size_t *size) {
     uint8_t *other = malloc(*size);
@@ -170,19 +168,62 @@ static uint8_t *respanned(const uint8_t *frame, size_t *size) {
         *size = 40 + (size_t)body;
         memset(other + 6, 0, 2);
     }
+    if (wants("run", "spans_few")) {
+        *size -= 32;
+        uint16_t spans;
+        memcpy(&spans, other + 6, 2);
+        spans--;
+        memcpy(other + 6, &spans, 2);
+    }
     for (size_t at = 40 + (size_t)body; at < *size; at += 32) {
-        uint64_t start, busy;
-        memcpy(&start, other + at, 8);
-        memcpy(&busy, other + at + 8, 8);
-        start = wants("run", "spans_before") ? 1 : wants("run", "spans_after") ? UINT64_MAX : start;
-        busy = wants("run", "spans_wrap")  ? UINT64_MAX / 64
-               : wants("run", "spans_long") ? (uint64_t)3600 * 1000000000
-               : wants("run", "spans_sum")  ? now_ns() - run_began
-                                            : busy;
-        memcpy(other + at, &start, 8);
-        memcpy(other + at + 8, &busy, 8);
+        uint64_t start = now_ns(), busy = wants("run", "spans_wrap") ? UINT64_MAX : 1000;
+        if (wants("run", "spans_wrap") || wants("run", "spans_now") || wants("run", "replay_now")) {
+            memcpy(other + at, &start, 8);
+            memcpy(other + at + 8, &busy, 6);
+        }
     }
     return other;
+}
+
+/* Answers of an earlier run of the same queries, from the file KEPT. */
+static uint8_t *kept = NULL;
+static size_t kept_size = 0;
+
+static void keep(const uint8_t *frame, size_t size) {
+    FILE *file = fopen(getenv("KEPT"), "ab");
+    fwrite(frame, 1, size, file);
+    fclose(file);
+}
+
+static void remember(void) {
+    FILE *file = fopen(getenv("KEPT"), "rb");
+    kept = malloc((size_t)64 << 20);
+    kept_size = fread(kept, 1, (size_t)64 << 20, file);
+    fclose(file);
+}
+
+/* The answer to the query of this number, without any work. */
+static bench_status replay(const bench_host *host, const uint8_t *query) {
+    for (size_t at = 0; at < kept_size; at += frame_size(kept + at)) {
+        if (memcmp(kept + at + 8, query + 8, 8) == 0) {
+            size_t size = frame_size(kept + at);
+            uint8_t *other = respanned(kept + at, &size);
+            bench_view one = {other, size};
+            bench_status status = host->emit(host, one);
+            free(other);
+            return status;
+        }
+    }
+    return BENCH_OK;
+}
+
+static bench_status replay_all(const bench_host *host, bench_view events) {
+    bench_status status = BENCH_OK;
+    for (size_t at = 0; at < events.len && status == BENCH_OK; at += frame_size(events.data + at)) {
+        int is_query = events.data[at + 4] == 0 && events.data[at + 5] == 0;
+        status = is_query ? replay(host, events.data + at) : BENCH_OK;
+    }
+    return status;
 }
 
 static uint64_t results = 0;
@@ -237,6 +278,9 @@ static bench_status emit(const bench_host *host, bench_view batch) {
             status = host->emit(host, renumbered);
             free(other);
             continue;
+        }
+        if (wants("run", "keep")) {
+            keep(frame, size);
         }
         if (strncmp(wish("run"), "spans_", 6) == 0) {
             uint8_t *other = respanned(frame, &size);
@@ -324,12 +368,12 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
         free(text);
         return BENCH_ERROR_RUNTIME;
     }
-    run_began = now_ns();
     if (wants("run", "clock")) {
         replace_clock();
     }
-    if (wants("run", "spans_sum")) {
-        usleep(50000); /* or there is no time that all the spans could claim */
+    int replays = wants("run", "replay") || wants("run", "replay_now") || wants("run", "early");
+    if (replays) {
+        remember();
     }
     if (wants("run", "status")) {
         return 4711;
@@ -367,10 +411,16 @@ static bench_status run(bench_self *self, const bench_spec *spec, const bench_ho
         }
     }
     results = 0;
+    if (status == BENCH_OK && wants("run", "early")) {
+        bench_view first = {kept, frame_size(kept)};
+        status = host->emit(host, first);
+    }
     while (status == BENCH_OK) {
         bench_owned events = {NULL, 0, NULL};
         status = host->next_events(host, spec->batch_size, &events);
-        if (status == BENCH_OK) {
+        if (status == BENCH_OK && replays) {
+            status = replay_all(host, bench_view_of(&events));
+        } else if (status == BENCH_OK) {
             status = deliver(host, router, operators, BENCH_FROM_SOURCES, bench_view_of(&events));
         }
         host->release(host, &events);

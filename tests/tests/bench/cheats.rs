@@ -21,9 +21,11 @@ enum Ends {
     Dishonest(&'static str),
     /// With a record that has this finding, whose message says this.
     Invalid(&'static str, &'static str),
+    /// As if it were true.
+    Unseen,
 }
 
-use Ends::{Dishonest, Invalid};
+use Ends::{Dishonest, Invalid, Unseen};
 
 const fn row(library: &'static str, wish: &'static str, ends: Ends) -> Row {
     Row { library, wish, ends }
@@ -48,23 +50,54 @@ const ROWS: &[Row] = &[
         "run:clock",
         Dishonest("the clock of its process is not the kernel's: something has replaced it"),
     ),
-    // What operators say of their times cannot be.
-    row("hostile_c", "run:spans_wrap", Invalid("operator_times", "` was busy for 288230376.1")),
+    // Answers of an earlier run, kept on disk: as they were, and with the time of now in them.
+    row("hostile_c", "run:replay", Dishonest(FOREIGN)),
+    row("hostile_c", "run:replay_now", Dishonest(FOREIGN)),
+    // One of them before its query is there.
+    row("hostile_c", "run:early", Dishonest("1 answers were to queries that were never asked")),
+    // Answers that no operator is said to have worked on, or one too few; that nobody wrote; forged times.
+    row("hostile_c", "run:spans_none", Dishonest("no `embed_q` of this run has worked on it")),
+    row("hostile_c", "run:spans_few", Dishonest("no `generate` of this run has worked on it")),
+    row("hostile_c", "run:digest", Dishonest("it is not what the last operator wrote")),
+    row("hostile_c", "run:spans_now", Dishonest(FOREIGN)),
+    row("hostile_c", "run:spans_wrap", Dishonest(FOREIGN)),
+    // Forged times by one that has read the key: they cannot be.
     row(
-        "hostile_c",
-        "run:spans_long",
+        "hostile",
+        "run:sealed_wrap",
+        Invalid("operator_times", "` was busy for 281474.976711 s in the first "),
+    ),
+    row(
+        "hostile",
+        "run:sealed_long",
         Invalid("operator_times", "` was busy for 3600.000000 s in the first "),
     ),
-    row("hostile_c", "run:spans_before", Invalid("operator_times", " before its query was handed out")),
-    row("hostile_c", "run:spans_after", Invalid("operator_times", " after its query was answered")),
-    row("hostile_c", "run:spans_sum", Invalid("operator_times", "operators say that they were busy for ")),
+    row("hostile", "run:sealed_before", Invalid("operator_times", " before its query was handed out")),
+    row("hostile", "run:sealed_after", Invalid("operator_times", " after its query was answered")),
+    // What cannot be seen, as docs/security.md says: the same by one that replays answers.
+    row("hostile", "run:sealed_replay", Unseen),
+    row("hostile", "run:sealed_sum", Invalid("operator_times", "operators say that they were busy for ")),
 ];
+
+/// What replays answers has to have had them.
+const NEED_AN_EARLIER_RUN: [&str; 4] = ["run:replay", "run:replay_now", "run:early", "run:sealed_replay"];
+
+/// Spans of another run, or of none.
+const FOREIGN: &str = " spans that no operator of this run left on it";
 
 #[test]
 fn each_lie_ends_with_exit_code_6_or_in_an_invalid_record() {
     all_hold(ROWS, |row| {
         let output = TempDir::new().unwrap();
-        let ended = run(row, output.path());
+        let kept = output.path().join("kept");
+        if NEED_AN_EARLIER_RUN.contains(&row.wish) {
+            let earlier = output.path().join("earlier");
+            let honest = run("hostile_c", "run:keep", &kept, &earlier);
+            if !honest.status.success() {
+                return Err(format!("{}: the honest run before it: {}", row.wish, stderr(&honest)));
+            }
+        }
+        let ended = run(row.library, row.wish, &kept, output.path());
         let said = stderr(&ended);
         let fine = match row.ends {
             Dishonest(says) => {
@@ -72,6 +105,7 @@ fn each_lie_ends_with_exit_code_6_or_in_an_invalid_record() {
                     && said.contains(says)
                     && said.contains("did not answer in `run` as it must")
             }
+            Unseen => ended.status.success() && !records(output.path())[0]["extra"]["attribution"].is_null(),
             Invalid(code, says) => {
                 ended.status.success() && is_invalid(&records(output.path())[0], code, says)
             }
@@ -80,11 +114,11 @@ fn each_lie_ends_with_exit_code_6_or_in_an_invalid_record() {
     });
 }
 
-fn run(row: &Row, output: &Path) -> Output {
-    let plugins = folder(&[(row.library, row.library)]);
-    let mut command = bench(&["run", "--backend", row.library, "--workload", "null", "--num-tasks", "40"]);
+fn run(library: &str, wish: &str, kept: &Path, output: &Path) -> Output {
+    let plugins = folder(&[(library, library)]);
+    let mut command = bench(&["run", "--backend", library, "--workload", "null", "--num-tasks", "40"]);
     command.args(["--no-user-plugins", "--plugins-dir"]).arg(plugins.path()).arg("--output-dir").arg(output);
-    command.env("HOSTILE", row.wish).output().unwrap()
+    command.env("HOSTILE", wish).env("KEPT", kept).output().unwrap()
 }
 
 /// Whether a record is INVALID for a reason, and has no figure that the lie is in.

@@ -58,6 +58,7 @@ fn run() -> Result<(), Failure> {
         params: list::default().parameters().defaults(),
         corpus_digest: None,
         served: None,
+        key: None,
         cache_dir: args.cache_dir.clone(),
     };
     prepare(&spec, &mut |what| eprintln!("preparing {what}"))?;

@@ -172,10 +172,10 @@ impl GlobalBatch {
             return Ok(());
         }
         let batch: Batch = decode(&input.frame())?;
-        let share = share_of_spans(&input.frame(), &batch);
+        let shares = SharedSpans::of(&input.frame(), &batch);
         for item in frame::frames(&batch.items) {
             let mut kept = Kept::from(item.map_err(OperatorError::new)?);
-            kept.spans.extend_from_slice(&share);
+            shares.append(kept.header.seq, output, &mut kept.spans);
             self.buffer.push(kept, now);
         }
         while self.buffer.items.len() >= self.trigger.size {
@@ -225,15 +225,29 @@ impl Operator for GlobalBatch {
     }
 }
 
-/// Each item's share of the spans that its batch collected: the same instants, the busy time divided.
-#[must_use]
-pub fn share_of_spans(frame: &Frame<'_>, batch: &Batch) -> Vec<u8> {
-    // A batch frame starts with the spans it inherited from its first item; these are not its own.
-    let first = frame::frames(&batch.items).next().and_then(Result::ok);
-    let inherited = first.map_or(0, |first| first.spans().count());
-    let own = frame.spans().skip(inherited);
-    let shares = own.map(|span| Span { busy_ns: span.busy_ns / u64::from(batch.size.max(1)), ..span });
-    shares.flat_map(|span| bytemuck::bytes_of(&span).to_vec()).collect()
+/// The spans that a batch collected, for its items to share: the same instants, the busy time divided.
+pub struct SharedSpans {
+    spans: Vec<Span>,
+    seq: u64,
+    size: u32,
+}
+
+impl SharedSpans {
+    /// Of a batch and the frame that it came in.
+    #[must_use]
+    pub fn of(frame: &Frame<'_>, batch: &Batch) -> Self {
+        // A batch frame starts with the spans it inherited from its first item; these are not its own.
+        let first = frame::frames(&batch.items).next().and_then(Result::ok);
+        let inherited = first.map_or(0, |first| first.spans().count());
+        Self { spans: frame.spans().skip(inherited).collect(), seq: frame.header.seq, size: batch.size }
+    }
+
+    /// Appends the shares of item `seq`.
+    pub fn append(&self, seq: u64, output: &Output<'_>, spans: &mut Vec<u8>) {
+        for span in &self.spans {
+            spans.extend_from_slice(&output.share(*span, self.seq, seq, self.size).to_bytes());
+        }
+    }
 }
 
 fn emit_batch(

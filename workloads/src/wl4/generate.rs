@@ -14,7 +14,7 @@ use bench_dataflow::frame::{self, Frame};
 use crate::operator::{Lineage, Operator, OperatorError, Output, decode};
 use crate::text::bm25::{Bm25, DocTerms};
 use crate::text::tokens::{Term, count_terms, token_hashes};
-use crate::wl4::batch::share_of_spans;
+use crate::wl4::batch::SharedSpans;
 use crate::wl4::records::{Answer, Batch, Counts, DocRef, RankedDoc, Reference};
 use crate::wl4::views;
 
@@ -176,10 +176,11 @@ impl<T: Texts> Operator for Generate<T> {
                 continue;
             }
             let batch: Batch = decode(input)?;
-            let share = share_of_spans(input, &batch);
+            let shares = SharedSpans::of(input, &batch);
             for item in frame::frames(&batch.items) {
                 let item = item.map_err(OperatorError::new)?;
-                let spans = [item.spans, &share].concat();
+                let mut spans = item.spans.to_vec();
+                shares.append(item.header.seq, output, &mut spans);
                 let lineage = Lineage { header: item.header, spans: &spans };
                 match self.answer(&item) {
                     Ok(answer) => output.emit(lineage, 0, &answer)?,

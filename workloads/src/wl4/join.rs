@@ -168,7 +168,7 @@ impl SemanticJoin {
 
     fn append(&mut self, input: Frame<'_>, output: &mut Output<'_>) -> Result<(), OperatorError> {
         if self.keeps_doc_spans {
-            output.adopt(input.spans);
+            output.adopt(input.header.seq, input.spans);
         }
         let doc: Option<Doc> = if input.header.kind == Kind::Data { decode(&input).ok() } else { None };
         let event_time_ns = input.header.event_time_ns;

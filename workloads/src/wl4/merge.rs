@@ -58,7 +58,7 @@ fn unite(
             counts.vdb2_results = found.hits.len() as u32;
             hits.extend(found.hits);
         }
-        output.adopt(own_spans(first.spans, part.spans));
+        output.adopt(part.header.seq, own_spans(first.spans, part.spans));
     }
     counts.join_matched_docs = source.matches as u32;
     counts.graph_nodes_visited = visited as u32;

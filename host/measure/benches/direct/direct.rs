@@ -17,9 +17,12 @@ use bench_measure::digest::output_digest;
 use bench_measure::emitter::Emitter;
 use bench_measure::ledger::Ledger;
 use bench_measure::plan::Plan;
+use bench_measure::proof::Proof;
 use bench_measure::sink::{Sink, read_items};
 use bench_workloads::instance::{Instance, monotonic_ns};
 use bench_workloads::open::OpenWorkload;
+use bench_workloads::seal::Key;
+use bench_workloads::workload::OpenSpec;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -48,7 +51,8 @@ struct Worker<'a> {
 }
 
 pub fn run(plan: &Plan) -> Result<Value, Failure> {
-    let workload = OpenWorkload::with_texts(plan.open_spec())?;
+    let key = Key::random();
+    let workload = OpenWorkload::with_texts(OpenSpec { key: Some(key), ..plan.open_spec() })?;
     let graph = workload.graph();
     let ledger = Arc::new(Ledger::default());
     let items = tempfile::NamedTempFile::new()?;
@@ -64,7 +68,8 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
             .collect::<Result<_, _>>()?,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         source: Mutex::new(()),
-        sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None),
+        sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None)
+            .wanting(Proof::of(graph, key)),
         batch_size: plan.parity_batch_size,
     };
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..plan.parallelism).map(|_| channel()).unzip();

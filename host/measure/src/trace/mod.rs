@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     pub(super) fn span(start_ns: u64, busy_ns: u64, instance: u16) -> Span {
-        Span { start_ns, busy_ns, digest: 0, worker: 77, node: 2, instance }
+        Span { start_ns, busy_ns, digest: 0, worker: 77, node: 2, instance, seal: 0 }
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub fn open_spec(workload: &str, queries: u32, cache_dir: &Path) -> OpenSpec {
         params,
         corpus_digest: None,
         served: None,
+        key: None,
         cache_dir,
     }
 }
