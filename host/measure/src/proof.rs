@@ -1,8 +1,8 @@
 //! Whether the work on an answer was done, and in this run.
 //!
-//! An answer comes with a span of every operator that queries pass, each sealed for this run and this query; and what it
-//! says is what the last of them wrote, to the byte. One that was kept from an earlier run, made up, changed or brought
-//! past an operator is found out by this. It is not an answer, so the run fails.
+//! An answer comes with a span of every operator that queries pass, each sealed for this run and this query; and what
+//! it says is what the last of them wrote, to the byte. One that was kept from an earlier run, made up, changed or
+//! brought past an operator is found out by this. It is not an answer, so the run fails.
 
 use bench_dataflow::frame::{Frame, Span};
 use bench_dataflow::graph::{Graph, Role};

@@ -1,8 +1,8 @@
 //! The supervisor's own account of a run: from the items that the sink took, and by its own clock.
 //!
 //! Source and sink share an address space with the plugin, so nothing of the runner's reply is taken on trust. What
-//! items say is counted anew here, in a process that no plugin is in; a reply that says otherwise is none. Every time in
-//! it has to lie between the start of the call and its answer, which needs no tolerance: one clock, and what is told
+//! items say is counted anew here, in a process that no plugin is in; a reply that says otherwise is none. Every time
+//! in it has to lie between the start of the call and its answer, which needs no tolerance: one clock, and what is told
 //! after it happened.
 
 use std::io;

@@ -506,9 +506,10 @@ mod tests {
     fn failed(seq: u64, reason: &str, workers: std::ops::Range<u32>) -> Vec<u8> {
         let header = Header { port: 0, kind: Kind::Failed, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
         let body = postcard::to_stdvec(&Tombstone { node: 2, reason: reason.into() }).unwrap();
-        let span = |worker| Span { start_ns: 0, busy_ns: 1, digest: 1, worker, node: 1, instance: 0 };
+        let span =
+            |worker| Span { start_ns: 0, busy_ns: 1, digest: 1, worker, node: 1, instance: 0, seal: 0 };
         let mut spans = Vec::new();
-        workers.for_each(|worker| spans.extend_from_slice(bytemuck::bytes_of(&span(worker))));
+        workers.for_each(|worker| spans.extend_from_slice(&span(worker).to_bytes()));
         let mut batch = Vec::new();
         push(&mut batch, header, &body, &spans);
         batch

@@ -187,7 +187,8 @@ impl Job<'_> {
         };
         let items = kept("the items file", keep_items(&scratch, folder, self.plan));
         let log = received.latencies(measured.wall_seconds).map_err(io::Error::other);
-        let write = |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
+        let write =
+            |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
         let histogram = kept("the latency histogram", log.and_then(write));
         if let Some((path, _)) = self.trace
             && scratch.join(TRACE_FILE).symlink_metadata().is_ok()

@@ -164,7 +164,13 @@ const ROWS: &[Row] = &[
     row("hostile_c", "run:nan_metric", 1, NAN, REPORT),
     row("hostile_c", "run:huge_metric", 1, HUGE, REPORT),
     // What a plugin makes grow has an end, and the folder of results survives it.
-    row("hostile_c", "run:workers", 0, "", ""),
+    row(
+        "hostile_c",
+        "run:workers",
+        6,
+        "spans that no operator of this run left on it",
+        "bench backends check hostile_c",
+    ),
     row("hostile_c", "run:reasons", 0, "", ""),
     row("hostile_c", "run:log_flood", 0, "", ""),
     row("hostile_c", "run:long_words", 0, "", ""),
