@@ -17,7 +17,7 @@ const REPLY: &str = r#"{"reply":{
         "wall_seconds": 1e-9, "emitted": 40, "completed": 40, "failed": 0, "missing": 0, "timed": 40,
         "timed_completed": 40, "duplicates": 0, "unexpected": 0, "join_empty": 0, "throughput": 9.9e9,
         "latency_p50": 0.001, "latency_p95": 0.001, "latency_p99": 0.001, "service_p50": 0.001, "service_p99": 0.001,
-        "operators": [], "workers": [], "attribution": [],
+        "operators": [], "workers": [], "workers_left_out": 0, "reasons_left_out": 0, "attribution": [],
         "unproven": {"answers": 0, "first": null},
         "doubts": {"spans": 0, "first": null, "busier": null},
         "late": 0, "worst_lateness_seconds": 0.0, "generator": null, "reasons": [], "scores": null, "corpus": null,
