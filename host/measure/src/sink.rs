@@ -164,21 +164,13 @@ impl Sink {
         };
         let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
-        Self { ledger, nodes, began_ns: monotonic_ns(), timed, runs: None, state }
+        Self { ledger, nodes, proof: None, began_ns: monotonic_ns(), timed, runs: None, state }
     }
 
     /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
     #[must_use]
     pub fn with_runs(self, folder: PathBuf) -> Self {
         Self { runs: Some(folder), ..self }
-        Self {
-            ledger,
-            nodes,
-            proof: None,
-            began_ns: monotonic_ns(),
-            timed: AtomicU64::new(0),
-            state: Mutex::new(state),
-        }
     }
 
     /// Keeps every operator call in `trace`.

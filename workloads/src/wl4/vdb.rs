@@ -188,7 +188,10 @@ impl Operator for Gather {
             let Some((query, shards)) = parts.split_last() else { return Ok(()) };
             let mut found = Found::default();
             for shard in shards {
-                nearest.extend(decode::<Vec<Hit>>(shard)?);
+                match stages {
+                    Stages::Dense(_) => found.nearest.extend(decode::<Vec<Hit>>(shard)?),
+                    Stages::Hybrid(_) => found.extend(decode(shard)?),
+                }
                 output.adopt(shard.header.seq, own_spans(query.spans, shard.spans));
             }
             let hits = stages.run(&views::query(query)?, found)?;
