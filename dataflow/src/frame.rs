@@ -62,31 +62,39 @@ pub struct Header {
 ///      8     6  time inside
 ///     14     2  seal
 ///     16     8  digest
-///     24     4  worker
+///     24     4  worker, 22 bits, and the lower 10 bits of the place
 ///     28     2  node
-///     30     2  instance
+///     30     2  instance, 10 bits, and the upper 6 bits of the place
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Monotonic clock, nanoseconds.
+    /// Monotonic clock of the place, nanoseconds.
     pub start_ns: u64,
     /// Time spent inside the operator, nanoseconds, at most [`Span::MOST_BUSY_NS`].
     pub busy_ns: u64,
     /// xxh3 of the body the operator wrote: two backends that agree have equal digests here.
     pub digest: u64,
-    /// Thread id of the worker, which on Linux is unique across processes.
+    /// Thread id of the worker, which on Linux is unique across the processes of a place, and has 22 bits at most.
     pub worker: u32,
     /// Node of the graph.
     pub node: u16,
-    /// Which of the node's instances.
+    /// Which of the node's instances; at most [`Span::MOST_INSTANCES`] can be told apart.
     pub instance: u16,
+    /// Tag of the place where the worker ran: whose clock `start_ns` is of, and whose thread `worker` is.
+    pub place: u16,
     /// What ties it to its run and record: set by the operator, compared by the sink, nobody else's concern.
     pub seal: u16,
 }
 
+/// Numbers of threads are below 2^22 on every Linux.
+const WORKER_BITS: u32 = 22;
+const INSTANCE_BITS: u32 = 10;
+
 impl Span {
     /// Most time that a span holds: 78 hours.
     pub const MOST_BUSY_NS: u64 = (1 << 48) - 1;
+    /// Most instances of a node: there are no more than the largest parallelism.
+    pub const MOST_INSTANCES: u16 = 1 << INSTANCE_BITS;
 
     /// As it lies behind a body.
     #[must_use]
@@ -96,9 +104,12 @@ impl Span {
         bytes[..8].copy_from_slice(&self.start_ns.to_le_bytes());
         bytes[8..16].copy_from_slice(&busy.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.digest.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.worker.to_le_bytes());
+        let worker = self.worker & (1 << WORKER_BITS) - 1 | u32::from(self.place) << WORKER_BITS;
+        let place_above = self.place >> (u32::BITS - WORKER_BITS);
+        let instance = self.instance & (Self::MOST_INSTANCES - 1) | place_above << INSTANCE_BITS;
+        bytes[24..28].copy_from_slice(&worker.to_le_bytes());
         bytes[28..30].copy_from_slice(&self.node.to_le_bytes());
-        bytes[30..].copy_from_slice(&self.instance.to_le_bytes());
+        bytes[30..].copy_from_slice(&instance.to_le_bytes());
         bytes
     }
 
@@ -106,13 +117,17 @@ impl Span {
     #[must_use]
     pub fn read(bytes: &[u8; SPAN_LEN]) -> Self {
         let busy = u64::from_le_bytes(take(bytes, 8));
+        let worker = u32::from_le_bytes(take(bytes, 24));
+        let instance = u16::from_le_bytes(take(bytes, 30));
+        let place_above = (instance >> INSTANCE_BITS) << (u32::BITS - WORKER_BITS);
         Self {
             start_ns: u64::from_le_bytes(take(bytes, 0)),
             busy_ns: busy & Self::MOST_BUSY_NS,
             digest: u64::from_le_bytes(take(bytes, 16)),
-            worker: u32::from_le_bytes(take(bytes, 24)),
+            worker: worker & (1 << WORKER_BITS) - 1,
             node: u16::from_le_bytes(take(bytes, 28)),
-            instance: u16::from_le_bytes(take(bytes, 30)),
+            instance: instance & (Self::MOST_INSTANCES - 1),
+            place: (worker >> WORKER_BITS) as u16 | place_above,
             seal: (busy >> 48) as u16,
         }
     }
@@ -304,7 +319,36 @@ mod tests {
     }
 
     fn span(node: u16) -> Span {
-        Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5, seal: 6 }
+        Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5, place: 7, seal: 6 }
+    }
+
+    #[test]
+    fn a_span_reads_back_as_it_was_written() {
+        let largest = Span {
+            start_ns: u64::MAX,
+            busy_ns: Span::MOST_BUSY_NS,
+            digest: u64::MAX,
+            worker: (1 << WORKER_BITS) - 1,
+            node: u16::MAX,
+            instance: Span::MOST_INSTANCES - 1,
+            place: u16::MAX,
+            seal: u16::MAX,
+        };
+        let none =
+            Span { start_ns: 0, busy_ns: 0, digest: 0, worker: 0, node: 0, instance: 0, place: 0, seal: 0 };
+        // One field at a time, so that none runs into its neighbour.
+        for span in [
+            largest,
+            none,
+            Span { worker: largest.worker, ..none },
+            Span { place: largest.place, ..none },
+            Span { instance: largest.instance, ..none },
+            Span { place: 0, ..largest },
+            Span { worker: 0, ..largest },
+            Span { instance: 0, ..largest },
+        ] {
+            assert_eq!(Span::read(&span.to_bytes()), span);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
@@ -63,6 +63,12 @@ class Dask(Engine):
             if stage.stateful
             for instance in range(stage.instances)
         }
+        # On this machine all have one clock.
+        self.clock_futures = [
+            self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
+            for address in (self.workers if self.cluster is None else ())
+        ]
+        self.worker_clocks = await asyncio.gather(*self.clock_futures)
         self.actors = dict(zip(self.held, await asyncio.gather(*self.held.values()), strict=True))
 
     async def _choose_workers(self) -> None:
@@ -96,6 +102,10 @@ class Dask(Engine):
         while all(future.status == "finished" for future in self.held.values()):
             await asyncio.sleep(WATCH_SECONDS)
         raise Refusal("the run failed in Dask: a worker died, and the operators with state that it held are lost")
+
+    def clocks(self) -> Sequence[Callable[[], Any]]:
+        """See `Engine`."""
+        return [clock.read for clock in self.worker_clocks]
 
     async def metrics(self) -> Json:
         """See `Engine`."""

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import queue
 import threading
@@ -57,6 +58,8 @@ def actors(channel: Channel, config: Json, facts: Json) -> None:
         fleet.started(instance, ready)
     channel.phase("warm-up", "Ray's actors have not answered their first calls")
     ray_transport.warm_up(handles)
+    asks = [handle.clock for handle in handles]
+    channel.clocks(asyncio.run(bench_engine.clocks.compare(asks)))
 
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     room = threading.Semaphore(2)  # At most two batches wait to be accepted.
@@ -73,6 +76,7 @@ def actors(channel: Channel, config: Json, facts: Json) -> None:
     engine = Engine(plan, workload, fleet, transport, int(config["retries"]), channel.emit, log)
     bench_engine.read(channel, put)
     engine.run(events.get, room.release)
+    channel.clocks(asyncio.run(bench_engine.clocks.compare(asks)))
     facts["stages"] = fleet.stages()
     facts["recovery"] = dataclasses.asdict(engine.counts)
     facts["calls"] = fleet.calls.total()

@@ -18,6 +18,8 @@ from transport import Action, Actor, Ref, Then
 from workers import Head
 
 LATER_SECONDS = 0.05
+CLOCK_SECONDS = 10.0
+"""How long to wait for the answer of an actor that is up."""
 
 
 class RayTransport:
@@ -70,6 +72,10 @@ class RayActor:
     def ready(self) -> Ref:
         """See `Actor`."""
         return self._handle.ready.remote()
+
+    def clock(self) -> Any:
+        """Waits for what its process's clock shows."""
+        return ray.get(self._handle.clock.remote(), timeout=CLOCK_SECONDS)
 
 
 def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Actor]]:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from bench_engine import Json, Workload, extents, seq, worker
+from bench_engine import Json, Workload, clocks, extents, seq, worker
 from plan import Plan, Stage
 
 
@@ -120,6 +120,10 @@ class StageActor:
         import ray
 
         return os.getpid(), ray.get_runtime_context().get_node_id(), os.uname().nodename
+
+    def clock(self) -> clocks.Reading:
+        """This process and its clock."""
+        return clocks.read()
 
     def run(self, head: Head, *data: bytes) -> bytes:
         """Processes batches and returns what leaves the stage."""

@@ -3,6 +3,7 @@
 
 pub mod environments;
 pub mod following;
+pub mod hosts;
 pub mod pairs;
 pub mod rows;
 pub mod runtimes;

@@ -9,10 +9,11 @@ use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 
 use crate::fault::Fault;
 use crate::operator::{Operator, OperatorError, Output, Owed};
+use crate::place::Place;
 use crate::records::Batch;
 use crate::seal::Key;
 
-/// Nanoseconds of the monotonic clock, which all processes of a machine share.
+/// Nanoseconds of the monotonic clock, which all processes of a [`Place`] share.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -49,6 +50,8 @@ pub struct Placement {
 pub struct Instance {
     operator: Box<dyn Operator>,
     placement: Placement,
+    /// Tag of the place.
+    place: u16,
     owed: Owed,
     finished: bool,
 }
@@ -62,7 +65,8 @@ impl Instance {
     /// Wraps `operator`.
     #[must_use]
     pub fn new(operator: Box<dyn Operator>, placement: Placement) -> Self {
-        Self { operator, placement, owed: Owed::default(), finished: false }
+        let place = Place::here().tag(placement.key);
+        Self { operator, placement, place, owed: Owed::default(), finished: false }
     }
 
     /// Processes a batch in order, appending what it emits to `batch`.
@@ -120,6 +124,7 @@ impl Instance {
             worker: thread_id(),
             node: self.placement.node,
             instance: self.placement.instance,
+            place: self.place,
             seal: 0,
         };
         Output::new(batch, ports, stamp, self.placement.key, std::mem::take(&mut self.owed))

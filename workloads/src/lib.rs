@@ -26,6 +26,7 @@ pub mod open;
 pub mod operator;
 pub mod parameters;
 pub mod parts;
+pub mod place;
 pub mod quality;
 pub mod random;
 pub mod records;

@@ -61,6 +61,14 @@ impl Key {
     }
 }
 
+impl Key {
+    /// A number for a text, another one in another run.
+    #[must_use]
+    pub fn number(self, text: &str) -> u64 {
+        xxh3_64_with_seed(text.as_bytes(), self.0)
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
@@ -85,7 +93,8 @@ impl TryFrom<String> for Key {
 mod tests {
     use super::*;
 
-    const SPAN: Span = Span { start_ns: 5, busy_ns: 60, digest: 7, worker: 8, node: 9, instance: 1, seal: 0 };
+    const SPAN: Span =
+        Span { start_ns: 5, busy_ns: 60, digest: 7, worker: 8, node: 9, instance: 1, place: 4, seal: 0 };
 
     #[test]
     fn a_span_fits_its_run_and_record_and_no_other_and_not_once_it_was_changed() {
@@ -100,6 +109,7 @@ mod tests {
             Span { worker: 9, ..sealed },
             Span { node: 10, ..sealed },
             Span { instance: 2, ..sealed },
+            Span { place: 5, ..sealed },
         ] {
             assert!(!key.fits(3, &changed), "{changed:?}");
         }

@@ -56,7 +56,8 @@ impl Harness {
 
 fn collect(call: impl FnOnce(&mut Output<'_>)) -> Vec<Emitted> {
     let mut batch = Vec::new();
-    let stamp = Span { start_ns: 0, busy_ns: 0, digest: 0, worker: 0, node: 0, instance: 0, seal: 0 };
+    let stamp =
+        Span { start_ns: 0, busy_ns: 0, digest: 0, worker: 0, node: 0, instance: 0, place: 0, seal: 0 };
     call(&mut Output::new(&mut batch, &[0], stamp, None, Owed::default()));
     frames(&batch)
         .map(Result::unwrap)

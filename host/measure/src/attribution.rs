@@ -2,8 +2,9 @@
 //!
 //! No backend is asked. Each operator stamps a span onto the record (thread, start, time inside), and the
 //! source and the sink have clocks of their own, so one rule holds for every runtime. Between two operators
-//! there is a *hop*. The least time that a hop took in a run is what it costs by itself; whatever a query took
-//! longer, it waited: for a busy worker, for the rest of its batch, behind backpressure.
+//! there is a *hop*. The least time that a hop to an operator took between the same two processes is what it costs by
+//! itself, the network between two machines included; whatever a query took longer, it waited: for a busy worker, for
+//! the rest of its batch, behind backpressure.
 //!
 //! * **operator**: inside an operator;
 //! * **transfer**: the least time of a hop between processes: serialisation, shipping, dispatch;
@@ -11,16 +12,22 @@
 //! * **queueing**: everything above that.
 //!
 //! Source and sink belong to the runner's process. A hop is charged to the operator that it leads to.
+//!
+//! A time by another machine's clock is known to within so much. Where two times are closer than that, neither is held
+//! to be the earlier: nothing is taken off the time inside an operator.
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use bench_dataflow::frame::Span;
 use bench_record::evidence;
 use serde::{Deserialize, Serialize};
 
+use super::clocks::{Moment, Process};
+
 /// Threads whose process is kept.
 const MOST_THREADS: usize = 1 << 16;
+/// Pairs of processes whose hops to one operator are kept apart; a record may claim any number of them.
+const MOST_PAIRS: usize = 1 << 14;
 
 /// Sums over queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +61,7 @@ impl std::iter::Sum for Parts {
     }
 }
 
-/// All hops of one kind to one place.
+/// All hops between the same two processes to one place.
 #[derive(Debug, Clone, Copy, Default)]
 struct Hops {
     count: u64,
@@ -75,24 +82,41 @@ impl Hops {
 }
 
 /// An operator, or the sink.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Place {
     operator_ns: u64,
-    between: Hops,
-    within: Hops,
+    waited_ns: u64,
+    hops: BTreeMap<(Process, Process), Hops>,
 }
 
 impl Place {
-    fn waited_ns(&self) -> u64 {
-        self.between.total_ns.saturating_add(self.within.total_ns)
+    fn hop(&mut self, from: Process, to: Process, ns: u64) {
+        self.waited_ns = self.waited_ns.saturating_add(ns);
+        // What finds no room is queueing.
+        if self.hops.len() < MOST_PAIRS || self.hops.contains_key(&(from, to)) {
+            self.hops.entry((from, to)).or_default().add(ns);
+        }
     }
 
     fn parts(&self) -> Parts {
-        let (transfer_ns, overhead_ns) = (self.between.unloaded_ns(), self.within.unloaded_ns());
+        let (mut transfer_ns, mut overhead_ns) = (0_u64, 0_u64);
+        for ((from, to), hops) in &self.hops {
+            let part = if from == to { &mut overhead_ns } else { &mut transfer_ns };
+            *part = part.saturating_add(hops.unloaded_ns());
+        }
         let unloaded_ns = transfer_ns.saturating_add(overhead_ns);
-        let queueing_ns = self.waited_ns().saturating_sub(unloaded_ns);
+        let queueing_ns = self.waited_ns.saturating_sub(unloaded_ns);
         Parts { operator_ns: self.operator_ns, queueing_ns, transfer_ns, overhead_ns }
     }
+}
+
+/// The work of an operator on a query, by the sink's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    pub node: u16,
+    pub start: Moment,
+    pub busy_ns: u64,
+    pub process: Process,
 }
 
 /// Follows queries from the source to the sink.
@@ -114,8 +138,8 @@ impl Attribution {
         Self { on_path, places, processes: BTreeMap::new(), here: std::process::id() }
     }
 
-    /// The process of a thread. Asked when the thread is first seen, because later it may be gone; one that
-    /// is, or is on another machine, counts as a process of its own.
+    /// The process of a thread of this place. Asked when the thread is first seen, because later it may be gone; one
+    /// that is counts as a process of its own.
     pub fn process_of(&mut self, thread: u32) -> u32 {
         // Threads come and go for as long as a run goes on, and a record may claim any number of them.
         if self.processes.len() >= MOST_THREADS && !self.processes.contains_key(&thread) {
@@ -128,7 +152,7 @@ impl Attribution {
         })
     }
 
-    /// Threads that were seen.
+    /// Threads of this place that were seen.
     #[must_use]
     pub fn threads(&self) -> u64 {
         self.processes.len() as u64
@@ -143,38 +167,43 @@ impl Attribution {
     /// All hops to a node, in all.
     #[must_use]
     pub fn waited_ns(&self, node: usize) -> u64 {
-        self.places.get(node).map_or(0, Place::waited_ns)
+        self.places.get(node).map_or(0, |place| place.waited_ns)
     }
 
-    /// A query was answered.
-    pub fn add(&mut self, emitted_ns: u64, answered_ns: u64, spans: impl Iterator<Item = Span>) {
-        let passes = |span: &Span| self.is_on_path(usize::from(span.node));
-        let mut path: Vec<Span> = spans.filter(passes).collect();
-        path.sort_unstable_by_key(|span| (span.start_ns, span.busy_ns, span.node));
+    /// A query was answered, by the sink in place `own`.
+    pub fn add(&mut self, emitted_ns: u64, answered_ns: u64, own: u16, steps: impl Iterator<Item = Step>) {
+        let passes = |step: &Step| self.is_on_path(usize::from(step.node));
+        let mut path: Vec<Step> = steps.filter(passes).collect();
+        path.sort_unstable_by_key(|step| (step.start.ns, step.busy_ns, step.node));
         // A fork stamps each of its copies.
-        path.dedup_by_key(|span| (span.start_ns, span.node));
-        let (mut reached_ns, mut process) = (emitted_ns, self.here);
-        for span in path {
-            let place = usize::from(span.node);
-            let next = self.process_of(span.worker);
+        path.dedup_by_key(|step| (step.start.ns, step.node));
+        let sink = Process { place: own, number: self.here };
+        let (mut reached_ns, mut reached_within_ns, mut process) = (emitted_ns, 0, sink);
+        for Step { node, start, busy_ns, process: next } in path {
+            let place = usize::from(node);
+            let within_ns = if next == process { 0 } else { start.within_ns.max(reached_within_ns) };
             // Branches overlap: only what no earlier span covers is a hop, and new time.
-            if span.start_ns >= reached_ns {
-                self.hop(place, span.start_ns - reached_ns, process == next);
+            let follows = start.ns.saturating_add(within_ns) >= reached_ns;
+            if follows {
+                self.hop(place, process, next, start.ns.saturating_sub(reached_ns));
             }
-            let end_ns = span.start_ns.saturating_add(span.busy_ns).min(answered_ns);
-            let new_ns = end_ns.saturating_sub(span.start_ns.max(reached_ns));
+            // One that starts so early only by its own clock starts where the one before it ended.
+            let start_ns = if follows { start.ns.max(reached_ns) } else { start.ns };
+            let end_ns = start_ns.saturating_add(busy_ns).min(answered_ns.saturating_add(start.within_ns));
+            let new_ns = end_ns.saturating_sub(start_ns.max(reached_ns));
             self.places[place].operator_ns = self.places[place].operator_ns.saturating_add(new_ns);
             if end_ns >= reached_ns {
-                (reached_ns, process) = (end_ns, next);
+                (reached_ns, reached_within_ns, process) = (end_ns, start.within_ns, next);
             }
         }
-        let sink = self.places.len().saturating_sub(1);
-        self.hop(sink, answered_ns.saturating_sub(reached_ns), process == self.here);
+        let last = self.places.len().saturating_sub(1);
+        self.hop(last, process, sink, answered_ns.saturating_sub(reached_ns));
     }
 
-    fn hop(&mut self, place: usize, ns: u64, same_process: bool) {
-        let Some(place) = self.places.get_mut(place) else { return };
-        if same_process { &mut place.within } else { &mut place.between }.add(ns);
+    fn hop(&mut self, place: usize, from: Process, to: Process, ns: u64) {
+        if let Some(place) = self.places.get_mut(place) {
+            place.hop(from, to, ns);
+        }
     }
 
     /// By node id.
@@ -188,20 +217,23 @@ impl Attribution {
 mod tests {
     use super::*;
 
-    /// Operators, of which some are on the path, and a sink. Threads 10 and 11 are process 1, the host's;
-    /// thread 20 is process 2.
-    fn follow(operators: &[bool], queries: &[(u64, u64, &[Span])]) -> Vec<Parts> {
+    /// Operators, of which some are on the path, and a sink in process 1.
+    fn follow(operators: &[bool], queries: &[(u64, u64, &[Step])]) -> Vec<Parts> {
         let mut attribution = Attribution::new([operators, &[true]].concat());
-        attribution.processes = [(10, 1), (11, 1), (20, 2)].into();
         attribution.here = 1;
-        for (emitted, answered, spans) in queries {
-            attribution.add(*emitted, *answered, spans.iter().copied());
+        for (emitted, answered, steps) in queries {
+            attribution.add(*emitted, *answered, 0, steps.iter().copied());
         }
         attribution.parts()
     }
 
-    fn span(worker: u32, node: u16, start_ns: u64, busy_ns: u64) -> Span {
-        Span { start_ns, busy_ns, digest: 0, worker, node, instance: 0, seal: 0 }
+    fn step(process: u32, node: u16, start_ns: u64, busy_ns: u64) -> Step {
+        far(process, node, start_ns, busy_ns, 0)
+    }
+
+    /// One whose start is known to within so much.
+    fn far(number: u32, node: u16, ns: u64, busy_ns: u64, within_ns: u64) -> Step {
+        Step { node, start: Moment { ns, within_ns }, busy_ns, process: Process { place: 0, number } }
     }
 
     fn parts(operator_ns: u64, queueing_ns: u64, transfer_ns: u64, overhead_ns: u64) -> Parts {
@@ -210,38 +242,69 @@ mod tests {
 
     #[test]
     fn a_hop_inside_a_process_is_overhead_and_one_between_processes_is_transfer() {
-        let found = follow(&[true, true], &[(0, 100, &[span(10, 0, 5, 20), span(20, 1, 55, 30)])]);
+        let found = follow(&[true, true], &[(0, 100, &[step(1, 0, 5, 20), step(2, 1, 55, 30)])]);
         assert_eq!(found, [parts(20, 0, 0, 5), parts(30, 0, 30, 0), parts(0, 0, 15, 0)]);
     }
 
     #[test]
     fn what_a_hop_takes_beyond_its_least_time_is_queueing() {
-        let queries: [(u64, u64, &[Span]); 2] =
-            [(0, 50, &[span(10, 0, 10, 40)]), (0, 100, &[span(10, 0, 60, 40)])];
+        let queries: [(u64, u64, &[Step]); 2] =
+            [(0, 50, &[step(1, 0, 10, 40)]), (0, 100, &[step(1, 0, 60, 40)])];
         assert_eq!(follow(&[true], &queries), [parts(80, 50, 0, 20), parts(0, 0, 0, 0)]);
     }
 
     #[test]
     fn branches_that_run_at_once_are_counted_once() {
-        let found = follow(&[true, true], &[(0, 40, &[span(10, 0, 0, 30), span(11, 1, 10, 30)])]);
+        let found = follow(&[true, true], &[(0, 40, &[step(1, 0, 0, 30), step(1, 1, 10, 30)])]);
         assert_eq!(found.into_iter().sum::<Parts>(), parts(40, 0, 0, 0));
     }
 
     #[test]
     fn copies_of_a_span_count_once_and_spans_of_documents_not_at_all() {
-        let spans = [span(10, 0, 0, 10), span(10, 0, 0, 10), span(11, 1, 10, 10), span(11, 2, 30, 10)];
+        let spans = [step(1, 0, 0, 10), step(1, 0, 0, 10), step(1, 1, 10, 10), step(1, 2, 30, 10)];
         let found = follow(&[true, false, true], &[(0, 40, &spans)]);
         assert_eq!(found[..3], [parts(10, 0, 0, 0), parts(0, 0, 0, 0), parts(10, 0, 0, 20)]);
     }
 
     #[test]
     fn the_parts_sum_up_to_the_whole_way() {
-        let queries: [(u64, u64, &[Span]); 2] = [
-            (0, 90, &[span(20, 0, 10, 20), span(10, 1, 40, 30)]),
-            (5, 200, &[span(20, 0, 30, 20), span(10, 1, 120, 30)]),
+        let queries: [(u64, u64, &[Step]); 2] = [
+            (0, 90, &[step(2, 0, 10, 20), step(1, 1, 40, 30)]),
+            (5, 200, &[step(2, 0, 30, 20), step(1, 1, 120, 30)]),
         ];
         let all: Parts = follow(&[true, true], &queries).into_iter().sum();
         assert_eq!(all.operator_ns + all.queueing_ns + all.transfer_ns + all.overhead_ns, 90 + 195);
+    }
+
+    #[test]
+    fn the_least_hop_is_that_between_the_same_two_processes() {
+        // Process 2 is next door, process 3 is 20 away: that is the way and no waiting.
+        let queries: [(u64, u64, &[Step]); 3] =
+            [(0, 12, &[step(2, 0, 1, 10)]), (0, 50, &[step(3, 0, 20, 10)]), (0, 55, &[step(3, 0, 25, 10)])];
+        assert_eq!(follow(&[true], &queries), [parts(30, 5, 41, 0), parts(0, 0, 41, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_taken_off_the_work_because_two_clocks_differ_by_what_they_may() {
+        // By its own clock the second started 5 before the first had ended, and ended 5 after the answer.
+        let apart = [far(2, 0, 10, 20, 6), far(3, 1, 25, 20, 6)];
+        assert_eq!(
+            follow(&[true, true], &[(0, 45, &apart)]),
+            [parts(20, 0, 10, 0), parts(20, 0, 0, 0), parts(0, 0, 0, 0)]
+        );
+        // By one clock they overlap.
+        let together = [step(2, 0, 10, 20), step(3, 1, 25, 20)];
+        assert_eq!(follow(&[true, true], &[(0, 45, &together)])[1], parts(15, 0, 0, 0));
+    }
+
+    #[test]
+    fn any_number_of_pairs_takes_so_much_memory_and_no_more() {
+        let mut attribution = Attribution::new(vec![true; 2]);
+        for number in 0..MOST_PAIRS as u32 + 10 {
+            attribution.add(0, 10, 0, std::iter::once(step(number + 2, 0, 1, 1)));
+        }
+        assert_eq!(attribution.places[0].hops.len(), MOST_PAIRS);
+        assert_eq!(attribution.parts()[0].queueing_ns, 10);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 use bench_dataflow::frame::Span;
 use serde::{Deserialize, Serialize};
 
+use super::clocks::Moment;
+
 /// What cannot be, so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubts {
@@ -30,16 +32,27 @@ impl Doubts {
     }
 
     /// Whether a span can be, of a run that began at `began_ns`, on a record that was handed out at `emitted_ns` (if
-    /// the operator is one that queries pass) and answered at `answered_ns`. Takes note of one that cannot.
-    pub fn admit(&mut self, span: &Span, began_ns: u64, emitted_ns: Option<u64>, answered_ns: u64) -> bool {
+    /// the operator is one that queries pass) and answered at `answered_ns`. Takes note of one that cannot. `start` is
+    /// when it started by this clock; where that is not known, nothing of it is doubted.
+    pub fn admit(
+        &mut self,
+        span: &Span,
+        start: Option<Moment>,
+        began_ns: u64,
+        emitted_ns: Option<u64>,
+        answered_ns: u64,
+    ) -> bool {
         let seconds = |ns: u64| ns as f64 / 1e9;
         let earliest = emitted_ns.unwrap_or(began_ns);
         let time = answered_ns.saturating_sub(began_ns);
-        let wrong = if span.start_ns < earliest {
+        let (from, to) = start.map_or((answered_ns, earliest), |start| {
+            (start.ns.saturating_add(start.within_ns), start.ns.saturating_sub(start.within_ns))
+        });
+        let wrong = if from < earliest {
             let what = if emitted_ns.is_some() { "its query was handed out" } else { "the run began" };
-            format!("started {:.6} s before {what}", seconds(earliest - span.start_ns))
-        } else if span.start_ns > answered_ns {
-            format!("started {:.6} s after its query was answered", seconds(span.start_ns - answered_ns))
+            format!("started {:.6} s before {what}", seconds(earliest - from))
+        } else if to > answered_ns {
+            format!("started {:.6} s after its query was answered", seconds(to - answered_ns))
         } else if span.busy_ns > time {
             format!(
                 "was busy for {:.6} s in the first {:.6} s of the run",
@@ -69,13 +82,14 @@ mod tests {
     use super::*;
 
     fn span(start_ns: u64, busy_ns: u64) -> Span {
-        Span { start_ns, busy_ns, digest: 0, worker: 1, node: 3, instance: 0, seal: 0 }
+        Span { start_ns, busy_ns, digest: 0, worker: 1, node: 3, instance: 0, place: 0, seal: 0 }
     }
 
     /// Of a query that was handed out at 1,000 and answered at 2,000, in a run that began at 500.
     fn first_doubt(span: Span, on_path: bool) -> Option<String> {
         let mut doubts = Doubts::default();
-        let admitted = doubts.admit(&span, 500, on_path.then_some(1_000), 2_000);
+        let start = Moment { ns: span.start_ns, within_ns: 0 };
+        let admitted = doubts.admit(&span, Some(start), 500, on_path.then_some(1_000), 2_000);
         assert_eq!(admitted, !doubts.any());
         doubts.first.map(|(_, wrong)| wrong)
     }
@@ -92,6 +106,15 @@ mod tests {
         assert_eq!(first_doubt(span(600, 100), false), None);
         assert!(first_doubt(span(600, 100), true).unwrap().ends_with("before its query was handed out"));
         assert!(first_doubt(span(499, 1), false).unwrap().ends_with("before the run began"));
+    }
+
+    #[test]
+    fn a_span_of_another_clock_is_doubted_beyond_what_that_is_known_to_and_one_of_an_unknown_clock_never() {
+        let admit = |start| Doubts::default().admit(&span(0, 1), start, 500, Some(1_000), 2_000);
+        let at = |ns| Some(Moment { ns, within_ns: 50 });
+        assert!(admit(at(950)) && admit(at(2_050)) && admit(None));
+        assert!(!admit(at(949)) && !admit(at(2_051)));
+        assert!(!Doubts::default().admit(&span(0, 1_501), None, 500, Some(1_000), 2_000));
     }
 
     #[test]

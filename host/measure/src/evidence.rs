@@ -53,7 +53,13 @@ impl Job<'_> {
             workers: measured
                 .workers
                 .iter()
-                .map(|(pid, spans)| Worker { pid: *pid, spans: *spans })
+                .map(|used| Worker { host: used.host.clone(), pid: used.process, spans: used.spans })
+                .collect(),
+            clocks: measured.clocks.clone(),
+            unknown: measured
+                .unattributed
+                .iter()
+                .map(|why| ("attribution".to_owned(), why.clone()))
                 .collect(),
             workers_left_out: measured.workers_left_out,
             quality: measured.scores.as_ref().map(object),
@@ -93,7 +99,7 @@ fn operators(measured: &Measured) -> IndexMap<String, OperatorTime> {
 
 fn attribution(measured: &Measured) -> Option<Attribution> {
     let stages = measured.attribution.iter();
-    (!measured.doubts.any()).then(|| Attribution {
+    (!measured.doubts.any() && measured.unattributed.is_none()).then(|| Attribution {
         all: stages.clone().map(|(_, parts)| *parts).sum::<Parts>().into(),
         stages: stages.map(|(name, parts)| (name.clone(), (*parts).into())).collect(),
     })

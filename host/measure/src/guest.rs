@@ -12,6 +12,7 @@ use bench_workloads::open::OpenWorkload;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::clocks::{self, Told};
 use super::emitter::Emitter;
 use super::ledger::Ledger;
 use super::runtime_logs;
@@ -225,6 +226,7 @@ impl v1::Host for HostObject {
     /// `bench.workloads/1`: where the workload library is and how workers open it.
     /// `bench.draining/1`: `true` once the first Ctrl-C came.
     /// `bench.logs/1`: takes note of where the runtime writes logs of its own.
+    /// `bench.clocks/1`: takes note of where workers are and what their clocks show.
     fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> ROption<RString> {
         let answer = match id.as_str() {
             "bench.workloads/1" => self.0.library.as_ref().map(|library| {
@@ -245,6 +247,18 @@ impl v1::Host for HostObject {
                         self.log(2, "bench".into(), (&*runtime_logs::left_out(left_out)).into());
                     }
                     self.0.channel.event(RunEvent::LogFiles(files));
+                    "{}".to_owned()
+                })
+            }
+            clocks::EXTENSION => {
+                let told = serde_json::from_str::<Told>(request.as_str());
+                if let Err(cause) = &told {
+                    let message =
+                        format!("what the backend says of its workers' clocks is not understood: {cause}");
+                    self.log(2, "bench".into(), (&*message).into());
+                }
+                told.ok().map(|told| {
+                    self.0.sink.told(told);
                     "{}".to_owned()
                 })
             }

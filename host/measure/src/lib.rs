@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 pub mod attribution;
+pub mod clocks;
 pub mod doubts;
 pub mod emitter;
 mod evidence;
+mod faraway;
 pub mod guest;
 pub mod input_plan;
 pub mod ledger;

@@ -3,12 +3,15 @@
 //! The metric `nodes` has an entry for each node, under the runtime's own name for it:
 //! `{"calls": 12, "processes": [4711], "host": "alpha"}`, and `"alive": false` if it died. A node counts when operators
 //! were called on it; one that died may have been replaced. Results carry the worker of every call, so a node of this
-//! machine whose processes none of them came from is an invention.
+//! machine whose processes none of them came from is an invention. So is one of another machine, where the backend told whose
+//! the workers are ([`super::clocks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use super::clocks::WorkerUse;
 
 /// Name of the metric.
 pub const METRIC: &str = "nodes";
@@ -37,7 +40,7 @@ const fn alive() -> bool {
 ///
 /// # Errors
 /// What is not so, as a clause about the backend.
-pub fn verify(asked: u32, metrics: &Map<String, Value>, workers: &BTreeSet<u32>) -> Result<(), String> {
+pub fn verify(asked: u32, metrics: &Map<String, Value>, workers: &[WorkerUse]) -> Result<(), String> {
     let Some(said) = metrics.get(METRIC) else {
         if asked == 1 {
             return Ok(());
@@ -58,6 +61,12 @@ pub fn verify(asked: u32, metrics: &Map<String, Value>, workers: &BTreeSet<u32>)
         return Ok(());
     }
     let here = this_host();
+    let came_from = |host: &str, process: u32| {
+        let on = |used: &WorkerUse| used.host.as_deref().unwrap_or(&here) == host;
+        workers.iter().any(|used| used.process == process && on(used))
+    };
+    // Of machines that nobody told of, results do not say whose they are.
+    let told = |host: &str| host == here || workers.iter().any(|used| used.host.is_some());
     let mut seen = BTreeSet::new();
     for (name, node) in used {
         if node.processes.is_empty() {
@@ -68,20 +77,14 @@ pub fn verify(asked: u32, metrics: &Map<String, Value>, workers: &BTreeSet<u32>)
                 return Err(format!("it says that process {process} is on two nodes, `{name}` and another"));
             }
         }
-        if node.alive && node.host == here && node.processes.is_disjoint(workers) {
+        if node.alive
+            && told(&node.host)
+            && !node.processes.iter().any(|process| came_from(&node.host, *process))
+        {
             return Err(format!("it says that operators ran on `{name}`, and no result came from there"));
         }
     }
     Ok(())
-}
-
-/// Whether a backend says that operators ran on other machines than this one, whose clocks are others.
-#[must_use]
-pub fn elsewhere(metrics: &Map<String, Value>) -> bool {
-    let nodes = metrics.get(METRIC).and_then(Value::as_object);
-    let hosts = nodes.into_iter().flatten().filter_map(|(_, node)| node.get("host")?.as_str());
-    let here = this_host();
-    hosts.filter(|host| !host.is_empty()).any(|host| host != here)
 }
 
 /// This machine, as it calls itself.
@@ -97,7 +100,20 @@ mod tests {
 
     fn verify_said(asked: u32, said: Value, workers: &[u32]) -> Result<(), String> {
         let metrics = Map::from_iter([(METRIC.to_owned(), said)]);
-        verify(asked, &metrics, &workers.iter().copied().collect())
+        verify(asked, &metrics, &workers.iter().map(|process| used(None, *process)).collect::<Vec<_>>())
+    }
+
+    fn used(host: Option<&str>, process: u32) -> WorkerUse {
+        WorkerUse { host: host.map(str::to_owned), process, spans: 1 }
+    }
+
+    #[test]
+    fn a_node_of_another_machine_needs_results_from_there_where_workers_are_known() {
+        let there = |host| json!({"calls": 1, "processes": [40], "host": host});
+        let metrics = Map::from_iter([(METRIC.to_owned(), json!({"a": there("alpha"), "b": there("beta")}))]);
+        assert_eq!(verify(2, &metrics, &[used(Some("alpha"), 40), used(Some("beta"), 40)]), Ok(()));
+        let told = verify(2, &metrics, &[used(Some("alpha"), 40), used(None, 40)]).unwrap_err();
+        assert!(told.contains("`b`, and no result came from there"), "{told}");
     }
 
     fn here(processes: &[u32]) -> Value {
@@ -126,7 +142,7 @@ mod tests {
 
     #[test]
     fn silence_is_no_proof_unless_one_node_was_asked_for() {
-        let silent = |asked| verify(asked, &Map::new(), &BTreeSet::from([1]));
+        let silent = |asked| verify(asked, &Map::new(), &[used(None, 1)]);
         assert_eq!(silent(1), Ok(()));
         assert!(silent(3).unwrap_err().contains("does not say"));
     }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::attribution::Parts;
+use super::clocks::{Clocks as WorkerClocks, WorkerUse};
 use super::doubts::Doubts;
 use super::emitter::Emitter;
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
@@ -38,7 +39,7 @@ use bench_isolate::text::one_line;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 pub use bench_record::evidence::Account;
-use bench_record::evidence::Generator;
+use bench_record::evidence::{self, Generator};
 use bench_record::units::Millis;
 
 /// File names inside the scratch directory of a run.
@@ -158,11 +159,15 @@ pub struct Measured {
     #[serde(skip)]
     pub output_digest: Option<String>,
     pub operators: Vec<(String, OperatorUse)>,
-    pub workers: Vec<(u32, u64)>,
+    pub workers: Vec<WorkerUse>,
     /// Operator calls of workers that are not listed.
     pub workers_left_out: u64,
     /// Where the time of timed queries went, by operator, and the sink.
     pub attribution: Vec<(String, Parts)>,
+    /// Why that is not known, where it is not.
+    pub unattributed: Option<String>,
+    /// The clocks of other machines.
+    pub clocks: Vec<evidence::Clock>,
     /// Answers that are not the work of the run's operators.
     pub unproven: Unproven,
     /// What spans say that cannot be: then the two above are not the whole of it.
@@ -269,6 +274,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_runs(request.scratch.clone())
             .wanting(Proof::of(graph, key))
+            .with_clocks(WorkerClocks::new(key))
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,
@@ -309,7 +315,7 @@ fn measure(
     let emitted = guest.emitter.emitted();
     let sunk = guest.sink.close()?;
     let unanswered = guest.ledger.unanswered();
-    let trace = sunk.trace.as_ref().map(|trace| save_trace(request, guest, trace));
+    let trace = sunk.trace.as_ref().map(|trace| save_trace(request, guest, trace, &sunk.clocks));
     // What was measured is worth more than any of the files about it.
     let unwritten = trace.and_then(Result::err).map(|cause| format!("the trace: {cause}"));
     let (_, peak_rss_bytes) = monitor::own_usage();
@@ -336,8 +342,10 @@ fn measure(
         operators: operators(guest, &sunk),
         workers_left_out: sunk.workers_left_out,
         reasons_left_out: sunk.reasons_left_out,
-        workers: sunk.workers.iter().map(|(worker, records)| (*worker, *records)).collect(),
+        workers: sunk.workers(),
         attribution: attribution(guest, &sunk),
+        clocks: sunk.clocks.evidence(),
+        unattributed: sunk.unattributed,
         unproven: sunk.unproven,
         doubts: sunk.doubts,
         late: emitted.late,
@@ -354,12 +362,19 @@ fn measure(
     })
 }
 
-fn save_trace(request: &RunRequest, guest: &Guest, trace: &Trace) -> std::io::Result<()> {
+fn save_trace(
+    request: &RunRequest,
+    guest: &Guest,
+    trace: &Trace,
+    clocks: &WorkerClocks,
+) -> std::io::Result<()> {
     let mut file = BufWriter::new(create(&request.scratch.join(TRACE_FILE))?);
     let graph = guest.workload.graph();
     match request.trace {
-        Some(trace::Format::Otlp) => trace.write_otlp(graph, &request.run_id, epoch_ns(), &mut file)?,
-        _ => trace.write(graph, &mut file)?,
+        Some(trace::Format::Otlp) => {
+            trace.write_otlp(graph, &request.run_id, (clocks, epoch_ns()), &mut file)?;
+        }
+        _ => trace.write(graph, clocks, &mut file)?,
     }
     file.flush()
 }

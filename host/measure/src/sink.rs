@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, Span, frames};
+use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::attribution::Attribution;
+use super::clocks::{Clocks, Process, Told, WorkerUse};
 use super::doubts::Doubts;
+use super::faraway::{Faraway, steps};
 use super::ledger::{Ledger, Pending, Settled};
 use super::proof::{Proof, Unproven};
 use super::trace::Trace;
@@ -56,8 +58,8 @@ pub struct StageUse {
     pub on_path: bool,
     pub records: u64,
     pub busy_ns: u64,
-    /// Time that timed queries waited for it: hops to it, in all.
-    pub waited_ns: u64,
+    /// Time that timed queries waited for it: hops to it, in all. Not known where clocks are not.
+    pub waited_ns: Option<u64>,
     /// Instances that were seen to work.
     pub instances: u16,
 }
@@ -111,7 +113,7 @@ pub struct SinkOutcome {
     /// By node id: how many instances were seen to work.
     pub instances: Vec<u16>,
     /// Records per worker process.
-    pub workers: std::collections::BTreeMap<u32, u64>,
+    pub workers: std::collections::BTreeMap<Process, u64>,
     /// Records of the processes that found no room there.
     pub workers_left_out: u64,
     /// Latency from the intended arrival, and from the emission, of timed queries.
@@ -122,6 +124,10 @@ pub struct SinkOutcome {
     pub reasons_left_out: u64,
     /// Where the time of timed queries went.
     pub attribution: Attribution,
+    /// Why that is not known, where it is not.
+    pub unattributed: Option<String>,
+    /// Whose clocks spans are by.
+    pub clocks: Clocks,
     /// Answers that are not the work of the run's operators.
     pub unproven: Unproven,
     /// What spans say that cannot be. They are in no figure of time.
@@ -133,6 +139,9 @@ pub struct SinkOutcome {
 
 struct State {
     sunk: SinkOutcome,
+    /// Queries that were worked on in other places, and where their time went as far as that is known by now.
+    faraway: Faraway,
+    meanwhile: Attribution,
     items: BufWriter<File>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
@@ -159,10 +168,11 @@ impl Sink {
         let sunk = SinkOutcome {
             operators: vec![OperatorUse::default(); nodes],
             instances: vec![0; nodes],
-            attribution: Attribution::new(on_path),
+            attribution: Attribution::new(on_path.clone()),
             ..SinkOutcome::default()
         };
-        let state = State { sunk, items: BufWriter::new(items), judge, failure: None };
+        let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
+        let state = State { sunk, faraway, meanwhile, items: BufWriter::new(items), judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         Self { ledger, nodes, proof: None, began_ns: monotonic_ns(), timed, runs: None, state }
     }
@@ -184,6 +194,18 @@ impl Sink {
     #[must_use]
     pub fn wanting(self, proof: Proof) -> Self {
         Self { proof: Some(proof), ..self }
+    }
+
+    /// Tells apart whose clocks spans are by.
+    #[must_use]
+    pub fn with_clocks(self, clocks: Clocks) -> Self {
+        self.state().sunk.clocks = clocks;
+        self
+    }
+
+    /// Takes note of what the backend tells of its workers' clocks.
+    pub fn told(&self, told: Told) {
+        self.state().sunk.clocks.take(told);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -236,7 +258,7 @@ impl Sink {
             stages: vec![0; self.nodes],
         };
         let mut state = self.state();
-        let State { sunk, judge, .. } = &mut *state;
+        let State { sunk, judge, faraway, meanwhile, .. } = &mut *state;
         let mut spans = Vec::with_capacity(frame.spans.len() / SPAN_LEN);
         let seq = frame.header.seq;
         let mut foreign = 0_u64;
@@ -247,7 +269,8 @@ impl Sink {
             }
             let node = usize::from(span.node);
             let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
-            let admitted = sunk.doubts.admit(&span, self.began_ns, emitted_ns, now_ns);
+            let start = sunk.clocks.start(&span);
+            let admitted = sunk.doubts.admit(&span, start, self.began_ns, emitted_ns, now_ns);
             if let Some(usage) = sunk.operators.get_mut(node) {
                 // A fork stamps each of its copies: that is still one record worked on.
                 usage.records += u64::from(item.stages[node] == 0);
@@ -260,9 +283,13 @@ impl Sink {
             if !admitted {
                 continue;
             }
-            let worker = sunk.attribution.process_of(span.worker);
+            // Whose a thread of another place is may be told later.
+            let worker = match sunk.clocks.is_here(&span) {
+                true => sunk.clocks.process_of(&span, &mut sunk.attribution),
+                false => Process { place: span.place, number: span.worker },
+            };
             if let Some(trace) = &mut sunk.trace {
-                trace.take(&Span { worker, ..span });
+                trace.take(&span, worker);
             }
             let room = sunk.workers.len() < MOST_WORKERS;
             match sunk.workers.entry(worker) {
@@ -314,7 +341,15 @@ impl Sink {
                 sunk.response.record(item.response());
                 sunk.service.record(item.service());
             }
-            sunk.attribution.add(pending.emitted_ns, now_ns, spans.into_iter());
+            let own = sunk.clocks.own();
+            let far = spans.iter().any(|span| !sunk.clocks.is_here(span));
+            let attribution = if far { meanwhile } else { &mut sunk.attribution };
+            if let Some(steps) = steps(&spans, &mut sunk.clocks, attribution) {
+                attribution.add(pending.emitted_ns, now_ns, own, steps.into_iter());
+            }
+            if far {
+                faraway.keep(pending.emitted_ns, now_ns, &spans);
+            }
         }
         let written = postcard::to_stdvec(&item).map_err(io::Error::other).and_then(|bytes| {
             state.items.write_all(&(bytes.len() as u32).to_le_bytes())?;
@@ -335,7 +370,9 @@ impl Sink {
     /// What each operator of `graph` did so far.
     #[must_use]
     pub fn stages(&self, graph: &Graph) -> Vec<StageUse> {
-        let sunk = &self.state().sunk;
+        let state = self.state();
+        let sunk = &state.sunk;
+        let known = sunk.clocks.unknown().is_none();
         let of = |node: &Node| {
             let id = node.id as usize;
             let usage = sunk.operators.get(id)?;
@@ -344,7 +381,8 @@ impl Sink {
                 on_path: sunk.attribution.is_on_path(id),
                 records: usage.records,
                 busy_ns: usage.busy_ns,
-                waited_ns: sunk.attribution.waited_ns(id),
+                waited_ns: known
+                    .then(|| sunk.attribution.waited_ns(id).saturating_add(state.meanwhile.waited_ns(id))),
                 instances: sunk.instances[id],
             })
         };
@@ -367,11 +405,34 @@ impl Sink {
         }
         let scores = judge.map(|judge| judge.finish()).transpose().map_err(io::Error::other)?;
         let mut sunk = std::mem::take(&mut state.sunk);
+        let own = sunk.clocks.own();
+        sunk.clocks.forget_misses();
+        let settled = std::mem::take(&mut state.faraway).settle(&mut sunk.clocks, own, &mut sunk.attribution);
+        sunk.unattributed = settled.err().or_else(|| sunk.clocks.unknown());
+        let threads = sunk.attribution.threads() + state.meanwhile.threads();
+        let far = sunk.workers.keys().filter(|worker| worker.place != own).count() as u64;
         let busy_ns = sunk.operators.iter().fold(0_u64, |sum, usage| sum.saturating_add(usage.busy_ns));
         let instances = sunk.instances.iter().map(|seen| u64::from(*seen)).sum::<u64>();
         let time_ns = monotonic_ns().saturating_sub(self.began_ns);
-        sunk.doubts.sum(busy_ns, sunk.attribution.threads() + instances, time_ns);
+        sunk.doubts.sum(busy_ns, threads + far + instances, time_ns);
         Ok(SinkOutcome { scores, ..sunk })
+    }
+}
+
+impl SinkOutcome {
+    /// The processes that results came from, as far as it is known whose their threads are.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerUse> {
+        let mut processes: std::collections::BTreeMap<Process, u64> = std::collections::BTreeMap::new();
+        for (worker, spans) in &self.workers {
+            *processes.entry(self.clocks.process(worker.place, worker.number)).or_default() += spans;
+        }
+        let worker = |(process, spans): (Process, u64)| WorkerUse {
+            host: self.clocks.host(process.place).map(str::to_owned),
+            process: process.number,
+            spans,
+        };
+        processes.into_iter().map(worker).collect()
     }
 }
 
@@ -430,7 +491,7 @@ fn read_item(reader: &mut impl io::Read) -> io::Result<Option<Item>> {
 
 #[cfg(test)]
 mod tests {
-    use bench_dataflow::frame::{Header, push};
+    use bench_dataflow::frame::{Header, Span, push};
 
     use super::*;
 
@@ -498,8 +559,16 @@ mod tests {
     fn failed(seq: u64, reason: &str, workers: std::ops::Range<u32>) -> Vec<u8> {
         let header = Header { port: 0, kind: Kind::Failed, seq, key: 0, event_time_ns: 0, watermark_ns: 0 };
         let body = postcard::to_stdvec(&Tombstone { node: 2, reason: reason.into() }).unwrap();
-        let span =
-            |worker| Span { start_ns: 0, busy_ns: 1, digest: 1, worker, node: 1, instance: 0, seal: 0 };
+        let span = |worker| Span {
+            start_ns: 0,
+            busy_ns: 1,
+            digest: 1,
+            worker,
+            node: 1,
+            instance: 0,
+            place: 0,
+            seal: 0,
+        };
         let mut spans = Vec::new();
         workers.for_each(|worker| spans.extend_from_slice(&span(worker).to_bytes()));
         let mut batch = Vec::new();

@@ -173,9 +173,8 @@ impl Job<'_> {
             let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
             measured.output_digest = digest.ok();
         }
-        let RunReply { backend, measured } = &answer.reply;
-        let elsewhere = nodes::elsewhere(&backend.metrics);
-        let mut findings = Finding::of(self.plan, measured, &seen.disturbance, elsewhere);
+        let RunReply { measured, .. } = &answer.reply;
+        let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         let differ = watched.difference(&received, measured);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
@@ -345,8 +344,7 @@ impl Job<'_> {
         }
         // A stream that was cut short may not have reached every node.
         if !measured.partial {
-            let workers = measured.workers.iter().map(|(process, _)| *process).collect();
-            let verified = nodes::verify(self.plan.nodes, &account.metrics, &workers);
+            let verified = nodes::verify(self.plan.nodes, &account.metrics, &measured.workers);
             wrongs.extend(verified.err().map(|wrong| bounded(&wrong, LONGEST_WRONG)));
         }
         // The runner keeps less of each than this.

@@ -57,9 +57,9 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Everything that is to be said against a run; `elsewhere` when operators ran on other machines than this one.
+    /// Everything that is to be said against a run.
     #[must_use]
-    pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance, elsewhere: bool) -> Vec<Self> {
+    pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance) -> Vec<Self> {
         let mut findings = Vec::new();
         if measured.partial {
             findings.push(Self::Partial);
@@ -88,8 +88,7 @@ impl Finding {
         if let Some((share, within)) = beyond(disturbance.others, resolution.others, MOST_OTHERS) {
             findings.push(Self::OtherLoad { share, within });
         }
-        // Elsewhere they are by another clock.
-        if measured.doubts.any() && !elsewhere {
+        if measured.doubts.any() {
             let Doubts { spans, ref first, busier } = measured.doubts;
             let named = |(node, wrong): &(u16, String)| (plan.node_name(*node), wrong.clone());
             findings.push(Self::Spans { spans, first: first.as_ref().map(named), busier });
@@ -221,7 +220,7 @@ mod tests {
             timed_completed: 100,
             ..Measured::default()
         };
-        Finding::of(&plan(), &measured, &disturbance, false).iter().map(Finding::code).collect()
+        Finding::of(&plan(), &measured, &disturbance).iter().map(Finding::code).collect()
     }
 
     #[test]

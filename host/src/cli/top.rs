@@ -33,11 +33,14 @@ fn line(now: &StageUse, before: &StageUse, seconds: f64, width: usize) -> String
         "documents".to_owned() + "  "
     };
     // Little's law: what waits is what arrives times how long it waits.
-    let queue = per_second(now.waited_ns, before.waited_ns) / 1e9;
+    let queue = match now.waited_ns.zip(before.waited_ns) {
+        Some((now, before)) => format!("{:7.1}", per_second(now, before) / 1e9),
+        None => "unknown".to_owned(),
+    };
     let busy = per_second(now.busy_ns, before.busy_ns) / 1e9 / f64::from(now.instances.max(1));
     let name = &now.name;
     format!(
-        "  {name:width$} {rate}  queue {queue:7.1}  busy {:3.0} % of {}",
+        "  {name:width$} {rate}  queue {queue}  busy {:3.0} % of {}",
         (busy * 100.0).min(100.0),
         now.instances
     )
@@ -56,7 +59,7 @@ mod tests {
             on_path,
             records,
             busy_ns,
-            waited_ns,
+            waited_ns: Some(waited_ns),
             instances: 2,
         };
         let mut top = Top::default();
@@ -74,5 +77,21 @@ mod tests {
                 "  embed_d documents    queue     0.0  busy  10 % of 2",
             ]
         );
+    }
+
+    #[test]
+    fn a_queue_by_clocks_that_are_not_known_is_unknown() {
+        let stage = |waited_ns| StageUse {
+            name: "vdb1".into(),
+            on_path: true,
+            records: 1,
+            busy_ns: 0,
+            waited_ns,
+            instances: 1,
+        };
+        let (mut top, start) = (Top::default(), Instant::now());
+        top.look(start, &[stage(Some(0))]);
+        let lines = top.look(start + Duration::from_secs(2), &[stage(None)]);
+        assert_eq!(lines, ["  vdb1       0.0/s  queue unknown  busy   0 % of 1"]);
     }
 }

@@ -11,7 +11,7 @@ Write a class with ``start``, ``deploy``, ``submit``, ``finish`` and ``close``, 
   flow of its own.
 """
 
-from bench_engine import worker
+from bench_engine import clocks, worker
 from bench_engine.channel import Channel, HostGone, Refusal
 from bench_engine.driver import drive, run
 from bench_engine.engine import Engine, Lost, Perhaps, Run
@@ -51,6 +51,7 @@ __all__ = [
     "answered_sources",
     "archive",
     "chains",
+    "clocks",
     "copy_package",
     "cut",
     "drive",

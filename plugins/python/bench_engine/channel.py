@@ -2,7 +2,7 @@
 
 Every number is little endian. Down: u32 length, then a batch of events; length 0 is the end. The first message down is
 the JSON of the run. Up: u32 length of the payload, one byte that names the message, the payload. ``R`` results, ``P``
-phase, ``L`` log line, ``M`` metrics, ``E`` error, ``D`` done.
+phase, ``L`` log line, ``M`` metrics, ``C`` workers' clocks, ``E`` error, ``D`` done.
 """
 
 from __future__ import annotations
@@ -84,6 +84,11 @@ class Channel:
     def metrics(self, facts: Json) -> None:
         """Facts for the record's ``extra``; later calls add to earlier ones."""
         self._write_json(b"M", facts)
+
+    def clocks(self, told: Json | None) -> None:
+        """What ``clocks.compare`` found, as often as it is known anew."""
+        if told is not None:
+            self._write_json(b"C", told)
 
     def error(self, message: str, kind: str = "runtime", remedy: str = "") -> None:
         """Says why the run ends. Leave the process afterwards."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bench_engine.channel import Channel
+from bench_engine.clocks import compare
 from bench_engine.engine import Engine, Run
 from bench_engine.graph import Json, cut
 from bench_engine.stream import Stream
@@ -50,7 +51,9 @@ async def conduct(engine: Engine, channel: Channel) -> None:
     run.enters("warm-up", f"the workers of {run.display} have not answered their first calls")
     stream = Stream(engine, run, channel, workload, stages)
     await stream.warm_up()
+    channel.clocks(await compare(engine.clocks()))
     await stream.run()
+    channel.clocks(await compare(engine.clocks()))
     run.enters("teardown", f"{run.display} has not shut down")
     tally, more = stream.tally, dict(await _perhaps(engine.metrics()))
     facts: Json = {"phase_seconds": channel.phase_seconds(), **stream.counts.facts(), **more.pop(run.name, {})}

@@ -111,6 +111,11 @@ class Engine(ABC):
         """Raises when the runtime lost what the stream would wait for in vain. Awaited beside the stream."""
         return None
 
+    def clocks(self) -> Sequence[Callable[[], Any]]:
+        """For workers on other machines: one call for each worker process that returns ``clocks.read()`` of there, at
+        once or to be awaited. Without, times of operators there are not known."""
+        return ()
+
     def metrics(self) -> Any:
         """More for the record: ``{"nodes": …}``, where operators ran; under the backend's name, whatever else."""
         return {}

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from bench_engine.clocks import Reading, read
 from bench_engine.graph import Json, Stage
 from bench_engine.workload import Operator, Workload
 
@@ -127,6 +128,14 @@ class Instance:
     def finish(self) -> bytes:
         """See :func:`finish`."""
         return finish(self._stage, self._instance)
+
+
+class Clock:
+    """This process's clock as an object: an actor, where the runtime has those."""
+
+    def read(self) -> Reading:
+        """See ``clocks.read``."""
+        return read()
 
 
 def used(run: str) -> Used:

@@ -23,6 +23,7 @@ class Host(Channel):
         self.phases: list[str] = []
         self.facts: Json = {}
         self.lines: list[str] = []
+        self.told: list[Json] = []
 
     def events(self) -> Iterator[bytes]:
         self.phase("steady")
@@ -41,6 +42,9 @@ class Host(Channel):
 
     def metrics(self, facts: Json) -> None:
         self.facts.update(facts)
+
+    def clocks(self, told: Json | None) -> None:
+        self.told += [told] if told else []
 
     def fatal(self, error: BaseException) -> NoReturn:
         raise SystemExit  # the thread that reads events, after its run has ended

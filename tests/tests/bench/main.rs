@@ -18,6 +18,7 @@ mod folders;
 mod goldens;
 mod guide;
 mod hostile;
+mod hosts;
 mod house;
 mod inputs;
 mod install;

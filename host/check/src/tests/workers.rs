@@ -1,7 +1,5 @@
 //! What a backend does with machines and processes other than its own.
 
-use std::collections::BTreeSet;
-
 use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::{Ran, Trial};
@@ -9,6 +7,7 @@ use super::super::workers::Ended;
 use super::super::{Area, Test, TestResult, Verdict};
 use super::child;
 use bench_isolate::{Error, ErrorKind};
+use bench_measure::clocks::WorkerUse;
 use bench_measure::nodes;
 
 pub const TESTS: [Test; 2] = [
@@ -43,7 +42,7 @@ fn several_nodes(case: &Case) -> TestResult {
             Err(error) if error.kind == ErrorKind::Unsupported => refusal_of_nodes(error),
             Err(error) => Verdict::Failed(format!("its error is not of the kind `unsupported`: {error}")),
             Ok(account) => {
-                let workers: BTreeSet<u32> = ran.sunk.workers.keys().copied().collect();
+                let workers = ran.sunk.workers();
                 let verified = nodes::verify(ASKED, &account.metrics, &workers).err();
                 match ran.wrong(ITEMS.into()).or(verified).or_else(|| too_few_processes(ASKED, &workers)) {
                     Some(wrong) => Verdict::Failed(wrong),
@@ -62,7 +61,7 @@ fn refusal_of_nodes(error: &Error) -> Verdict {
 }
 
 /// A check has one machine, so whatever a node is called, its processes are here to be seen.
-fn too_few_processes(asked: u32, workers: &BTreeSet<u32>) -> Option<String> {
+fn too_few_processes(asked: u32, workers: &[WorkerUse]) -> Option<String> {
     let few = workers.len() < asked as usize;
     few.then(|| {
         format!("it says that there were {asked} nodes, and results came from {} processes", workers.len())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Trace, name};
+use crate::clocks::{Clocks, Process};
 
 /// Spans in one line. A collector reads a line at once.
 const SPANS: usize = 1_000;
@@ -17,7 +18,7 @@ const INTERNAL: u8 = 1;
 
 impl Trace {
     /// Writes the calls as spans of one trace, that of run `run_id`. `epoch_ns` is what the monotonic clock
-    /// of the spans has to be moved by to count from 1970.
+    /// of the sink has to be moved by to count from 1970.
     ///
     /// # Errors
     /// When the writer fails.
@@ -25,44 +26,55 @@ impl Trace {
         &self,
         graph: &Graph,
         run_id: &str,
-        epoch_ns: u64,
+        (clocks, epoch_ns): (&Clocks, u64),
         out: &mut impl Write,
     ) -> io::Result<()> {
         // Ids of traces are 16 bytes; ids of runs are what the user likes.
         let trace_id = hex::encode(&Sha256::digest(run_id)[..16]);
-        let mut workers: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
-        for (number, (&(start, (worker, node, instance)), &(busy, records))) in (1u64..).zip(&self.calls) {
-            let spans = workers.entry(worker).or_default();
+        let write = |worker: Process, spans: Vec<Value>, out: &mut _| {
+            line(graph, run_id, worker.number, clocks.host(worker.place), spans, out)
+        };
+        let mut workers: BTreeMap<Process, Vec<Value>> = BTreeMap::new();
+        for (number, call) in (1u64..).zip(self.placed(clocks).0) {
+            let spans = workers.entry(call.worker).or_default();
             let at = |ns: u64| epoch_ns.saturating_add(ns).to_string();
             spans.push(json!({
                 "traceId": trace_id,
                 "spanId": hex::encode(number.to_be_bytes()),
-                "name": name(graph, node),
+                "name": name(graph, call.node),
                 "kind": INTERNAL,
-                "startTimeUnixNano": at(start),
-                "endTimeUnixNano": at(start.saturating_add(busy)),
+                "startTimeUnixNano": at(call.start_ns),
+                "endTimeUnixNano": at(call.start_ns.saturating_add(call.busy_ns)),
                 "attributes": [
-                    attribute("bench.instance", &instance.to_string()),
-                    attribute("bench.records", &records.to_string()),
+                    attribute("bench.instance", &call.instance.to_string()),
+                    attribute("bench.records", &call.records.to_string()),
                 ],
             }));
             if spans.len() == SPANS {
-                line(graph, run_id, worker, std::mem::take(spans), out)?;
+                write(call.worker, std::mem::take(spans), out)?;
             }
         }
         let mut rest = workers.into_iter().filter(|(_, spans)| !spans.is_empty());
-        rest.try_for_each(|(worker, spans)| line(graph, run_id, worker, spans, out))
+        rest.try_for_each(|(worker, spans)| write(worker, spans, out))
     }
 }
 
-fn line(graph: &Graph, run_id: &str, worker: u32, spans: Vec<Value>, out: &mut impl Write) -> io::Result<()> {
+fn line(
+    graph: &Graph,
+    run_id: &str,
+    worker: u32,
+    host: Option<&str>,
+    spans: Vec<Value>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
-    let resource = [
+    let mut resource = vec![
         text("service.name", "bench"),
         text("service.instance.id", run_id),
         text("bench.workload", &graph.workload),
         attribute("process.pid", &worker.to_string()),
     ];
+    resource.extend(host.map(|host| text("host.name", host)));
     let scope = json!({"name": "bench", "version": env!("CARGO_PKG_VERSION")});
     let scopes = json!([{"scope": scope, "spans": spans}]);
     writeln!(
@@ -80,12 +92,13 @@ fn attribute(key: &str, value: &str) -> Value {
 #[cfg(test)]
 mod tests {
 
-    use super::super::tests::span;
+    use super::super::tests::{HERE, span};
     use super::*;
 
     fn lines(trace: &Trace) -> Vec<Value> {
         let mut bytes = Vec::new();
-        trace.write_otlp(&crate::plan::example().graph().unwrap(), "run", 1_000_000, &mut bytes).unwrap();
+        let (graph, clocks) = (crate::plan::example().graph().unwrap(), Clocks::default());
+        trace.write_otlp(&graph, "run", (&clocks, 1_000_000), &mut bytes).unwrap();
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
     }
@@ -93,7 +106,7 @@ mod tests {
     #[test]
     fn calls_are_spans_of_one_trace_with_times_since_1970() {
         let mut trace = Trace::default();
-        [span(5_000, 300, 0), span(9_000, 1_000, 1)].iter().for_each(|span| trace.take(span));
+        [span(5_000, 300, 0), span(9_000, 1_000, 1)].iter().for_each(|span| trace.take(span, HERE));
         let [line] = &lines(&trace)[..] else { panic!("one worker, one line") };
         let of = &line["resourceSpans"][0];
         assert_eq!(of["resource"]["attributes"][3]["value"]["intValue"], "77");
@@ -112,7 +125,7 @@ mod tests {
     #[test]
     fn no_line_is_too_long_for_a_collector() {
         let mut trace = Trace::default();
-        (0..2_500).for_each(|i| trace.take(&span(i * 10, 5, 0)));
+        (0..2_500).for_each(|i| trace.take(&span(i * 10, 5, 0), HERE));
         let spans =
             |line: &Value| line["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len();
         assert_eq!(lines(&trace).iter().map(spans).collect::<Vec<_>>(), [1_000, 1_000, 500]);

@@ -6,12 +6,29 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A process that ran operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Worker {
+    /// The machine that it ran on, where that is another one or has processes apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its id.
     pub pid: u32,
     /// Operator calls it made.
     pub spans: u64,
+}
+
+/// The monotonic clock of other machines, held against this one's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Clock {
+    /// The machines that have it, as they call themselves.
+    pub hosts: Vec<String>,
+    /// How far it is ahead. Null where it was not compared.
+    pub offset_seconds: Option<f64>,
+    /// How wrong that can be: half of the soonest question and answer.
+    pub within_seconds: Option<f64>,
+    /// How much faster it goes, in millionths. Null where it was compared once only.
+    pub drift_ppm: Option<f64>,
 }
 
 /// The plugin that ran.

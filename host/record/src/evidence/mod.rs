@@ -11,13 +11,15 @@ mod place;
 mod validity;
 mod work;
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use brief::Brief;
-pub use machine::{Disturbance, Host, Plugin, Resolution, Worker};
+pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Worker};
 pub use place::{Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
@@ -48,8 +50,15 @@ pub struct Evidence {
     pub failure_reasons_left_out: u64,
     /// Work and time of each operator, in the workload's order.
     pub operators: IndexMap<String, OperatorTime>,
-    /// Where the time of the timed items went. Null where what operators say of their times cannot be.
+    /// Where the time of the timed items went. Null where what operators say of their times cannot be, and where their
+    /// clocks are not known.
     pub attribution: Option<Attribution>,
+    /// Clocks of other machines that operators ran on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clocks: Vec<Clock>,
+    /// Why a figure is null, by its name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown: BTreeMap<String, String>,
     /// Latency from the moment the backend took an item instead of its intended arrival.
     pub service_latency: ServiceLatency,
     /// How items arrived.
