@@ -19,7 +19,7 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/machine /mnt/home
 mount --rbind / /mnt/machine
-for folder in /tmp /var/tmp /dev/shm /root; do
+for folder in /tmp /var/tmp /dev/shm; do
     [ -d "$folder" ] && mount -t tmpfs -o mode=1777 tmpfs "$folder"
 done
 for folder in "$@"; do

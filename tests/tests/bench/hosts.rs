@@ -15,8 +15,8 @@ fn hosts_have_networks_folders_names_and_clocks_of_their_own() {
     let Some(hosts) = Hosts::start(&[0, 100_000], &[]) else { return };
     let say = |number, script: &str| stdout(&succeed(&mut hosts.on(number, script))).trim().to_owned();
     assert_eq!((say(0, "hostname"), say(1, "hostname")), ("host1".to_owned(), "host2".to_owned()));
-    say(0, "echo here > /tmp/file");
-    assert_eq!(say(1, "ls /tmp"), "");
+    say(0, "echo here > /var/tmp/file");
+    assert_eq!(say(1, "ls /var/tmp"), "");
     let clock = |number| say(number, "cut -d. -f1 /proc/uptime").parse::<u64>().unwrap();
     let monotonic = "python3 -c 'import time; print(int(time.monotonic()))'";
     let ahead = say(1, monotonic).parse::<u64>().unwrap() - say(0, monotonic).parse::<u64>().unwrap();
