@@ -18,6 +18,7 @@ class OpenRun(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Worker) -> None:
         """Dask calls this."""
+        bench_engine.worker.look_in(worker.local_directory)
         bench_engine.worker.open_run(self._setup)
         for stage in self._stages:
             for _ in range(0 if stage.stateful else self._threads.get(worker.address, 1)):  # actors make their own
@@ -26,6 +27,15 @@ class OpenRun(WorkerPlugin):  # type: ignore[misc]
     def teardown(self, worker: Worker) -> None:
         """And this, when the run is over."""
         bench_engine.worker.close_run(self._setup.run)
+
+
+def has_library(path: str, sha256: str) -> bool:
+    """Whether this worker finds the workload library."""
+    try:
+        bench_engine.worker.find_library(path, sha256)
+    except RuntimeError:
+        return False
+    return True
 
 
 def process_blocking(stage: Stage, instance: int, batch: bytes) -> bytes:

@@ -9,6 +9,7 @@ A worker that dies ends the run: Dask does not bring back an actor's state.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import platform
@@ -16,13 +17,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+import distributed
+from distributed import Client, LocalCluster, SchedulerPlugin
+from distributed.diagnostics.plugin import UploadFile
 
 import bench_engine
 import compat
 import dask_worker
 from bench_engine import Engine, Json, Refusal, Run, Stage, worker
 
+ANSWER_SECONDS = 30.0
+"""For the scheduler to answer."""
+WORKER_SECONDS = 25.0
+"""For as many workers as there are to be, and for the first task of each."""
 WATCH_SECONDS = 0.2
 """How often to look whether an actor was lost."""
 
@@ -33,43 +40,98 @@ class Dask(Engine):
     async def start(self, run: Run) -> None:
         """See `Engine`."""
         address = run.options["dask_address"]
-        self.run, self.where, count = run, address or "this machine", 1 if address else run.parallelism
-        run.waits_for(f"Dask at {address} has not answered" if address else "Dask's workers have not come up")
+        self.run, self.where, self.cluster = run, address or "this machine", None
         configure(run)
+        # Without `direct_to_workers` each call of an actor would pass through the scheduler.
+        options: Json = {"asynchronous": True, "direct_to_workers": True, "timeout": ANSWER_SECONDS}
+        if address:
+            run.waits_for(f"Dask at {address} has not answered")
+            self.client = await self._join(address, options)
+            return
+        run.waits_for("Dask's workers have not come up")
         compat.name_semaphores()
         alone: Json = {"host": "127.0.0.1", "dashboard_address": None, "asynchronous": True}
-        self.cluster = None if address else await LocalCluster(n_workers=count, threads_per_worker=1, **alone)
-        try:
-            # Without `direct_to_workers` each call of an actor would pass through the scheduler.
-            self.client = await Client(address or self.cluster, asynchronous=True, direct_to_workers=True)
-            await self.client.wait_for_workers(count, timeout=60)
-        except OSError as cause:
-            raise Refusal(f"no Dask cluster with workers at {self.where}: {cause}") from cause
+        self.cluster = await LocalCluster(n_workers=run.parallelism, threads_per_worker=1, **alone)
+        self.client = await Client(self.cluster, **options)
+        await self.client.wait_for_workers(run.parallelism)
         compat.forget_semaphores()
+
+    async def _join(self, address: str, options: Json) -> Client:
+        remedy = "give the address that the scheduler printed when it started, with port 8786 unless told another"
+        await asyncio.to_thread(bench_engine.reach, address, "Dask's scheduler", remedy)
+        client = Client(address, **options)
+        try:
+            await asyncio.wait_for(client, ANSWER_SECONDS)
+            await client.wait_for_workers(self.run.nodes, timeout=WORKER_SECONDS)
+            found = await client.get_versions()
+        except TimeoutError as cause:
+            count = len(client.scheduler_info()["workers"]) if client.status == "running" else None
+            if count is None:
+                what = f"what listens at {address} has not answered as Dask's scheduler for {ANSWER_SECONDS:.0f} s"
+                raise Refusal(what, "unavailable", remedy) from cause
+            raise Refusal(
+                f"the Dask cluster at {address} has {count} workers, and {self.run.nodes} nodes were asked for",
+                "unavailable",
+                f"dask worker {address}    (on each machine that is to be used)",
+            ) from cause
+        except OSError as cause:
+            raise Refusal(f"Dask at {address} does not answer: {cause}", "unavailable", remedy) from cause
+        check_versions(found, address)
+        return client
 
     async def deploy(self, stages: Sequence[Stage]) -> None:
         """See `Engine`."""
-        code = bench_engine.archive(os.path.join(self.run.dir, f"bench-{self.run.id}.zip"), dask_worker.__file__)
-        await self.client.upload_file(code)
         await self._choose_workers()
-        opened = dask_worker.OpenRun(self.run.setup, stages, await self.client.nthreads())
-        await self.client.register_plugin(opened)
+        code = bench_engine.archive(os.path.join(self.run.dir, f"bench-{self.run.id}.zip"), dask_worker.__file__)
+        forget = Forget(f"bench-{self.run.id}-forget", self.client.id, [f"bench-{self.run.id}-code", self.run.id])
+        if self.cluster is None:
+            # Whatever becomes of this process: nothing of it stays on the scheduler.
+            forget.plugins.append(f"bench-{self.run.id}-library")
+            await self.client.register_plugin(forget)
+        await self.client.register_plugin(UploadFile(code), name=f"bench-{self.run.id}-code")
+        setup = self.run.setup
+        if self.cluster is None:
+            has = await self.client.run(dask_worker.has_library, setup.library, setup.sha256)
+            if not all(has.values()):
+                library = UploadFile(setup.library, load=False)
+                await self.client.register_plugin(library, name=f"bench-{self.run.id}-library")
+        self.registered = [forget.name, *forget.plugins]
+        self.run.waits_for("the workers of Dask have not prepared their indexes and opened the workload")
+        await self.client.register_plugin(dask_worker.OpenRun(setup, stages, await self.client.nthreads()))
+        self.run.waits_for("the workers of Dask have not made the operators")
+        # Also shows whether they take tasks at all.
+        self.clock_futures = {
+            address: self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
+            for address in self.workers
+        }
+        self.worker_clocks = await self._soon(self.clock_futures)
         places = itertools.cycle(self.workers)
         self.held = {
             (stage, instance): self.client.submit(
-                worker.Instance, self.run.setup, stage, instance, actor=True, workers=[next(places)], pure=False
+                worker.Instance, setup, stage, instance, actor=True, workers=[next(places)], pure=False
             )
             for stage in stages
             if stage.stateful
             for instance in range(stage.instances)
         }
-        # On this machine all have one clock.
-        self.clock_futures = [
-            self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
-            for address in (self.workers if self.cluster is None else ())
-        ]
-        self.worker_clocks = await asyncio.gather(*self.clock_futures)
         self.actors = dict(zip(self.held, await asyncio.gather(*self.held.values()), strict=True))
+
+    async def _soon(self, futures: dict[str, Any]) -> list[Any]:
+        """What a small task of each worker returns; on a cluster of the user's, within a time."""
+        wait = WORKER_SECONDS if self.cluster is None else None
+        with contextlib.suppress(TimeoutError):
+            await distributed.wait(list(futures.values()), timeout=wait)
+        if busy := [address for address, future in futures.items() if not future.done()]:
+            tasks = await self.client.processing()
+            others = {address: max(0, len(tasks.get(address, ())) - 1) for address in busy}
+            words = ", ".join(f"{address} has {count} tasks of others" for address, count in others.items())
+            raise Refusal(
+                f"no task has started on {len(busy)} of the {len(futures)} workers at {self.where} for "
+                f"{WORKER_SECONDS:.0f} s, because all their threads are taken: {words}",
+                "unavailable",
+                "end what runs there, or start workers with more --nthreads",
+            )
+        return list(await asyncio.gather(*futures.values()))
 
     async def _choose_workers(self) -> None:
         """Workers on as many machines as were asked for. Which, is the same each time."""
@@ -105,7 +167,7 @@ class Dask(Engine):
 
     def clocks(self) -> Sequence[Callable[[], Any]]:
         """See `Engine`."""
-        return [clock.read for clock in self.worker_clocks]
+        return [clock.read for clock in self.worker_clocks] if self.cluster is None else []  # or all have one
 
     async def metrics(self) -> Json:
         """See `Engine`."""
@@ -114,10 +176,56 @@ class Dask(Engine):
 
     async def close(self) -> None:
         """See `Engine`."""
-        await self.client.unregister_worker_plugin(self.run.id)
+        if self.cluster is None:
+            forget, *others = self.registered
+            for name in others:
+                with contextlib.suppress(ValueError):  # the library may have been there
+                    await self.client.unregister_worker_plugin(name)
+            await self.client.unregister_scheduler_plugin(forget)
         await self.client.close()
         if self.cluster is not None:
             await self.cluster.close()
+
+
+class Forget(SchedulerPlugin):  # type: ignore[misc]
+    """On the scheduler: takes back what a run had put there once its client is gone, however it went.
+
+    It is of the module that is run, so that Dask sends the class along with it.
+    """
+
+    def __init__(self, name: str, client: str, plugins: list[str]) -> None:
+        self.name, self.client, self.plugins = name, client, plugins
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Dask calls this."""
+        if client == self.client:
+            scheduler.loop.add_callback(self.take_back, scheduler)
+
+    async def take_back(self, scheduler: Any) -> None:
+        """Whatever of it is still there."""
+        for name in self.plugins:
+            with contextlib.suppress(KeyError, ValueError):
+                await scheduler.unregister_worker_plugin(None, name)
+        with contextlib.suppress(KeyError, ValueError):
+            await scheduler.unregister_scheduler_plugin(self.name)
+
+
+def check_versions(found: Json, address: str) -> None:
+    """Refuses a cluster of another Dask or Python: it may work until something cannot be unpickled."""
+
+    def said(process: Json) -> str:
+        python = ".".join(str(process["host"]["python"]).split(".")[:2])
+        return f"Dask {process['packages']['distributed']} on Python {python}"
+
+    ours = said(found["client"])
+    processes = {"the scheduler": found["scheduler"], **found["workers"]}
+    others = [f"{who} has {said(process)}" for who, process in processes.items() if process and said(process) != ours]
+    if others:
+        raise Refusal(
+            f"the Dask cluster at {address} has another version than this bench uses, which is {ours}: {others[0]}",
+            "unavailable",
+            "install the cluster's version into an environment and set BENCH_PYTHON_DASK to its python",
+        )
 
 
 def configure(run: Run) -> None:

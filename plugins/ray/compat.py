@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import ray
@@ -56,6 +56,47 @@ def actor_id(actor: Any) -> str:
     return str(actor._actor_id.hex())
 
 
+# ── Joining ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def not_joined(error: BaseException, address: str) -> Refusal:
+    """Why a cluster cannot be joined, from what `ray.init` raised. Ray tells the causes apart by words only."""
+    words = " ".join(str(each) for each in _chain(error)).replace("\n", " ")
+    at = f"the Ray cluster at {address}"
+    if re.search("version mismatch|matching Ray version|has version .* but", words, re.IGNORECASE):
+        found = re.findall(r"Ray: (\S+).*?Python: (\S+)", words)
+        versions = " and ".join(f"Ray {ray_} on Python {python}" for ray_, python in dict.fromkeys(found))
+        return Refusal(
+            f"{at} has another version than this bench uses: {versions or words}",
+            "unavailable",
+            "install the cluster's version into an environment and set BENCH_PYTHON_RAY to its python",
+        )
+    if re.search("unauthenticated|authentication|auth_?token|token auth", words, re.IGNORECASE):
+        return Refusal(
+            f"{at} does not accept the token, or wants none: {_last(error)}",
+            "unavailable",
+            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's token, or RAY_AUTH_MODE="
+            "disabled where it has none",
+        )
+    if re.search("No node info found|can ?not find the matched Raylet|expects this IP|find node", words):
+        return Refusal(
+            f"this machine is no node of {at}",
+            "unavailable",
+            f"ray start --address={address}    (or run bench on a node of it)",
+        )
+    return Refusal(f"{at} cannot be joined: {_last(error)}", "unavailable")
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    return [] if error is None else [error, *_chain(error.__cause__ or error.__context__)]
+
+
+def _last(error: BaseException) -> str:
+    """The first line of the first cause."""
+    cause = _chain(error)[-1]
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
+
+
 # ── Nodes ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -91,9 +132,28 @@ def at_home_on(node: str) -> Json:
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
+def only_on(node: str) -> Json:
+    """For the options of a task: a node, and no other."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def cpus() -> str:
+    """How many of the cluster's are free."""
+    free, all_ = (get().get("CPU", 0.0) for get in (ray.available_resources, ray.cluster_resources))
+    return f"{free:g} of {all_:g} are free in all"
+
+
 def alive() -> set[str]:
     """Nodes alive that can run operators."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+    return set(hosts())
+
+
+def hosts() -> dict[str, str]:
+    """Nodes alive that can run operators, and the machines that they are on."""
+    able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    return {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in able}
 
 
 # ── Compiled graphs ──────────────────────────────────────────────────────────────────────────────────
@@ -118,11 +178,19 @@ def compile_graph(end: Any, buffer_bytes: int, in_flight: int) -> Any:
     return end.experimental_compile(_buffer_size_bytes=buffer_bytes, _max_inflight_executions=in_flight)
 
 
-def unlink_semaphores(whose: Callable[[int], bool]) -> None:
+SEMAPHORE = re.compile(r"sem\.(?:hdr|obj)(\d+)-\d+")
+
+
+def semaphores() -> set[str]:
+    """The names of compiled graphs' semaphores on this machine."""
+    return {name for name in os.listdir("/dev/shm") if SEMAPHORE.fullmatch(name)}
+
+
+def unlink_semaphores(whose: Callable[[int], bool], but: Collection[str] = ()) -> None:
     """Removes the names of a compiled graph's semaphores, by the process id of the raylet that made them."""
     for entry in os.scandir("/dev/shm"):
-        named = re.fullmatch(r"sem\.(?:hdr|obj)(\d+)-\d+", entry.name)
-        if named and whose(int(named[1])):
+        named = SEMAPHORE.fullmatch(entry.name)
+        if named and entry.name not in but and whose(int(named[1])):
             with contextlib.suppress(OSError):
                 if entry.stat().st_uid == os.getuid():
                     os.unlink(entry.path)

@@ -35,6 +35,7 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
         raise Refusal("ray_mode=compiled runs on one node: leave --nodes at 1", "unsupported")
     compat.need_compiled_graphs()
     compat.unlink_semaphores(lambda raylet: not os.path.exists(f"/proc/{raylet}"))  # of a run killed while it deployed
+    others = compat.semaphores()
     channel.phase("deploy")
     # One actor per stage, so stages are all the parallelism there is.
     plan = Plan(config["graph"], 1, config["extra"].get("ray_fusion", "chains"))
@@ -56,7 +57,8 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
     channel.phase("warm-up")
     for _ in range(3):
         graph.execute([]).get()
-    compat.unlink_semaphores(_in_our_session)
+    joined = config["options"]["ray_address"] is not None  # then the nodes are in no session of ours
+    compat.unlink_semaphores(_in_our_session if not joined else lambda raylet: True, but=others)
 
     def deliver(origin: int, data: bytes) -> None:
         for _, _, batch in router.route(origin, data, 0):

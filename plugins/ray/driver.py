@@ -30,7 +30,7 @@ def main(channel: Channel) -> None:
     import cluster
     import compat
 
-    with cluster.running(config) as facts:
+    with cluster.running(config, channel.fatal) as facts:
         facts["mode"] = mode
         RUNS[mode](channel, config, facts)
         facts["nodes_alive"] = len(compat.alive())
@@ -58,7 +58,7 @@ def actors(channel: Channel, config: Json, facts: Json) -> None:
         fleet.started(instance, ready)
     channel.phase("warm-up", "Ray's actors have not answered their first calls")
     ray_transport.warm_up(handles)
-    asks = [handle.clock for handle in handles]
+    asks = ray_transport.clocks(handles)
     channel.clocks(asyncio.run(bench_engine.clocks.compare(asks)))
 
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()

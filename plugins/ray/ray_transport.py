@@ -104,6 +104,11 @@ def start(actors: list[Actor]) -> list[tuple[int, str, str]]:
     return ready
 
 
+def clocks(actors: list[Actor]) -> list[Callable[[], Any]]:
+    """A call for each that waits for what the clock of its process shows."""
+    return [actor.clock for actor in actors if isinstance(actor, RayActor)]
+
+
 def warm_up(actors: list[Actor]) -> None:
     """Waits for the first calls of each."""
     ray.get([actor.run(Head(()), []) for actor in actors for _ in range(3)])

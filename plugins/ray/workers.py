@@ -63,7 +63,7 @@ class Pipeline:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.workload = Workload(worker.find_library(setup.library), setup.open)
+        self.workload: Workload = worker.open_workload(setup.library, "", setup.open)
         self.outside = self.workload.router(setup.parallelism)
         self.inside = self.workload.router(1)
         self.any_edges = set(setup.any_edges)

@@ -11,10 +11,11 @@ use std::process::{Child, Command, Stdio};
 use crate::skip::leave_out;
 use crate::{children, mark, staged};
 
-/// What a host's first process does. The folders that are named stay what they are on the machine.
+/// What a host's first process does. The folders that are named stay what they are on the machine; one is empty.
 const INIT: &str = r#"
 hostname "$1"
-shift
+empty=$2
+shift 2
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 mkdir /mnt/machine /mnt/home
@@ -27,6 +28,7 @@ for folder in "$@"; do
     mount --rbind "/mnt/machine$folder" "$folder"
 done
 umount -l /mnt/machine
+if [ -d "$empty" ]; then mount -t tmpfs tmpfs "$empty"; fi
 ip link set lo up
 echo up
 trap : CHLD
@@ -55,7 +57,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// As many as there are numbers: by so many seconds each clock is ahead. `shared` are folders that they all see.
+    /// As many as there are numbers: by so many seconds each clock is ahead. `shared` are folders that they all see; the
+    /// environments of runtimes are on each of them, bench is on the first alone.
     /// `None` where nobody may make namespaces, which is said.
     #[must_use]
     pub fn start(ahead: &[u32], shared: &[PathBuf]) -> Option<Self> {
@@ -72,18 +75,21 @@ impl Hosts {
         let mut switch = unshared(&["--net", "--pid"], SWITCH, &[], &mark);
         up(&mut switch);
         let [bridge] = children(switch.id())[..] else { panic!("the switch has one process") };
-        let mut kept: Vec<String> = Vec::new();
-        let data = std::env::var_os("BENCH_DATA_DIR").map(PathBuf::from);
-        for folder in [staged()].into_iter().chain(data).chain(shared.iter().cloned()) {
+        let text = |folder: PathBuf| {
             let folder = folder.canonicalize().expect("a shared folder is there");
-            kept.push(folder.to_str().expect("its path is text").to_owned());
-        }
+            folder.to_str().expect("its path is text").to_owned()
+        };
+        let data = std::env::var_os("BENCH_DATA_DIR").map(PathBuf::from);
+        let kept: Vec<String> = data.into_iter().chain(shared.iter().cloned()).map(text).collect();
+        let bench = text(staged());
         let hosts = ahead.iter().zip(1_u8..).map(|(ahead, number)| {
             let (name, address) = (format!("host{number}"), format!("10.77.0.{number}"));
             let clock = format!("--monotonic={ahead}");
             let apart = ["--mount", "--mount-proc", "--net", "--pid", "--uts", "--ipc", "--time", &clock];
-            let arguments: Vec<&str> =
-                [name.as_str()].into_iter().chain(kept.iter().map(String::as_str)).collect();
+            let (empty, there) =
+                if number == 1 { ("", Some(bench.as_str())) } else { (bench.as_str(), None) };
+            let folders = kept.iter().map(String::as_str).chain(there);
+            let arguments: Vec<&str> = [name.as_str(), empty].into_iter().chain(folders).collect();
             let mut unshare = unshared(&apart, INIT, &arguments, &mark);
             up(&mut unshare);
             let [init] = children(unshare.id())[..] else { panic!("a host has one first process") };

@@ -58,6 +58,14 @@ const char *bench_last_error(void);
  * and maps its prepared indexes. Null on failure. */
 bench_workload *bench_workload_open(const char *open_json);
 
+/* What is being built, for people; `context` is as it was given. */
+typedef void (*bench_prepare_progress)(void *context, const char *what);
+
+/* Builds the indexes that the JSON needs and its "cache_dir" lacks: for a worker on another machine, whose
+ * "cache_dir" is a folder of there. Of several processes of a machine the first builds, the others wait.
+ * `progress` may be null. Returns 0 on success. */
+int32_t bench_workload_prepare(const char *open_json, bench_prepare_progress progress, void *context);
+
 /* Closes a workload. Operators and routers made from it stay usable. Null is allowed. */
 void bench_workload_close(bench_workload *workload);
 

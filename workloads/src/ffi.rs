@@ -6,14 +6,14 @@
 //! A panic inside is contained and becomes such a failure.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use bench_dataflow::route::{Delivery, Router};
 
 use crate::chain::{self, Chain};
-use crate::open::OpenWorkload;
+use crate::open::{self, OpenWorkload};
 use crate::workload::OpenSpec;
 
 /// Version of this C ABI.
@@ -121,6 +121,35 @@ pub unsafe extern "C" fn bench_workload_open(spec_json: *const c_char) -> *mut C
         let graph = serde_json::to_string(workload.graph()).map_err(|cause| cause.to_string())?;
         Ok(CWorkload { workload, graph: CString::new(graph).map_err(|cause| cause.to_string())? })
     }))
+}
+
+/// What is being built, for people. `context` is as it was given.
+pub type Progress = unsafe extern "C" fn(context: *mut c_void, what: *const c_char);
+
+/// Builds what the open spec needs and its cache folder lacks. Processes of one machine that do so at once wait for the
+/// first of them. Returns 0 on success.
+///
+/// # Safety
+/// `spec_json` is a C string; `progress` may be called with `context` from this thread while the function runs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_workload_prepare(
+    spec_json: *const c_char,
+    progress: Option<Progress>,
+    context: *mut c_void,
+) -> i32 {
+    let done = guarded(|| {
+        // SAFETY: as this function's contract.
+        let spec = unsafe { text(spec_json) }?;
+        let spec: OpenSpec = serde_json::from_str(spec).map_err(|cause| format!("open spec: {cause}"))?;
+        let mut tell = |what: &str| {
+            if let (Some(progress), Ok(what)) = (progress, CString::new(what)) {
+                // SAFETY: as this function's contract.
+                unsafe { progress(context, what.as_ptr()) }
+            }
+        };
+        open::prepare(&spec, &mut tell).map_err(|cause| cause.to_string())
+    });
+    if done.is_some() { 0 } else { 1 }
 }
 
 /// Closes a workload. Operators made from it stay usable.

@@ -17,11 +17,12 @@ from bench_engine.driver import drive, run
 from bench_engine.engine import Engine, Lost, Perhaps, Run
 from bench_engine.frames import DATA, FAILED, HEADER_LEN, HEARTBEAT, extents, frames, seq, with_port
 from bench_engine.graph import Json, Stage, answered_sources, chains, cut, inputs, instances, outputs
+from bench_engine.reach import deadline, reach
 from bench_engine.shipping import archive, copy_package
 from bench_engine.stream import read
 from bench_engine.tally import Tally
 from bench_engine.worker import Setup, Used
-from bench_engine.workload import Delivery, Operator, Router, Workload, WorkloadError
+from bench_engine.workload import Delivery, Operator, Router, Workload, WorkloadError, prepare
 
 __version__ = worker.VERSION
 
@@ -54,12 +55,15 @@ __all__ = [
     "clocks",
     "copy_package",
     "cut",
+    "deadline",
     "drive",
     "extents",
     "frames",
     "inputs",
     "instances",
     "outputs",
+    "prepare",
+    "reach",
     "read",
     "run",
     "seq",

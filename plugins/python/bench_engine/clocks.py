@@ -58,7 +58,7 @@ def _namespace(name: str) -> str:
         return ""
 
 
-async def compare(asks: Sequence[Callable[[], Any]]) -> Json | None:
+async def compare(asks: Sequence[Callable[[], Any]], now: Callable[[], int] = time.monotonic_ns) -> Json | None:
     """What to tell the host of these workers; nothing, if all of them are where this process is.
 
     Each of ``asks`` asks one process for :func:`read`, and may be ``async``.
@@ -68,9 +68,9 @@ async def compare(asks: Sequence[Callable[[], Any]]) -> Json | None:
     workers: list[Json] = []
     for ask in asks:
         try:
-            rounds = [await _round(ask)]
+            rounds = [await _round(ask, now)]
             if (clock := rounds[0][1].clock) not in compared:
-                rounds += [await _round(ask) for _ in range(ROUNDS)]
+                rounds += [await _round(ask, now) for _ in range(ROUNDS)]
                 compared.add(clock)
         except Exception:  # one that is gone cannot be asked, and the others can
             traceback.print_exc()
@@ -82,8 +82,8 @@ async def compare(asks: Sequence[Callable[[], Any]]) -> Json | None:
     return {"driver": {"boot": here.boot, "time": here.time}, "workers": workers}
 
 
-async def _round(ask: Callable[[], Any]) -> tuple[int, Reading, int]:
-    sent = time.monotonic_ns()
+async def _round(ask: Callable[[], Any], now: Callable[[], int]) -> tuple[int, Reading, int]:
+    sent = now()
     answer = ask()
     reading = await answer if inspect.isawaitable(answer) else answer
-    return sent, Reading(*reading), time.monotonic_ns()
+    return sent, Reading(*reading), now()

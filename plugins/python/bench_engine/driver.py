@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bench_engine.channel import Channel
+from bench_engine.channel import Channel, Refusal
 from bench_engine.clocks import compare
 from bench_engine.engine import Engine, Run
 from bench_engine.graph import Json, cut
@@ -56,11 +56,23 @@ async def conduct(engine: Engine, channel: Channel) -> None:
     channel.clocks(await compare(engine.clocks()))
     run.enters("teardown", f"{run.display} has not shut down")
     tally, more = stream.tally, dict(await _perhaps(engine.metrics()))
+    if tally.events == run.config["total_items"]:  # else the user cut it short
+        _were_used(run, more.get("nodes", {}))
     facts: Json = {"phase_seconds": channel.phase_seconds(), **stream.counts.facts(), **more.pop(run.name, {})}
     channel.metrics({**tally.metrics(), run.name: facts, **more})
     if tally.results != tally.events:
         channel.log(f"{tally.events} queries went in, {tally.results} results came out", "warn")
     await _perhaps(engine.close())
+
+
+def _were_used(run: Run, nodes: Json) -> None:
+    used = sum(node["calls"] > 0 for node in nodes.values())
+    if nodes and used < run.nodes:
+        raise Refusal(
+            f"the run was too small for {run.nodes} nodes: operators ran on {used}. Leave --nodes at {used}, or give "
+            "it more to do (--num-tasks, --parallelism)",
+            "unsupported",
+        )
 
 
 async def _perhaps(value: Any) -> Any:

@@ -6,6 +6,7 @@ Everything here takes and returns what can be pickled. Any thread may call it.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from bench_engine.clocks import Reading, read
 from bench_engine.graph import Json, Stage
-from bench_engine.workload import Operator, Workload
+from bench_engine.workload import Operator, Workload, WorkloadError, prepare
 
 VERSION = "0.1.0"
 
@@ -47,7 +48,7 @@ class _Opened:
     """A run in this process."""
 
     def __init__(self, setup: Setup) -> None:
-        self._workload = Workload(find_library(setup.library, setup.sha256), setup.open)
+        self._workload = open_workload(setup.library, setup.sha256, setup.open)
         self._lock = threading.Lock()
         self._instances: dict[tuple[int, int], _Instance] = {}
         self._idle: dict[int, list[Operator]] = {}
@@ -96,6 +97,28 @@ def open_run(setup: Setup) -> None:
     with _OPENING:
         if setup.run not in _OPENED:
             _OPENED[setup.run] = _Opened(setup)
+
+
+def open_workload(library: str, sha256: str, open_spec: str) -> Workload:
+    """Opens the workload with indexes of this machine. What is missing is built by the first process to come."""
+    path, spec = find_library(library, sha256), json.loads(open_spec)
+    spec["cache_dir"] = _cache_folder(spec["cache_dir"])
+    try:
+        return Workload(path, spec)
+    except WorkloadError:
+        try:
+            prepare(path, spec)
+        except WorkloadError as cause:
+            raise WorkloadError(f"the indexes of {os.uname().nodename} cannot be prepared: {cause}") from None
+        return Workload(path, spec)
+
+
+def _cache_folder(there: str) -> str:
+    """Where indexes are: in the folder that the run names, if it is on this machine too, or else in the user's own."""
+    if os.path.isdir(there):
+        return there
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.environ.get("BENCH_CACHE_DIR") or os.path.join(base, "bench")
 
 
 def create(stage: Stage, instance: int) -> None:
@@ -158,17 +181,34 @@ def nodes(some: Iterable[Used]) -> Json:
     return found
 
 
-def find_library(path: str, sha256: str = "") -> str:
-    """The workload library, which may have been shipped beside this package; refused if it is not that of the run."""
-    if not os.path.exists(path):
-        beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.basename(path))
-        path = beside if os.path.exists(beside) else path
-    if sha256:
-        with open(path, "rb") as file:
-            found = hashlib.sha256(file.read()).hexdigest()
-        if found != sha256:
-            raise RuntimeError(f"{path} on {os.uname().nodename} is not the library of this bench")
-    return path
+def find_library(path: str, sha256: str = "", *folders: str) -> str:
+    """The workload library: where it was, in one of ``folders``, or shipped beside this package."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    # Beside an archive, where this package was imported from one.
+    beside = [*folders, *_FOLDERS, os.path.dirname(package), os.path.dirname(os.path.dirname(package))]
+    places = [path, *(os.path.join(folder, os.path.basename(path)) for folder in beside)]
+    found = [place for place in places if os.path.isfile(place)]
+    right = [place for place in found if not sha256 or _sha256(place) == sha256]
+    if right:
+        return right[0]
+    host = os.uname().nodename
+    if found:
+        raise RuntimeError(f"{found[0]} on {host} is not the library of this bench")
+    raise RuntimeError(f"{host} has no {path}, and it was not shipped there")
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+_FOLDERS: list[str] = []
+"""Where else the library may be in this process."""
+
+
+def look_in(folder: str) -> None:
+    """A folder that a runtime puts what it ships into."""
+    _FOLDERS.append(folder)
 
 
 def _opened(run: str) -> _Opened:

@@ -45,6 +45,7 @@ class _Library:
             raise WorkloadError(f"{path} has ABI {found}, this driver needs {ABI}: build both together")
         self.last_error = function(looks, "last_error", text)
         self.open = function(works, "workload_open", pointer, text)
+        self.prepare = function(works, "workload_prepare", ctypes.c_int, text, pointer, pointer)
         self.close = function(works, "workload_close", None, pointer)
         self.graph = function(looks, "workload_graph", text, pointer)
         self.operator_new = function(works, "operator_new", pointer, pointer, pointer, size, number, number)
@@ -80,6 +81,13 @@ class _Library:
             return found
         finally:
             self.batches_free(batches)
+
+
+def prepare(library: str, open_spec: Json) -> None:
+    """Builds the indexes that a workload needs and its ``cache_dir`` lacks; waits where another process does."""
+    loaded = _Library(library)
+    if loaded.prepare(json.dumps(open_spec).encode(), None, None):
+        raise loaded.error()
 
 
 class Workload:

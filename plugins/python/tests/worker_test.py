@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
 import pickle
+import socket
 import struct
 import subprocess
 import sys
@@ -12,7 +15,7 @@ import tempfile
 import threading
 import unittest
 
-from bench_engine import Setup, Stage, Workload, archive, copy_package, cut, worker
+from bench_engine import Refusal, Setup, Stage, Workload, archive, clocks, copy_package, cut, reach, worker
 
 LIBRARY, OPEN = sys.argv[1:3]
 GRAPH = Workload(LIBRARY, OPEN).graph
@@ -125,6 +128,100 @@ class ShippingTest(unittest.TestCase):
                 pass
             program = "from bench_engine import worker; print(worker.find_library('/elsewhere/lib.so'))"
             self.assertEqual(self.imports(folder, program), library)
+
+    def test_a_library_that_is_not_that_of_the_run_is_passed_over_and_then_named(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in (("a", "another"), ("b", "the right one")):
+                os.mkdir(os.path.join(folder, name))
+                with open(os.path.join(folder, name, "lib.so"), "w") as file:
+                    file.write(text)
+            wrong, right = (os.path.join(folder, name) for name in "ab")
+            sha256 = hashlib.sha256(b"the right one").hexdigest()
+            path = os.path.join(wrong, "lib.so")
+            self.assertEqual(worker.find_library(path, sha256, right), os.path.join(right, "lib.so"))
+            with self.assertRaisesRegex(RuntimeError, "is not the library of this bench"):
+                worker.find_library(path, sha256)
+            with self.assertRaisesRegex(RuntimeError, "has no /elsewhere/lib.so, and it was not shipped"):
+                worker.find_library("/elsewhere/lib.so", sha256)
+
+
+class PrepareTest(unittest.TestCase):
+    def test_a_machine_without_indexes_builds_its_own_once_in_a_folder_of_its_own(self) -> None:
+        with tempfile.TemporaryDirectory() as home:
+            spec = {**json.loads(OPEN), "workload": "wl4", "cache_dir": "/nowhere/on/this/machine"}
+            program = (
+                "import sys; from bench_engine import worker;"
+                "print(len(worker.open_workload(sys.argv[1], '', sys.argv[2]).graph['nodes']))"
+            )
+            package = os.path.dirname(os.path.dirname(os.path.abspath(worker.__file__)))
+            command = [sys.executable, "-B", "-c", program, LIBRARY, json.dumps(spec)]
+            environment = {**os.environ, "PYTHONPATH": package, "XDG_CACHE_HOME": home}
+            environment.pop("BENCH_CACHE_DIR", None)
+            started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+            said = [process.communicate()[0].strip() for process in started]
+            self.assertTrue(said[0].isdigit() and said == said[:1] * 3, said)
+            built = [os.path.join(folder, name) for folder, _, names in os.walk(home) for name in names]
+            indexes = sorted(path for path in built if path.endswith(".idx"))
+            self.assertGreater(len(indexes), 0)
+            # Nobody replaced what another one had built.
+            self.assertEqual([os.stat(path).st_nlink for path in indexes], [1] * len(indexes))
+            self.assertFalse([path for path in built if os.path.basename(path).startswith(".index-")])
+
+
+class ClocksTest(unittest.TestCase):
+    def test_workers_in_this_place_need_no_telling(self) -> None:
+        self.assertIsNone(asyncio.run(clocks.compare([clocks.read, clocks.read])))
+
+    def test_of_a_clock_elsewhere_the_soonest_answer_is_told_and_who_is_gone_is_left_out(self) -> None:
+        passed, ways = 0, iter([9, 9, 3, *[9] * clocks.ROUNDS])
+
+        async def ask() -> clocks.Reading:
+            nonlocal passed
+            way = next(ways)
+            passed += 2 * way
+            return clocks.read()._replace(boot="there", read_ns=passed - way + 1000)
+
+        def gone() -> clocks.Reading:
+            raise RuntimeError("this worker is gone")
+
+        told = asyncio.run(clocks.compare([gone, ask], lambda: passed))
+        assert told is not None
+        [one] = told["workers"]
+        self.assertEqual((one["received_ns"] - one["sent_ns"], one["read_ns"] - one["sent_ns"]), (6, 1003))
+        self.assertEqual((one["boot"], one["process"]), ("there", os.getpid()))
+        self.assertEqual(told["driver"]["boot"], clocks.read().boot)
+
+
+class ReachTest(unittest.TestCase):
+    def test_an_address_where_nobody_listens_is_refused(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        with self.assertRaisesRegex(Refusal, f"Dask's scheduler cannot be reached at tcp://127.0.0.1:{port}: conn"):
+            reach(f"tcp://127.0.0.1:{port}", "Dask's scheduler", "")
+
+    def test_a_web_server_is_told_from_what_says_nothing_and_from_what_hangs_up(self) -> None:
+        for answer, is_web in ((b"HTTP/1.1 404 Not Found\r\n\r\n", True), (b"", False), (None, False)):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                address = f"127.0.0.1:{server.getsockname()[1]}"
+
+                def serve(server: socket.socket = server, answer: bytes | None = answer) -> None:
+                    connection, _ = server.accept()
+                    if answer is not None:
+                        connection.recv(100)
+                        connection.sendall(answer)
+                        connection.close()
+                    else:
+                        connection.recv(100)
+                        connection.recv(100)
+
+                thread = threading.Thread(target=serve)
+                thread.start()
+                if is_web:
+                    with self.assertRaisesRegex(Refusal, f"a web server answers at {address}"):
+                        reach(address, "Ray's head", "")
+                else:
+                    reach(address, "Ray's head", "")
+                thread.join()
 
 
 OPERATORS = [node["id"] for node in GRAPH["nodes"] if node["role"] == "operator"]

@@ -100,6 +100,21 @@ pub fn make_room(folder: &Path) -> Result<(), IndexError> {
     made.map_err(|source| IndexError::Io { path: folder.to_owned(), action: CANNOT_WRITE, source })
 }
 
+/// The right to build in `folder`, for as long as the result lives; the kernel drops it with the process. Where a file
+/// system knows no locks, everybody has it: then the same is built twice, and is the same.
+///
+/// # Errors
+/// When there is no file for it.
+pub fn lock(folder: &Path) -> Result<File, IndexError> {
+    let path = folder.join(".lock");
+    let io = |source| IndexError::Io { path: path.clone(), action: CANNOT_WRITE, source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    match file.lock() {
+        Err(cause) if cause.kind() != io::ErrorKind::Unsupported => Err(io(cause)),
+        _ => Ok(file),
+    }
+}
+
 /// Removes what killed builders left in `folder`. It is housekeeping: what cannot be removed is left alone.
 fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

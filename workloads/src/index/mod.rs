@@ -40,7 +40,7 @@ mod build;
 pub mod postings;
 pub mod shards;
 
-pub use build::{CANNOT_WRITE, IndexDoc, build, make_room, try_build};
+pub use build::{CANNOT_WRITE, IndexDoc, build, lock, make_room, try_build};
 pub use postings::Keywords;
 pub use shards::Shards;
 

@@ -9,7 +9,7 @@ use std::thread;
 use super::shared::Recipe;
 use crate::corpus::Corpus;
 use crate::index::postings::{self, Postings};
-use crate::index::{Index, IndexDoc, make_room, shards, try_build};
+use crate::index::{Index, IndexDoc, lock, make_room, shards, try_build};
 use crate::schedule;
 use crate::text::embed::Embedder;
 use crate::text::synthetic::{self, DocMeta};
@@ -39,28 +39,38 @@ impl Recipe<'_> {
         }
         wanted.push(Wanted { path: folder.join("window.idx"), docs: self.window() });
         wanted.push(Wanted { path: folder.join("nodes.idx"), docs: self.nodes() });
-        wanted.retain(|index| Index::open(&index.path).is_err());
+        let is_missing = |index: &Wanted<'_>| Index::open(&index.path).is_err();
+        wanted.retain(is_missing);
+        if wanted.is_empty() && self.inverted(folder).is_empty() {
+            return Ok(());
+        }
+        // Before a corpus is read or a text embedded.
+        make_room(folder)?;
+        // Of the processes of a machine that need the same, the first builds it and the others wait.
+        let _lock = lock(folder)?;
+        wanted.retain(is_missing);
         if !wanted.is_empty() {
-            // Before a corpus is read or a text embedded.
-            make_room(folder)?;
             let embedder = self.embedder(|| self.term_table())?;
             build_all(wanted, self.params.embedding_dimension as usize, &*embedder, progress)?;
         }
         self.invert(folder, progress)
     }
 
-    /// The inverted indexes that BM25 over the whole collection needs and that are missing.
-    fn invert(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+    /// The inverted indexes that BM25 over the whole collection needs and that are missing, and what they are made of.
+    fn inverted(&self, folder: &Path) -> Vec<(PathBuf, PathBuf)> {
         let (of, stemming) = (self.params.vdb_shards, self.params.stemmer);
         let names: &[&str] = if self.corpus_digest.is_some() { &["vdb"] } else { &["vdb1", "vdb2"] };
         let all =
             names.iter().flat_map(|name| (0..of).map(move |shard| shards::path(folder, name, shard, of)));
-        for index in all.filter(|_| self.params.ranks_over_corpus()) {
-            let path = postings::path(&index, stemming);
-            if Postings::open(&path).is_err() {
-                progress(&path.file_name().unwrap_or_default().to_string_lossy());
-                postings::build(&path, &Index::open(&index)?, stemming)?;
-            }
+        let all = all.filter(|_| self.params.ranks_over_corpus());
+        let all = all.map(|index| (postings::path(&index, stemming), index));
+        all.filter(|(path, _)| Postings::open(path).is_err()).collect()
+    }
+
+    fn invert(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+        for (path, index) in self.inverted(folder) {
+            progress(&path.file_name().unwrap_or_default().to_string_lossy());
+            postings::build(&path, &Index::open(&index)?, self.params.stemmer)?;
         }
         Ok(())
     }
