@@ -19,7 +19,7 @@ from typing import Any
 import dask
 import distributed
 from distributed import Client, LocalCluster, SchedulerPlugin
-from distributed.diagnostics.plugin import UploadFile
+from distributed.diagnostics.plugin import SchedulerUploadFile, UploadFile
 
 import bench_engine
 import compat
@@ -88,7 +88,9 @@ class Dask(Engine):
             # Whatever becomes of this process: nothing of it stays on the scheduler.
             forget.plugins.append(f"bench-{self.run.id}-library")
             await self.client.register_plugin(forget)
-        await self.client.register_plugin(UploadFile(code), name=f"bench-{self.run.id}-code")
+        # The scheduler reads the graph of tasks before it hands them out.
+        for sent in SchedulerUploadFile(code), UploadFile(code):
+            await self.client.register_plugin(sent, name=f"bench-{self.run.id}-code")
         setup = self.run.setup
         if self.cluster is None:
             has = await self.client.run(dask_worker.has_library, setup.library, setup.sha256)
@@ -177,11 +179,11 @@ class Dask(Engine):
     async def close(self) -> None:
         """See `Engine`."""
         if self.cluster is None:
-            forget, *others = self.registered
-            for name in others:
-                with contextlib.suppress(ValueError):  # the library may have been there
-                    await self.client.unregister_worker_plugin(name)
-            await self.client.unregister_scheduler_plugin(forget)
+            # Not all are of both kinds, and the library may have been there.
+            for name in self.registered:
+                for unregister in self.client.unregister_worker_plugin, self.client.unregister_scheduler_plugin:
+                    with contextlib.suppress(ValueError):
+                        await unregister(name)
         await self.client.close()
         if self.cluster is not None:
             await self.cluster.close()
@@ -204,10 +206,11 @@ class Forget(SchedulerPlugin):  # type: ignore[misc]
     async def take_back(self, scheduler: Any) -> None:
         """Whatever of it is still there."""
         for name in self.plugins:
-            with contextlib.suppress(KeyError, ValueError):
+            with contextlib.suppress(ValueError):
                 await scheduler.unregister_worker_plugin(None, name)
-        with contextlib.suppress(KeyError, ValueError):
-            await scheduler.unregister_scheduler_plugin(self.name)
+        for name in [*self.plugins, self.name]:
+            with contextlib.suppress(ValueError):
+                await scheduler.unregister_scheduler_plugin(name)
 
 
 def check_versions(found: Json, address: str) -> None:

@@ -40,6 +40,16 @@ pub fn test(rest: &[String]) -> Done {
     done
 }
 
+/// The tests on several hosts, all of them.
+///
+/// # Errors
+/// As [`test`].
+pub fn hosts() -> Done {
+    let words =
+        ["--package", "bench-tests", "--test", "bench", "hosts::", "--", "--include-ignored", "--nocapture"];
+    test(&words.map(str::to_owned))
+}
+
 /// What is said at the end of the tests that were skipped: a green line must not be mistaken for a whole one. `list`
 /// has a line `test: what was lacking` each time a test was.
 fn told(list: &str) -> String {

@@ -90,6 +90,11 @@ enum Command {
     ///
     /// Needs a Java of version 17 or 21, and half an hour on two cores.
     Spark,
+    /// Run the tests on several hosts, which are namespaces of this machine, those that take minutes too: Ray and Dask on
+    /// clocks that are days apart, and every way in which a cluster cannot be joined or used.
+    ///
+    /// Needs root. Installs the runtimes below target/.
+    Hosts,
     /// Run the fuzz targets (nightly and cargo-fuzz), each for a while.
     Fuzz(fuzz::Args),
     /// Run the tests of the plugin API and of the C ABI under Miri (nightly).
@@ -125,6 +130,7 @@ fn main() -> ExitCode {
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::RuntimeVersions(args) => versions::run(&args),
         Command::Spark => spark::spark(),
+        Command::Hosts => ci::hosts(),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),
         Command::Asan => fuzz::asan(),

@@ -101,6 +101,30 @@ class CompatTest(unittest.TestCase):
         self.assertTrue(compat.failure_of(RayTaskError(ObjectLostError())).object_lost)
         self.assertFalse(compat.failure_of(RayTaskError(raised)).object_lost)
 
+    def test_why_a_cluster_cannot_be_joined_is_a_sentence_with_a_remedy(self) -> None:
+        compat = compat_with("2.60.0", Compiled)
+        # As Ray 2.60 says it.
+        mismatch = (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1\n"
+            "This process on process connecting was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
+        )
+        token = (
+            "Failed to connect to GCS. Last connection error: Traceback (most recent call last):\n  ray.exceptions."
+            "RpcError: Unauthenticated: InvalidAuthToken: Authentication token is missing or incorrect"
+        )
+        node = "No node info found matching attributes: '' when trying to resolve node to connect to."
+        for words, sentence, remedy in (
+            (mismatch, "has another version .*: Ray 2.9.0 on Python 3.10.1 and Ray 2.60.0 on", "set BENCH_PYTHON_RAY"),
+            (token, "does not accept the token", "RAY_AUTH_TOKEN_PATH"),
+            (node, "this machine is no node of the Ray cluster at there:6379", "ray start --address=there:6379"),
+            ("the moon is full", "cannot be joined: RuntimeError: the moon is full", ""),
+        ):
+            error = ConnectionError("Failed to connect to Ray cluster at there:6379")
+            error.__cause__ = RuntimeError(words)
+            refusal = compat.not_joined(error, "there:6379")
+            self.assertRegex(str(refusal), sentence)
+            self.assertIn(remedy, refusal.remedy)
+
     def test_compiled_graphs_are_refused_where_there_are_none_and_the_version_is_told(self) -> None:
         for version, dag in (("2.9.0", Plain), ("2.12.0", Early)):
             with self.assertRaisesRegex(Refusal, f"ray_mode=compiled needs .* this is Ray {version}"):

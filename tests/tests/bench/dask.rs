@@ -10,7 +10,7 @@ use std::sync::MutexGuard;
 
 use bench_tests::following::Following;
 use bench_tests::runtimes::runtimes;
-use bench_tests::{eventually, mark, marked, records, shared_memory, small_run, stderr, succeed};
+use bench_tests::{eventually, mark, marked, records, shared_memory, small_run, stderr, stdout, succeed};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -135,6 +135,38 @@ fn a_cluster_of_one_machine_is_one_node_however_many_workers_it_has() {
         "{}",
         stderr(&run)
     );
+}
+
+/// Holds the versions of a cluster, which Dask tells of it, against those of the driver; then those of a worker that has another.
+const VERSIONS: &str = "
+import asyncio, sys
+sys.path[:0] = sys.argv[1:]
+from driver import check_versions
+from distributed import Client
+
+async def main():
+    async with Client(processes=False, dashboard_address=None, asynchronous=True) as client:
+        found = await client.get_versions()
+        check_versions(found, 'tcp://there:8786')
+        next(iter(found['workers'].values()))['packages']['distributed'] = '2026.1.0'
+        try:
+            check_versions(found, 'tcp://there:8786')
+        except Exception as refusal:
+            print(refusal, refusal.remedy)
+
+asyncio.run(main())
+";
+
+#[test]
+fn a_cluster_of_another_version_is_refused_with_both() {
+    let Some(_alone) = dask() else { return };
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let python = Path::new(&std::env::var_os("BENCH_DATA_DIR").unwrap()).join("venvs/dask/bin/python");
+    let mut told = Command::new(python);
+    told.args(["-B", "-c", VERSIONS]).args([plugins.join("dask"), plugins.join("python")]);
+    let told = stdout(&succeed(&mut told));
+    assert!(told.contains("inproc://") && told.contains("has Dask 2026.1.0 on Python 3."), "{told}");
+    assert!(told.contains("set BENCH_PYTHON_DASK to its python"), "{told}");
 }
 
 #[test]

@@ -2,11 +2,14 @@
 //!
 //! What takes longer is `cargo xtask hosts`.
 
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
+use bench_tests::following::Following;
 use bench_tests::hosts::Hosts;
 use bench_tests::runtimes::runtimes;
-use bench_tests::{eventually, marked, records, small_run, stdout, succeed};
+use bench_tests::{eventually, marked, records, small_run, stderr, stdout, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,74 +49,78 @@ fn nothing_of_hosts_stays_behind_whoever_is_killed() {
     eventually("everything ends", || marked(&mark).is_empty());
 }
 
-/// A scheduler on the first host, and a worker on each; ends with the hosts.
-struct Dask {
-    address: String,
-    processes: Vec<Child>,
+/// Starts something there that ends with the host.
+fn start(hosts: &Hosts, number: usize, script: &str) {
+    let script = format!("{script} >/dev/null 2>&1");
+    std::mem::forget(hosts.on(number, &script).spawn().unwrap());
 }
 
-const PYTHON: &str = "\"$BENCH_DATA_DIR/venvs/dask/bin/python\" -m distributed.cli.dask_";
-
-impl Dask {
-    fn start(hosts: &Hosts, count: usize) -> Self {
-        let quiet =
-            |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let address = format!("tcp://{}:8786", hosts.host(0).address);
-        let scheduler =
-            format!("{PYTHON}scheduler --host {} --port 8786 --no-dashboard", hosts.host(0).address);
-        let mut processes = vec![quiet(&mut hosts.on(0, &scheduler))];
-        for number in 0..count {
-            let host = &hosts.host(number).address;
-            let worker =
-                format!("{PYTHON}worker {address} --host {host} --nthreads 1 --no-nanny --no-dashboard");
-            processes.push(quiet(&mut hosts.on(number, &worker)));
-        }
-        Self { address, processes }
+/// A scheduler on the host `on`, and a worker there and on each of `more`; ends with the hosts.
+fn dask(hosts: &Hosts, on: usize, more: &[usize]) -> String {
+    let python = "exec \"$BENCH_DATA_DIR/venvs/dask/bin/python\" -m distributed.cli.dask_";
+    let address = hosts.host(on).address.as_str();
+    start(hosts, on, &format!("{python}scheduler --host {address} --port 8786 --no-dashboard"));
+    let connect = format!("python3 -c 'import socket; socket.create_connection((\"{address}\", 8786))'");
+    let listens = || hosts.on(on, &connect).stderr(Stdio::null()).status().is_ok_and(|done| done.success());
+    eventually("the scheduler listens", listens);
+    for number in [on].iter().chain(more) {
+        let host = &hosts.host(*number).address;
+        let worker = "--nthreads 1 --no-nanny --no-dashboard";
+        start(hosts, *number, &format!("{python}worker tcp://{address}:8786 --host {host} {worker}"));
     }
+    format!("dask_address=tcp://{address}:8786")
 }
 
-impl Drop for Dask {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+/// Ray's head on the host `on`, and a node on each of `more`; ends with the hosts.
+fn ray(hosts: &Hosts, on: usize, more: &[usize], environment: &str) -> String {
+    let address = format!("{}:6379", hosts.host(on).address);
+    for number in [on].iter().chain(more) {
+        let part =
+            if *number == on { "--head --port 6379".to_owned() } else { format!("--address {address}") };
+        let host = &hosts.host(*number).address;
+        let small =
+            "--num-cpus 2 --object-store-memory 100000000 --include-dashboard=false --disable-usage-stats";
+        let ray = "\"$BENCH_DATA_DIR/venvs/ray/bin/ray\" start";
+        let quiet = "RAY_ENABLE_UV_RUN_RUNTIME_ENV=0";
+        succeed(
+            &mut hosts
+                .on(*number, &format!("{environment} {quiet} {ray} {part} --node-ip-address {host} {small}")),
+        );
     }
+    format!("ray_address={address}")
 }
 
 /// A small run on the first host, whose results are in `output`.
-fn run_there(hosts: &Hosts, backend: &str, output: &std::path::Path, more: &[&str]) -> Command {
+fn run_there(hosts: &Hosts, backend: &str, output: &Path, more: &[&str]) -> Command {
     let run = small_run(backend, output, more);
-    let words =
-        run.get_args().map(|word| format!("'{}'", word.to_str().unwrap())).collect::<Vec<_>>().join(" ");
-    hosts.on(0, &format!("bench {words}"))
+    let words: Vec<String> = run.get_args().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    hosts.on(0, &format!("exec bench {}", words.join(" ")))
 }
 
-#[test]
-fn a_run_on_three_hosts_whose_clocks_are_a_day_apart_is_as_one_on_one_clock() {
-    let Some(_alone) = runtimes(&["dask"]) else { return };
+/// Runs on three hosts, of which the first has bench and no other has its library or an index.
+fn is_as_on_one_clock(backend: &str, cluster: impl Fn(&Hosts) -> String) {
     let (output, local) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let Some(hosts) = Hosts::start(&[0, 100_000, 250_000], &[output.path().to_owned()]) else { return };
-    let dask = Dask::start(&hosts, 3);
+    let option = cluster(&hosts);
     let flags = ["--parallelism", "3", "--nodes", "3"];
     succeed(&mut small_run("local", local.path(), &flags[..2]));
     let trace = output.path().join("trace.json");
-    let option = format!("dask_address={}", dask.address);
     let more = ["--trace", trace.to_str().unwrap(), "--backend-option", &option];
-    succeed(&mut run_there(&hosts, "dask", output.path(), &[&flags[..], &more].concat()));
+    succeed(&mut run_there(&hosts, backend, output.path(), &[&flags[..], &more].concat()));
     let record = records(output.path()).remove(0);
     let extra = &record["extra"];
     assert_eq!(extra["output_digest"], records(local.path())[0]["extra"]["output_digest"]);
     assert_eq!(record["nodes"], 3);
     // What was set is what was found.
     let clocks = extra["clocks"].as_array().unwrap();
-    let mut ahead: Vec<(&str, f64)> = clocks
-        .iter()
-        .map(|clock| (clock["hosts"][0].as_str().unwrap(), clock["offset_seconds"].as_f64().unwrap()))
-        .collect();
+    let ahead = |clock: &Value| {
+        (clock["hosts"][0].as_str().unwrap().to_owned(), clock["offset_seconds"].as_f64().unwrap())
+    };
+    let mut ahead: Vec<(String, f64)> = clocks.iter().map(ahead).collect();
     ahead.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let [("host2", second), ("host3", third)] = ahead[..] else { panic!("{clocks:?}") };
-    assert!((second - 100_000.0).abs() < 1.0 && (third - 250_000.0).abs() < 1.0, "{clocks:?}");
+    let [(second, by), (third, by_more)] = &ahead[..] else { panic!("{clocks:?}") };
+    assert_eq!((second.as_str(), third.as_str()), ("host2", "host3"));
+    assert!((by - 100_000.0).abs() < 1.0 && (by_more - 250_000.0).abs() < 1.0, "{clocks:?}");
     assert!(clocks.iter().all(|clock| clock["within_seconds"].as_f64().is_some_and(|within| within < 1.0)));
     // A day in any of it would be a clock's.
     for part in ["operator", "queueing", "transfer", "overhead"] {
@@ -126,7 +133,7 @@ fn a_run_on_three_hosts_whose_clocks_are_a_day_apart_is_as_one_on_one_clock() {
         assert!(workers.iter().any(|worker| worker["host"] == host), "{workers:?}");
     }
     let codes: Vec<&Value> =
-        extra["validity"]["findings"].as_array().unwrap().iter().map(|f| &f["code"]).collect();
+        extra["validity"]["findings"].as_array().unwrap().iter().map(|finding| &finding["code"]).collect();
     assert!(!codes.contains(&&Value::from("operator_times")), "{codes:?}");
     let trace: Value = serde_json::from_slice(&std::fs::read(&trace).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
@@ -134,4 +141,281 @@ fn a_run_on_three_hosts_whose_clocks_are_a_day_apart_is_as_one_on_one_clock() {
     assert!(times.is_sorted() && times[times.len() - 1] < 50_000e6, "{:?}", times.last());
     let names: Vec<&str> = events.iter().filter_map(|event| event["args"]["name"].as_str()).collect();
     assert!(names.iter().any(|name| name.ends_with(" on host3")), "{names:?}");
+    // Each has built its own indexes, in its own home.
+    for number in 0..3 {
+        let indexes = stdout(&succeed(&mut hosts.on(number, "find /mnt/home -name 'vdb1.idx' | wc -l")));
+        assert_eq!(indexes.trim(), "1", "on host {number}");
+    }
+}
+
+#[test]
+fn a_run_on_three_hosts_whose_clocks_are_a_day_apart_is_as_one_on_one_clock() {
+    let Some(_alone) = runtimes(&["dask"]) else { return };
+    is_as_on_one_clock("dask", |hosts| dask(hosts, 0, &[1, 2]));
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn so_is_one_on_ray() {
+    let Some(_alone) = runtimes(&["ray"]) else { return };
+    is_as_on_one_clock("ray", |hosts| ray(hosts, 0, &[1, 2], "RAY_AUTH_MODE=disabled"));
+}
+
+/// What a run comes to that cannot be: exit code, and words of its error.
+struct Ending {
+    what: &'static str,
+    backend: &'static str,
+    flags: Vec<String>,
+    code: i32,
+    words: Vec<String>,
+}
+
+/// Tries all, and fails with those that end otherwise. How long each took is shown.
+fn all_end_so(endings: &[Ending], run: impl Fn(&Ending, &Path) -> Command) {
+    let mut wrong = Vec::new();
+    for ending in endings {
+        let (output, began) = (TempDir::new().unwrap(), Instant::now());
+        let ended = run(ending, output.path()).output().unwrap();
+        let (seconds, said) = (began.elapsed().as_secs(), stderr(&ended));
+        println!("{seconds:>3} s  {}", ending.what);
+        let tells = ending.words.iter().all(|word| said.contains(word));
+        if ended.status.code() != Some(ending.code)
+            || !tells
+            || output.path().join("unified_results.jsonl").exists()
+        {
+            wrong.push(format!(
+                "{}: {}, expected {} and {:?}\n{said}",
+                ending.what, ended.status, ending.code, ending.words
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn ending(what: &'static str, backend: &'static str, address: &str, code: i32, words: &[&str]) -> Ending {
+    let flags = vec!["--backend-option".to_owned(), format!("{backend}_address={address}")];
+    Ending { what, backend, flags, code, words: words.iter().map(|word| (*word).to_owned()).collect() }
+}
+
+#[test]
+fn an_address_where_no_cluster_is_ends_the_run_with_what_is_there() {
+    let Some(_alone) = runtimes(&["dask", "ray"]) else { return };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at_web = web.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for connection in web.incoming().flatten() {
+            use std::io::{Read as _, Write as _};
+            let _ = (&connection).read(&mut [0; 256]);
+            let _ = (&connection).write_all(b"HTTP/1.1 404 Not Found\r\n\r\n");
+        }
+    });
+    let tcp = |address: &str| format!("tcp://{address}");
+    let endings = [
+        ending(
+            "Ray, a port where nobody listens",
+            "ray",
+            &closed,
+            4,
+            &["Ray's head cannot be reached at", "refused", "ray start --head"],
+        ),
+        ending(
+            "Dask, a port where nobody listens",
+            "dask",
+            &tcp(&closed),
+            4,
+            &["Dask's scheduler cannot be reached at", "refused"],
+        ),
+        ending("Ray, a web server", "ray", &at_web, 4, &["a web server answers at", "and not Ray's head"]),
+        ending(
+            "Dask, a web server",
+            "dask",
+            &tcp(&at_web),
+            4,
+            &["a web server answers at", "and not Dask's scheduler"],
+        ),
+    ];
+    all_end_so(&endings, |ending, output| {
+        let flags: Vec<&str> = ending.flags.iter().map(String::as_str).collect();
+        small_run(ending.backend, output, &flags)
+    });
+}
+
+/// Takes every place for tasks of a cluster, and says so.
+const TAKE_RAY: &str = "RAY_AUTH_MODE=disabled \"$BENCH_DATA_DIR/venvs/ray/bin/python\" -c '
+import ray, sys, time
+ray.init(address=sys.argv[1], log_to_driver=False)
+@ray.remote(num_cpus=1)
+class Busy:
+    def here(self): return 1
+busy = [Busy.remote() for _ in range(int(ray.cluster_resources()[\"CPU\"]))]
+ray.get([one.here.remote() for one in busy])
+print(\"taken\", flush=True)
+time.sleep(1000)' ";
+const TAKE_DASK: &str = "\"$BENCH_DATA_DIR/venvs/dask/bin/python\" -c '
+import sys, time
+from distributed import Client
+client = Client(sys.argv[1])
+workers = list(client.scheduler_info(n_workers=-1)[\"workers\"])
+busy = [client.submit(time.sleep, 1000, workers=[one], pure=False) for one in workers]
+while not all(client.processing().values()): time.sleep(0.1)
+print(\"taken\", flush=True)
+time.sleep(1000)' ";
+
+fn take(hosts: &Hosts, script: &str, address: &str) -> std::process::Child {
+    let mut taking =
+        hosts.on(0, &format!("exec env {script} {address}")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(taking.stdout.take().unwrap()), &mut line)
+        .unwrap();
+    assert_eq!(line, "taken\n");
+    taking
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
+    let Some(_alone) = runtimes(&["dask", "ray"]) else { return };
+    let shared = TempDir::new().unwrap();
+    let Some(hosts) = Hosts::start(&[0, 0, 0], &[shared.path().to_owned()]) else { return };
+    let there = |environment: &'static str| {
+        let (hosts, shared) = (&hosts, shared.path());
+        move |ending: &Ending, _: &Path| {
+            let output = TempDir::with_suffix_in("", shared).unwrap().keep();
+            let flags: Vec<&str> = ending.flags.iter().map(String::as_str).collect();
+            let run = small_run(ending.backend, &output, &flags);
+            let words: Vec<String> =
+                run.get_args().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+            hosts.on(0, &format!("{environment} bench {}", words.join(" ")))
+        }
+    };
+    let open = "RAY_AUTH_MODE=disabled";
+    ray(&hosts, 1, &[2], open);
+    let head = "10.77.0.2:6379";
+    all_end_so(
+        &[ending(
+            "Ray, from a machine that is no node",
+            "ray",
+            head,
+            4,
+            &["this machine is no node of the Ray cluster", "ray start --address=10.77.0.2:6379"],
+        )],
+        there(open),
+    );
+    let join = format!(
+        "{open} \"$BENCH_DATA_DIR/venvs/ray/bin/ray\" start --address {head} --node-ip-address 10.77.0.1 --num-cpus 2 --object-store-memory 100000000"
+    );
+    succeed(&mut hosts.on(0, &join));
+    let nodes = |mut ending: Ending, count: &str| {
+        ending.flags.extend(["--nodes".to_owned(), count.to_owned()]);
+        ending
+    };
+    let dask_address = dask(&hosts, 0, &[1]).replace("dask_address=", "");
+    let endings = [
+        nodes(
+            ending(
+                "Ray, more nodes than there are",
+                "ray",
+                head,
+                2,
+                &["5 nodes were asked for", "has 3 that can run", "--nodes at 3"],
+            ),
+            "5",
+        ),
+        nodes(
+            ending(
+                "Dask, more nodes than there are",
+                "dask",
+                &dask_address,
+                4,
+                &["has 2 workers, and 5 nodes were asked for"],
+            ),
+            "5",
+        ),
+    ];
+    all_end_so(&endings, there(open));
+    let mut taking = take(&hosts, TAKE_RAY, head);
+    all_end_so(
+        &[ending(
+            "Ray, all CPUs taken",
+            "ray",
+            head,
+            4,
+            &["no task has started on", "all its CPUs are taken", "0 of 6 are free"],
+        )],
+        there(open),
+    );
+    taking.kill().unwrap();
+    taking.wait().unwrap();
+    let mut taking = take(&hosts, TAKE_DASK, &dask_address);
+    all_end_so(
+        &[ending(
+            "Dask, all threads taken",
+            "dask",
+            &dask_address,
+            4,
+            &["no task has started on 2 of the 2 workers", "tasks of others"],
+        )],
+        there(open),
+    );
+    taking.kill().unwrap();
+    taking.wait().unwrap();
+    let token = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef0123456789";
+    succeed(&mut hosts.on(0, "\"$BENCH_DATA_DIR/venvs/ray/bin/ray\" stop --force"));
+    ray(&hosts, 0, &[], token);
+    all_end_so(
+        &[ending(
+            "Ray, without its token",
+            "ray",
+            "10.77.0.1:6379",
+            4,
+            &["does not accept the token", "RAY_AUTH_TOKEN_PATH"],
+        )],
+        there(open),
+    );
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn compiled_graphs_run_on_a_cluster_that_is_joined_and_leave_no_semaphores() {
+    let Some(_alone) = runtimes(&["ray"]) else { return };
+    let (output, local) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let Some(hosts) = Hosts::start(&[0], &[output.path().to_owned()]) else { return };
+    let option = ray(&hosts, 0, &[], "RAY_AUTH_MODE=disabled");
+    let flags = ["--backend-option", &option, "--backend-option", "ray_mode=compiled"];
+    succeed(&mut run_there(&hosts, "ray", output.path(), &flags));
+    succeed(&mut small_run("local", local.path(), &[]));
+    let digest = |folder: &Path| records(folder)[0]["extra"]["output_digest"].clone();
+    assert_eq!(digest(output.path()), digest(local.path()));
+    let semaphores =
+        stdout(&succeed(&mut hosts.on(0, "ls /dev/shm | grep -c '^sem.hdr\\|^sem.obj' || true")));
+    assert_eq!(semaphores.trim(), "0");
+}
+
+#[test]
+fn nothing_of_a_run_stays_on_a_dask_scheduler_however_it_ends() {
+    let Some(_alone) = runtimes(&["dask"]) else { return };
+    let output = TempDir::new().unwrap();
+    let Some(hosts) = Hosts::start(&[0], &[output.path().to_owned()]) else { return };
+    let option = dask(&hosts, 0, &[]);
+    let plugins = || {
+        let ask = "\"$BENCH_DATA_DIR/venvs/dask/bin/python\" -c '
+from distributed import Client
+client = Client(\"tcp://10.77.0.1:8786\")
+print(client.run_on_scheduler(lambda dask_scheduler: [
+    name for name in [*dask_scheduler.plugins, *dask_scheduler.worker_plugins] if \"bench\" in name or len(name) == 32
+]))'";
+        stdout(&succeed(&mut hosts.on(0, ask))).trim().to_owned()
+    };
+    let flags = ["--backend-option", &option];
+    succeed(&mut run_there(&hosts, "dask", output.path(), &flags));
+    assert_eq!(plugins(), "[]");
+    let hours =
+        [&flags[..], &["--load", "open", "--rate", "20", "--num-tasks", "1000000", "--verbose"]].concat();
+    let mut killed = Following::start(&mut run_there(&hosts, "dask", output.path(), &hours));
+    killed.until("phase: steady");
+    assert!(plugins().contains("bench-"), "{}", plugins());
+    succeed(&mut hosts.on(0, "kill -9 $(pidof bench)"));
+    killed.end();
+    eventually("the scheduler has forgotten the run", || plugins() == "[]");
 }
