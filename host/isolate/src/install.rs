@@ -188,8 +188,8 @@ fn remove_leftovers(venvs: &Path, backend: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what killed installations left, of every backend for which none is under way. It is housekeeping: what cannot
-/// be removed is left alone.
+/// Removes what killed installations left, of every backend for which none is under way. It is housekeeping: what
+/// cannot be removed is left alone.
 pub fn clear(venvs: &Path) {
     let entries = fs::read_dir(venvs).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

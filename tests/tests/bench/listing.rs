@@ -90,6 +90,19 @@ fn each_misbehaviour_is_one_sentence_with_plugin_phase_cause_and_remedy() {
 }
 
 #[test]
+fn what_a_plugin_says_of_itself_has_an_end() {
+    let longest = |wish: &str| {
+        let folder = folder(&[("healthy", "healthy"), ("hostile_c", "hostile_c")]);
+        let listings = list(&candidates(folder.path()), &runner(wish, &mark()), &Stop::new());
+        assert!(listings[0].is_available(), "{wish}: {:?}", listings[0]);
+        serde_json::to_string(&listings[1].description().expect(wish)).unwrap().len()
+    };
+    for wish in ["is_available:long", "table:long_version", "load:link_items", "load:fifo_hlog"] {
+        assert!(longest(wish) < 20_000, "{wish}: {}", longest(wish));
+    }
+}
+
+#[test]
 fn a_panic_that_the_sdk_contains_is_the_reason_for_not_being_available() {
     match hostile("is_available:panic") {
         Status::Described { description, .. } => {

@@ -21,6 +21,7 @@ mod hostile;
 mod house;
 mod inputs;
 mod install;
+mod kills;
 mod listing;
 mod load;
 mod loader;
