@@ -6,17 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use bench_tests::environments::User;
 use bench_tests::following::Following;
 use bench_tests::pairs::{files, text};
-use bench_tests::{bench, eventually, mark, marked, stderr};
+use bench_tests::{bench, eventually, mark, marked, stderr, stdout, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::resume::{is_temporary, is_whole, moments};
 
-/// How many there are, over all commands.
+/// How many there are, over all commands but `install`.
 fn kills() -> usize {
     std::env::var("BENCH_KILLS").map_or(6, |number| number.parse().expect("a number"))
+}
+
+/// How many installations are killed.
+fn killed_installations() -> usize {
+    kills().div_ceil(VICTIMS.len())
 }
 
 /// Where one command and those after it work.
@@ -152,5 +158,46 @@ fn a_command_that_is_killed_tears_nothing_and_is_in_nobodys_way() {
         assert!(left.is_empty(), "half written and still there: {left:?}");
         let left: Vec<_> = fs::read_dir(place.temporary.path()).unwrap().flatten().collect();
         assert!(left.is_empty(), "in the folder for temporary files: {left:?}");
+    }
+}
+
+/// What an installation says before it does something.
+const INSTALLS: [&str; 4] = [
+    "creating a virtual environment",
+    "Processing ",
+    "Installing collected packages",
+    "Successfully installed",
+];
+
+#[test]
+fn an_installation_that_is_killed_is_whole_or_none_and_the_next_command_clears_the_half_of_one() {
+    let mut random = moments();
+    for _ in 0..killed_installations() {
+        let Some(user) = User::new() else { return };
+        let (mark, temporary) = (mark(), TempDir::new().unwrap());
+        let install = format!("exec bench backends install driven {}", user.flag());
+        let shell = |script: &str| {
+            let mut shell = user.shell(script);
+            shell.env("MARK", &mark).env("TMPDIR", temporary.path());
+            shell
+        };
+        let phase = INSTALLS[random.below(INSTALLS.len() as u32) as usize];
+        let linger = Duration::from_micros(u64::from(random.below(100_000)));
+        println!("an installation, killed {linger:?} into {phase:?}");
+        let mut child = Following::start(&mut shell(&install));
+        child.until(phase);
+        std::thread::sleep(linger);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually("no process is left", || marked(&mark).is_empty());
+        let info = stdout(&succeed(&mut shell(&format!("bench backends info driven {}", user.flag()))));
+        let installed = info.contains("available  yes");
+        let left = user.environments();
+        assert_eq!(left.len(), if installed { 2 } else { 0 }, "{left:?}, and it says: {info}");
+        let left: Vec<_> = fs::read_dir(temporary.path()).unwrap().flatten().collect();
+        assert!(left.is_empty(), "in the folder for temporary files: {left:?}");
+        succeed(&mut shell(&install));
+        succeed(&mut shell(&user.run()));
+        assert_eq!(user.environments().len(), 2, "a link and what it leads to: {:?}", user.environments());
     }
 }

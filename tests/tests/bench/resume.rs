@@ -99,7 +99,7 @@ fn is_partial(record: &Value) -> bool {
 
 pub(crate) fn is_temporary(file: &Path) -> bool {
     let name = file.file_name().unwrap().to_str().unwrap();
-    name.starts_with('.') && name.ends_with(".bench.tmp")
+    name.starts_with('.') && name.ends_with(".bench_tmp")
 }
 
 /// Fails for a file that is not whole. Logs may end anywhere.

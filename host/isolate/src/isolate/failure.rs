@@ -33,6 +33,8 @@ pub struct Answer<R> {
     pub answered: Instant,
     /// For how long in all nobody listened to it, because the watcher or the machine was busy with something else.
     pub deaf: Duration,
+    /// Whether it was asked to finish what had begun, or to end at once.
+    pub stopped: bool,
     /// CPU time that the kernel counted for the call's processes. `None` when it is not known.
     pub cpu: Option<CpuTime>,
     /// The warden that keeps the scratch directory, if there is one.

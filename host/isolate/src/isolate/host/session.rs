@@ -17,6 +17,8 @@ use crate::isolate::{Operation, Stop, StopLevel};
 
 /// How often the stop flag is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Who looks no later than this has not been away.
+const LATE: Duration = Duration::from_millis(200);
 /// Bytes that are read of one thing before the others get their turn.
 const AT_ONCE: usize = 1 << 20;
 /// How long the warden may take from being let go to its report; its own sweep takes at most 10 s.
@@ -50,7 +52,7 @@ pub(super) struct Session<'a, O: Operation> {
     stop: StopLevel,
     cancelled: Option<Instant>,
     let_go: Option<Instant>,
-    /// Time between two looks at what came, beyond what a look waits.
+    /// Time between two looks at what came, where it was too long.
     deaf: Duration,
 }
 
@@ -93,7 +95,7 @@ impl<'a, O: Operation> Session<'a, O> {
         let mut looked = Instant::now();
         let reported = loop {
             let now = Instant::now();
-            self.deaf += now.duration_since(looked).saturating_sub(TICK);
+            self.deaf += Some(now.duration_since(looked)).filter(|time| *time > LATE).unwrap_or_default();
             looked = now;
             if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
                 break false;
