@@ -18,7 +18,7 @@ use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, scratch_path,
+    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, SPOKE_ON, Stop, scratch_path,
     short_scratch_path, temp_dir,
 };
 use bench_isolate::text::bounded;
@@ -287,11 +287,19 @@ impl Job<'_> {
         let adopted = answer.as_ref().ok().and_then(|answer| answer.cpu.as_ref());
         let adopted = adopted.map_or(&[][..], |cpu| &cpu.adopted);
         let seen = monitor.map(|monitor| monitor.finish(adopted));
-        let answer = answer.map_err(RunError::Child)?;
+        let answer = answer.map_err(|failure| self.no_answer(failure))?;
         // There is no answer from a process that was never started.
         watched.started = answer.started;
         (watched.answered, watched.deaf, watched.stopped) = (answer.answered, answer.deaf, answer.stopped);
         Ok((answer, seen.unwrap_or_else(Seen::nothing), watched))
+    }
+
+    /// Who speaks on behind the reply was not the one who made it.
+    fn no_answer(&self, failure: Box<Failure>) -> RunError {
+        if failure.cause == Cause::Protocol(SPOKE_ON.to_owned()) {
+            return self.dishonest(vec![SPOKE_ON.to_owned()], &Measured::default());
+        }
+        RunError::Child(failure)
     }
 
     /// What the sink took, counted here, and its digest.

@@ -39,6 +39,7 @@ const ROWS: &[Row] = &[
         Dishonest("its reply came before the host's own code in its process had measured it"),
     ),
     row("hostile", "run:reply", Dishonest("its reply states 40 answers, and bench received 0")),
+    row("hostile", "run:reply_and_more", Dishonest("it went on after its answer")),
     row(
         "hostile",
         "run:measured",
@@ -76,11 +77,8 @@ const ROWS: &[Row] = &[
         "run:clock",
         Dishonest("the clock of its process is not the kernel's: something has replaced it"),
     ),
-    row(
-        "hostile_c",
-        "run:clock_of_libc",
-        Dishonest("the clock of its process is not the kernel's: something has replaced it"),
-    ),
+    // One that no time of a run is read from.
+    row("hostile_c", "run:clock_of_libc", Unseen),
     // Nobody with another clock is there to see it.
     row("hostile", "run:unwatched", Invalid("not_watched", "bench itself was held up for ")),
     // Answers of an earlier run, kept on disk: as they were, and with the time of now in them.

@@ -19,6 +19,9 @@ pub const RUN: &str = "run";
 /// How a warden begins that could not make the call's temporary directory.
 pub(super) const NO_FOLDER: &str = "its temporary directory cannot be made: ";
 
+/// What is said of a process that sends more behind its answer. Nothing of the host's own does.
+pub const SPOKE_ON: &str = "it went on after its answer";
+
 /// The operation was carried out. The call's scratch directory is there until this is dropped.
 #[derive(Debug)]
 pub struct Answer<R> {

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,11 +18,23 @@ use serde_json::{Value, json};
 // SAFETY: the signature is that of the C library.
 unsafe extern "C" {
     fn write(fd: i32, bytes: *const u8, len: usize) -> isize;
+    safe fn dup(fd: i32) -> i32;
+    safe fn dup2(from: i32, to: i32) -> i32;
 }
 
 /// Replies with 40 answers in no time at all, after announcing these.
 pub fn in_no_time(announced: &[Value]) -> ! {
-    let measured = Measured {
+    say(announced, no_time())
+}
+
+/// Replies so, and leaves the channel to the host's own code, which knows of no reply.
+pub fn and_more() -> ! {
+    tell(&[reply(no_time()), json!({"phase": "run"})]);
+    super::_exit(0)
+}
+
+fn no_time() -> Measured {
+    Measured {
         wall_seconds: 1e-9,
         emitted: 40,
         completed: 40,
@@ -29,8 +42,7 @@ pub fn in_no_time(announced: &[Value]) -> ! {
         timed_completed: 40,
         throughput: 9.9e9,
         ..Measured::default()
-    };
-    say(announced, measured)
+    }
 }
 
 /// Does nothing for a while, writes down that it answered, and replies in accordance with that, but for the lie.
@@ -94,24 +106,36 @@ fn items_file() -> PathBuf {
     descriptors().map(|(_, target)| target).find(|target| target.ends_with(ITEMS_FILE)).expect("it is open")
 }
 
-/// Announces these, replies, and ends the process.
+/// Announces these, replies, and ends the process; nobody else has a word from then on.
 fn say(announced: &[Value], measured: Measured) -> ! {
+    tell(announced);
+    let own = dup(channel()[0]);
+    let nowhere = File::options().write(true).open("/dev/null").expect("every system has it");
+    for fd in channel().into_iter().filter(|fd| *fd != own) {
+        dup2(nowhere.as_raw_fd(), fd);
+    }
+    tell(&[reply(measured)]);
+    super::_exit(0)
+}
+
+fn reply(measured: Measured) -> Value {
     let items_processed = measured.completed.saturating_add(measured.failed);
     let backend = Account { elapsed_seconds: 1e-9, items_processed, metrics: serde_json::Map::new() };
-    tell(&[announced, &[json!({"reply": RunReply { backend, measured }})]].concat());
-    super::_exit(0)
+    json!({"reply": RunReply { backend, measured }})
+}
+
+/// The host's descriptors: one for each direction.
+fn channel() -> Vec<i32> {
+    let sockets = descriptors().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
+    sockets.filter_map(|(path, _)| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
 fn tell(bodies: &[Value]) {
     let nonce = nonce().expect("the runner has its request in memory");
     let text: String =
         bodies.iter().map(|body| format!("{{\"nonce\":\"{nonce}\",\"body\":{body}}}\n")).collect();
-    // It has a copy of the channel for each direction.
-    let mut sockets = descriptors().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
-    if let Some(fd) = sockets.find_map(|(path, _)| path.file_name()?.to_str()?.parse().ok()) {
-        // SAFETY: the bytes are ours; whose the descriptor is, is the point.
-        unsafe { write(fd, text.as_ptr(), text.len()) };
-    }
+    // SAFETY: the bytes are ours; whose the descriptor is, is the point.
+    unsafe { write(channel()[0], text.as_ptr(), text.len()) };
 }
 
 /// The request begins with it.

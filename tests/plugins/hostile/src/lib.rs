@@ -94,6 +94,7 @@ fn misbehave(phase: &str) {
             std::thread::sleep(Duration::from_secs(2));
         }
         "reply" => forged::in_no_time(&[]),
+        "reply_and_more" => forged::and_more(),
         "measured" => forged::in_no_time(&[
             json!({"phase": "measure"}),
             json!({"event": {"timed": "began"}}),

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Directive, Limits, Notice};
 use crate::Error;
-use crate::isolate::failure::{Answer, Cause, Failure};
+use crate::isolate::failure::{Answer, Cause, Failure, SPOKE_ON};
 use crate::isolate::output::Output;
 use crate::isolate::process::{self, Process};
 use crate::isolate::whereabouts::Whereabouts;
@@ -256,7 +256,7 @@ impl<'a, O: Operation> Session<'a, O> {
     fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive) -> Result<(), String> {
         while let Some(line) = self.lines.next_line()? {
             if self.answer.is_some() {
-                return Err("it went on after its answer".into());
+                return Err(SPOKE_ON.into());
             }
             let notice = match wire::read::<O::Event, O::Reply>(&line, &self.nonce)? {
                 Body::Phase(name) => {
