@@ -9,6 +9,16 @@ use crate::Done;
 use crate::cargo::{cargo, root, run, target};
 use crate::stage::{Profile, place, stage};
 
+/// Runs the test that kills commands, as often as wanted.
+///
+/// # Errors
+/// When something is torn, lost or left behind.
+pub fn kills(kills: u32) -> Done {
+    let staged = stage(Profile::Dev)?;
+    let mut tests = cargo(["test", "--workspace", "--test", "bench", "kills::", "--", "--nocapture"]);
+    run(tests.env("BENCH_STAGED", &staged).env("BENCH_KILLS", kills.to_string()))
+}
+
 /// Builds everything that tests load, and runs all of them.
 ///
 /// # Errors

@@ -106,6 +106,12 @@ enum Command {
     /// ruff and mypy are installed, pinned, into a virtual environment below target/. What cannot be checked here is
     /// skipped and named; in CI that is a failure.
     Lint(lint::Args),
+    /// Kill commands at any moment, many times, and look at what is left.
+    Kills {
+        /// How often, over all commands but `install`, of which a sixth as many are killed besides.
+        #[arg(default_value_t = 200)]
+        kills: u32,
+    },
     /// Build everything that tests load, and run all of them.
     Test {
         /// Further arguments for cargo test.
@@ -135,6 +141,7 @@ fn main() -> ExitCode {
         Command::Miri => fuzz::miri(),
         Command::Asan => fuzz::asan(),
         Command::Lint(args) => lint::lint(&args),
+        Command::Kills { kills } => ci::kills(kills),
         Command::Test { rest } => ci::test(&rest),
     };
     match done {

@@ -179,7 +179,7 @@ impl Campaign for Pair<'_> {
             .partition(|step| step.pair_index < next.pair_index);
         let begins = !this.iter().any(|step| self.is_finished(step));
         let whole = || earlier.iter().all(|step| self.is_finished(step));
-        self.plan.until_known && next.pair_index > 0 && begins && (late() || (whole() && self.is_known()))
+        self.plan.until_known && next.pair_index > 0 && begins && (late() || (self.is_known() && whole()))
     }
 
     /// A backend that failed once fails again.

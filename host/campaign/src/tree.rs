@@ -185,6 +185,12 @@ impl Tree {
     pub fn lock(&self) -> results::Result<OutputLock> {
         let lock = OutputLock::acquire(&self.0, std::time::Duration::ZERO)?;
         clear(&self.0);
+        // Another campaign below the same root may have been killed for good: nobody resumes it, and nobody owns what it
+        // had half written. Files that are being written are locked, and stay.
+        let root = self.0.parent().and_then(Path::parent).unwrap_or(&self.0);
+        let campaigns = fs::read_dir(root).into_iter().flatten().flatten();
+        let campaigns = campaigns.filter(|entry| entry.file_name().to_string_lossy().starts_with("run_id="));
+        campaigns.for_each(|campaign| clear(&campaign.path()));
         Ok(lock)
     }
 

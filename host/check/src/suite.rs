@@ -170,7 +170,7 @@ impl Suite<'_> {
             time,
         };
         if self.in_process {
-            let answer = bench_isolate::isolate::in_process::<Conform>(request);
+            let answer = bench_isolate::isolate::in_process::<Conform>(request, &scratch);
             // Nothing may have been written there.
             let _ = std::fs::remove_dir_all(&scratch);
             return match answer {

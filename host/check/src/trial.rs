@@ -17,6 +17,7 @@ use super::probe::{Probe, Seen, Twist};
 use bench_isolate::load::LoadedBackend;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::digest::output_digest;
+use bench_measure::guest::WRONG_CLOCK;
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
 use bench_measure::plan::{Load, Plan};
 use bench_measure::sink::{Item, SinkOutcome, read_items};
@@ -46,6 +47,8 @@ pub struct Ran {
     pub items: Vec<Item>,
     pub seen: Seen,
     pub ended: Instant,
+    /// Whether the clock of the process was found to be another than the kernel's.
+    pub wrong_clock: bool,
 }
 
 /// A plan of `items` queries that any backend gets through in seconds.
@@ -183,7 +186,8 @@ impl Trial {
         let digest = output_digest(pairs, &scratch).map_err(ours)?;
         let missing = guest.ledger.unanswered().len() as u64;
         let emitted = guest.emitter.emitted().queries;
-        Ok(Ran { account, sunk, emitted, missing, digest, items, seen: probe.seen(), ended })
+        let wrong_clock = guest.clocks.wrong() > 0;
+        Ok(Ran { account, sunk, emitted, missing, digest, items, seen: probe.seen(), ended, wrong_clock })
     }
 }
 
@@ -214,8 +218,13 @@ impl Ran {
             (sunk.duplicates, "answers were duplicates"),
             (sunk.unexpected, "answers were to queries that were never asked"),
         ];
-        let (count, what) = counted.into_iter().find(|(count, _)| *count > 0)?;
-        Some(format!("of {wanted} queries, {count} {what}"))
+        if let Some((count, what)) = counted.into_iter().find(|(count, _)| *count > 0) {
+            return Some(format!("of {wanted} queries, {count} {what}"));
+        }
+        if let Some(wrong) = sunk.unproven.said() {
+            return Some(format!("of {wanted} queries, {wrong}"));
+        }
+        self.wrong_clock.then(|| WRONG_CLOCK.to_owned())
     }
 
     /// How the answers differ from the right ones.

@@ -80,6 +80,10 @@ pub fn data_dir() -> Option<PathBuf> {
     }
 }
 
+/// How the name of an environment goes on behind the backend's and a dash; six letters follow. Earlier versions had no
+/// word here and locked nothing: theirs may be in the making though no lock says so.
+const ENVIRONMENT: &str = "env-";
+
 /// `venvs` below [`data_dir`].
 #[must_use]
 pub fn venvs_dir() -> Option<PathBuf> {
@@ -107,12 +111,12 @@ pub fn install(
     let _lock = lock(venvs, backend)?;
     let link = venvs.join(backend);
     remove_leftovers(venvs, backend).map_err(io(venvs))?;
-    let built =
-        tempfile::Builder::new().prefix(&format!("{backend}-")).tempdir_in(venvs).map_err(io(venvs))?;
+    let built = tempfile::Builder::new()
+        .prefix(&format!("{backend}-{ENVIRONMENT}"))
+        .tempdir_in(venvs)
+        .map_err(io(venvs))?;
     build(backend, python, requirements, built.path(), progress, stop)?;
-    let next = venvs.join(format!(".{backend}.new"));
-    // A leftover of an installation that was interrupted between these two lines.
-    let _ = fs::remove_file(&next);
+    let next = next_link(venvs, backend);
     let folder = built.keep();
     let target = folder.file_name().map(PathBuf::from).unwrap_or_default();
     std::os::unix::fs::symlink(&target, &next).map_err(io(&next))?;
@@ -161,6 +165,11 @@ fn build(
     })
 }
 
+/// What is to become the link of `backend`: a link is replaced in one step by another one.
+fn next_link(venvs: &Path, backend: &str) -> PathBuf {
+    venvs.join(format!(".{backend}.new"))
+}
+
 /// Keeps other installations for `backend` out until it is dropped.
 fn lock(venvs: &Path, backend: &str) -> Result<File, InstallError> {
     let path = venvs.join(format!(".{backend}.lock"));
@@ -176,25 +185,33 @@ fn lock(venvs: &Path, backend: &str) -> Result<File, InstallError> {
 
 /// Removes environments of `backend` that no link leads to: older ones, and what a killed installation left.
 fn remove_leftovers(venvs: &Path, backend: &str) -> io::Result<()> {
+    // No name of a backend holds a dash.
+    remove_unused(venvs, backend, &format!("{backend}-"))
+}
+
+/// Removes environments whose names begin like this and that the link of `backend` does not lead to.
+fn remove_unused(venvs: &Path, backend: &str, beginning: &str) -> io::Result<()> {
     let used = fs::read_link(venvs.join(backend)).ok();
+    let _ = fs::remove_file(next_link(venvs, backend));
     for entry in fs::read_dir(venvs)?.flatten() {
         let name = entry.file_name();
-        // No name of a backend holds a dash.
-        let of_backend = name.to_str().is_some_and(|name| name.starts_with(&format!("{backend}-")));
-        if of_backend && used.as_deref() != Some(Path::new(&name)) {
+        let meant = name.to_str().is_some_and(|name| name.starts_with(beginning));
+        if meant && used.as_deref() != Some(Path::new(&name)) {
             fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
 }
 
-/// Removes what killed installations left, of every backend for which none is under way. It is housekeeping: what cannot
-/// be removed is left alone.
+/// Removes what killed installations left, of every backend for which none is under way. It is housekeeping: what
+/// cannot be removed is left alone.
 pub fn clear(venvs: &Path) {
     let entries = fs::read_dir(venvs).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    // As they are made below.
-    let drawn = |end: &str| end.len() == 6 && end.bytes().all(|c| c.is_ascii_alphanumeric());
+    let drawn = |end: &str| {
+        end.strip_prefix(ENVIRONMENT)
+            .is_some_and(|end| end.len() == 6 && end.bytes().all(|c| c.is_ascii_alphanumeric()))
+    };
     let backends: BTreeSet<String> = names
         .filter_map(|name| {
             name.split_once('-').filter(|(_, end)| drawn(end)).map(|(backend, _)| backend.to_owned())
@@ -202,7 +219,7 @@ pub fn clear(venvs: &Path) {
         .collect();
     for backend in backends {
         if let Ok(_lock) = lock(venvs, &backend) {
-            let _ = remove_leftovers(venvs, &backend);
+            let _ = remove_unused(venvs, &backend, &format!("{backend}-{ENVIRONMENT}"));
         }
     }
 }
@@ -251,18 +268,22 @@ mod tests {
     #[test]
     fn a_killed_installation_is_cleared_and_one_under_way_is_not() {
         let venvs = tempfile::tempdir().unwrap();
-        for folder in ["ray-killed", "dask-UnderW", "sage-inUse1", "not-an-environment", "plain"] {
+        for folder in
+            ["ray-env-killed", "dask-env-UnderW", "sage-env-inUse1", "not-an-environment", "ray-older1"]
+        {
             fs::create_dir_all(venvs.path().join(folder)).unwrap();
         }
-        std::os::unix::fs::symlink("sage-inUse1", venvs.path().join("sage")).unwrap();
+        std::os::unix::fs::symlink("sage-env-inUse1", venvs.path().join("sage")).unwrap();
+        std::os::unix::fs::symlink("ray-env-killed", venvs.path().join(".ray.new")).unwrap();
         let under_way = lock(venvs.path(), "dask").unwrap();
         clear(venvs.path());
         let left = |name: &str| venvs.path().join(name).exists();
-        assert!(!left("ray-killed") && left("dask-UnderW") && left("sage-inUse1"));
-        assert!(left("not-an-environment") && left("plain"));
+        assert!(venvs.path().join(".ray.new").symlink_metadata().is_err());
+        assert!(!left("ray-env-killed") && left("dask-env-UnderW") && left("sage-env-inUse1"));
+        assert!(left("not-an-environment") && left("ray-older1"));
         drop(under_way);
         clear(venvs.path());
-        assert!(!left("dask-UnderW") && left("sage/"));
+        assert!(!left("dask-env-UnderW") && left("sage/"));
     }
 
     #[test]

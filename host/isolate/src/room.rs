@@ -1,4 +1,4 @@
-//! No room: a full disk, a quota, a limit on the size of files. The words are the system's, whoever repeats them, so that
+//! No room: a full disk, a quota, a limit on the size of files. The words are the system's, whoever repeats them: so
 //! what mends it can be said of a plugin's own failure as well.
 
 use std::io;

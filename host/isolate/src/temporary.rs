@@ -1,8 +1,8 @@
 //! Temporary folders, and whose they are.
 //!
 //! The warden removes the folders of its call whoever is killed, but for itself. So each folder is locked by those who
-//! use it, and the kernel drops the lock with the last of them: what nobody has locked is nobody's, and the next command
-//! that comes by removes it.
+//! use it, and the kernel drops the lock with the last of them: what nobody has locked is nobody's, and the next
+//! command that comes by removes it.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -16,7 +16,8 @@ use rustix::fs::OFlags;
 /// How the names of all of them begin. Earlier versions wrote `bench-` and locked nothing: theirs are never touched,
 /// for they may be in use.
 const PREFIX: &str = "bench_";
-/// Folders of links have the number of their process behind this, all others eight hexadecimal digits behind the prefix.
+/// Folders of links have the number of their process behind this, all others eight hexadecimal digits behind the
+/// prefix.
 const LINKS: &str = "bench_links_";
 
 /// Where temporary files go: `TMPDIR`, or /tmp. Absolute, because drivers run in directories of their own.
@@ -102,8 +103,8 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Removes the temporary folders of the user's that are nobody's any more. It is housekeeping: what cannot be removed is
-/// left alone.
+/// Removes the temporary folders of the user's that are nobody's any more. It is housekeeping: what cannot be removed
+/// is left alone.
 pub fn remove_leftovers() {
     temporary_places().iter().for_each(|place| remove_below(place));
 }

@@ -104,7 +104,10 @@ impl Trust {
     pub fn load(data: &Path) -> Result<Self, TrustError> {
         let path = data.join(FILE);
         let entries = match Found::LEFT.at_most(LARGEST).read(&path) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            // Below what is no folder there is no list either; whoever wants to write there will be told.
+            Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(BTreeMap::new())
+            }
             Err(cause) if Odd::of(&cause).is_some() => Err((cause.to_string(), Trouble::Damaged)),
             Err(cause) => Err((cause.to_string(), Trouble::of(&cause))),
             Ok(bytes) => bom::json(&bytes).map_err(|cause| (cause.to_string(), Trouble::Damaged)),

@@ -107,6 +107,9 @@ pub struct Guest {
     pub clocks: Clocks,
 }
 
+/// What is said against a backend whose process has another clock than the kernel.
+pub const WRONG_CLOCK: &str = "the clock of its process is not the kernel's: something has replaced it";
+
 /// How far the timed queries are: each edge is told once, and in order.
 #[derive(Debug)]
 pub struct Timed {

@@ -68,6 +68,13 @@ impl Proof {
 }
 
 impl Unproven {
+    /// How many there are, and what is wrong with the first.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let (answers, first) = (self.answers, self.first.as_ref()?);
+        Some(format!("{answers} answers are not the work of this run's operators, the first to {first}"))
+    }
+
     /// Takes note of one.
     pub fn add(&mut self, query: &str, why: impl FnOnce() -> String) {
         self.answers += 1;

@@ -32,8 +32,9 @@ pub struct Received {
     times: Option<(u64, u64)>,
     /// Items that were answered before they were handed out.
     backwards: u64,
-    response: LatencyHistogram,
-    service: LatencyHistogram,
+    /// Of timed answers: from the intended arrival, and from the emission.
+    pub response: LatencyHistogram,
+    pub service: LatencyHistogram,
 }
 
 impl Received {
@@ -100,6 +101,15 @@ impl Received {
         compare("answers", said.completed as f64, self.completed as f64);
         compare("failed items", said.failed as f64, self.failed as f64);
         compare("timed answers", said.timed_completed as f64, self.timed_completed as f64);
+        // Queries without an answer are no items; a reply that has any is refused for them.
+        compare(
+            "queries with an answer",
+            said.emitted.saturating_sub(said.missing) as f64,
+            (self.completed + self.failed) as f64,
+        );
+        if said.missing == 0 {
+            compare("timed items", said.timed as f64, (self.timed_completed + self.timed_failed) as f64);
+        }
         compare("answers a second", said.throughput, self.throughput());
         let of = |histogram: &LatencyHistogram, quantile| histogram.quantile(quantile);
         let percentiles = [
@@ -158,6 +168,8 @@ pub struct Watched {
     pub ended: Option<Instant>,
     /// For how long the supervisor itself did not listen.
     pub deaf: Duration,
+    /// Whether the stream was to be cut short.
+    pub stopped: bool,
 }
 
 /// Two clocks that differ by less say nothing: what is announced is heard later, on a busy machine by a good deal.
@@ -170,8 +182,17 @@ impl Watched {
     #[must_use]
     pub fn new() -> Self {
         let now = Instant::now();
-        let (run, over, began, ended) = (None, None, None, None);
-        Self { started: now, answered: now, measured: false, run, over, began, ended, deaf: Duration::ZERO }
+        Self {
+            started: now,
+            answered: now,
+            measured: false,
+            run: None,
+            over: None,
+            began: None,
+            ended: None,
+            deaf: Duration::ZERO,
+            stopped: false,
+        }
     }
 
     /// The runner is about to enter a phase.
@@ -202,9 +223,12 @@ impl Watched {
             wrongs
                 .push("its reply came before the host's own code in its process had measured it".to_owned());
         }
+        if said.partial && !self.stopped {
+            wrongs.push("its reply states a run that was cut short, and nobody asked for that".to_owned());
+        }
         let call = self.answered.saturating_duration_since(self.started).as_secs_f64();
-        if said.wall_seconds > call {
-            let wall = said.wall_seconds;
+        let wall = said.wall_seconds;
+        if !(0.0..=call).contains(&wall) {
             wrongs.push(format!("its reply states a run of {wall} s in a process that lived for {call} s"));
         }
         // Each errs to the side on which nothing true is refused.
@@ -222,6 +246,13 @@ impl Watched {
             wrongs.push(format!("{} items were answered before they were handed out", received.backwards));
         }
         wrongs
+    }
+
+    /// For how long the supervisor did not watch, of how long a call, where that is too long to compare anything.
+    #[must_use]
+    pub fn absence(&self) -> Option<(Duration, Duration)> {
+        let call = self.answered.saturating_duration_since(self.started);
+        (self.deaf > LEAST_DIFFERENCE + call.mul_f64(LEAST_SHARE)).then_some((self.deaf, call))
     }
 
     /// Where a time by the clock of the runner's process is another than by that of the supervisor: the two.
@@ -284,6 +315,8 @@ mod tests {
             latency_p99: received.response.quantile(0.99),
             service_p50: received.service.quantile(0.50),
             service_p99: received.service.quantile(0.99),
+            emitted: received.completed + received.failed,
+            timed: received.timed_completed + received.timed_failed,
             ..Measured::default()
         }
     }
@@ -310,6 +343,44 @@ mod tests {
             received.contradictions(&faster),
             ["its reply states 0 ms of p50, and bench received 2.000895"]
         );
+    }
+
+    #[test]
+    fn failures_and_queries_that_a_reply_keeps_silent_about_are_missed() {
+        let received = received(0);
+        let fewer = Measured { timed: 3, emitted: 40, ..said(&received) };
+        assert_eq!(
+            received.contradictions(&fewer),
+            [
+                "its reply states 40 queries with an answer, and bench received 5",
+                "its reply states 3 timed items, and bench received 4"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_run_is_cut_short_only_when_somebody_asked_for_it() {
+        let partial = Measured { partial: true, ..Measured::default() };
+        let call = |stopped| Watched { measured: true, stopped, ..Watched::new() };
+        assert_eq!(call(true).contradictions(&Received::default(), &partial), Vec::<String>::new());
+        assert_eq!(
+            call(false).contradictions(&Received::default(), &partial),
+            ["its reply states a run that was cut short, and nobody asked for that"]
+        );
+    }
+
+    #[test]
+    fn one_that_hardly_watched_says_so() {
+        let now = Instant::now();
+        let two = Duration::from_secs(2);
+        let absent = |ms| Watched {
+            started: now,
+            answered: now + two,
+            deaf: Duration::from_millis(ms),
+            ..Watched::new()
+        };
+        assert_eq!(absent(700).absence(), None);
+        assert_eq!(absent(1_900).absence(), Some((Duration::from_millis(1_900), two)));
     }
 
     #[test]
@@ -341,6 +412,8 @@ mod tests {
             wrongs[0].starts_with("its reply states a run of 60 s in a process that lived for 1"),
             "{wrongs:?}"
         );
+        let backwards = Measured { wall_seconds: -1.0, ..Measured::default() };
+        assert!(call.contradictions(&Received::default(), &backwards)[0].contains("a run of -1 s"));
         let early = Watched { measured: false, ..call };
         assert!(early.contradictions(&Received::default(), &Measured::default())[0].contains("came before"));
     }

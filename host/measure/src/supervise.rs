@@ -5,12 +5,11 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::guest::{RunEvent, WorkloadLibrary};
+use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
 use super::operation::{Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
-use super::proof::Unproven;
 use super::received::{Received, Watched};
 use super::runtime_logs;
 use super::sink::{MOST_WORKERS, REASONS_KEPT, read_items};
@@ -19,7 +18,7 @@ use super::validity::Finding;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
-    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, Stop, scratch_path,
+    Answer, Cause, Directive, Failure, Limits, Notice, Remark, Runner, SPOKE_ON, Stop, scratch_path,
     short_scratch_path, temp_dir,
 };
 use bench_isolate::text::bounded;
@@ -177,6 +176,7 @@ impl Job<'_> {
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         let differ = watched.difference(&received, measured);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
+        findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
             Ok(sha256) => Some(sha256),
             Err(cause) => {
@@ -286,11 +286,19 @@ impl Job<'_> {
         let adopted = answer.as_ref().ok().and_then(|answer| answer.cpu.as_ref());
         let adopted = adopted.map_or(&[][..], |cpu| &cpu.adopted);
         let seen = monitor.map(|monitor| monitor.finish(adopted));
-        let answer = answer.map_err(RunError::Child)?;
+        let answer = answer.map_err(|failure| self.no_answer(failure))?;
         // There is no answer from a process that was never started.
         watched.started = answer.started;
-        (watched.answered, watched.deaf) = (answer.answered, answer.deaf);
+        (watched.answered, watched.deaf, watched.stopped) = (answer.answered, answer.deaf, answer.stopped);
         Ok((answer, seen.unwrap_or_else(Seen::nothing), watched))
+    }
+
+    /// Who speaks on behind the reply was not the one who made it.
+    fn no_answer(&self, failure: Box<Failure>) -> RunError {
+        if failure.cause == Cause::Protocol(SPOKE_ON.to_owned()) {
+            return self.dishonest(vec![SPOKE_ON.to_owned()], &Measured::default());
+        }
+        RunError::Child(failure)
     }
 
     /// What the sink took, counted here, and its digest.
@@ -335,7 +343,7 @@ impl Job<'_> {
                 "queries were never read from the source",
             );
         }
-        let answered = measured.completed + measured.failed;
+        let answered = measured.completed.saturating_add(measured.failed);
         if wrongs.is_empty() && account.items_processed != answered {
             wrongs.push(format!(
                 "it counted {} results where the sink got {answered}",
@@ -351,14 +359,9 @@ impl Job<'_> {
         if measured.workers.len() > MOST_WORKERS || measured.reasons.len() > REASONS_KEPT {
             wrongs.push("its reply holds more than one of bench's does".to_owned());
         }
-        let Unproven { answers, first } = &measured.unproven;
-        if let Some(first) = first {
-            wrongs.push(format!(
-                "{answers} answers are not the work of this run's operators, the first to {first}"
-            ));
-        }
+        wrongs.extend(measured.unproven.said());
         if measured.wrong_clock > 0 {
-            wrongs.push("the clock of its process is not the kernel's: something has replaced it".to_owned());
+            wrongs.push(WRONG_CLOCK.to_owned());
         }
         wrongs.extend(watched.contradictions(received, measured));
         wrongs.extend(received.contradictions(measured));

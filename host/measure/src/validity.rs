@@ -48,6 +48,11 @@ pub enum Finding {
         said: Duration,
         seen: Option<Duration>,
     },
+    /// Bench's own process was held up for so long, of a call that took so long.
+    NotWatched {
+        absent: Duration,
+        of: Duration,
+    },
     /// Times of operators that cannot be, and the first of them.
     Spans {
         spans: u64,
@@ -99,7 +104,13 @@ impl Finding {
     /// Whether the machine is to blame, and another run may be free of it.
     #[must_use]
     pub fn is_of_the_machine(&self) -> bool {
-        matches!(self, Self::LateGenerator { .. } | Self::CpuSteal { .. } | Self::OtherLoad { .. })
+        matches!(
+            self,
+            Self::LateGenerator { .. }
+                | Self::CpuSteal { .. }
+                | Self::OtherLoad { .. }
+                | Self::NotWatched { .. }
+        )
     }
 
     /// Stable name.
@@ -114,6 +125,7 @@ impl Finding {
             Self::CpuSteal { .. } => "cpu_steal",
             Self::OtherLoad { .. } => "other_load",
             Self::Clocks { .. } => "clocks_differ",
+            Self::NotWatched { .. } => "not_watched",
             Self::Spans { .. } => "operator_times",
         }
     }
@@ -158,6 +170,11 @@ impl Finding {
                 "queries were timed for {:.3} s by the backend's process, and bench was never told of it",
                 said.as_secs_f64()
             ),
+            Self::NotWatched { absent, of } => format!(
+                "bench itself was held up for {:.3} s of {:.3} s, and could not watch the run",
+                absent.as_secs_f64(),
+                of.as_secs_f64()
+            ),
             Self::Spans { spans, first: Some((name, wrong)), .. } => {
                 format!("{spans} times of operators cannot be: `{name}` {wrong}, by what its record says")
             }
@@ -187,7 +204,7 @@ impl Finding {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
             Self::OtherLoad { .. } => "stop other work on this machine and run again",
-            Self::Clocks { .. } => {
+            Self::Clocks { .. } | Self::NotWatched { .. } => {
                 "let nothing stop bench while it runs, or else report this to the plugin's author"
             }
             Self::Spans { .. } => {

@@ -2,7 +2,7 @@
 //!
 //! The new content goes to a temporary name in the same directory, is synced, and then takes the
 //! final name by `rename`, which the file system does in one step. The directory is synced last,
-//! because the rename itself lives there. A crash leaves at most a hidden `.name.xxxxxx.bench.tmp`
+//! because the rename itself lives there. A crash leaves at most a hidden `.name.xxxxxx.bench_tmp`
 //! beside an intact file, which [`remove_leftovers`] clears. Whoever writes such a file holds a lock on it, which the
 //! kernel drops with its process: so a file is known to be nobody's without a guess by its age.
 
@@ -17,9 +17,11 @@ use tempfile::NamedTempFile;
 use super::found::Found;
 use super::{Error, Result};
 
-const TEMPORARY_SUFFIX: &str = ".bench.tmp";
+const TEMPORARY_SUFFIX: &str = ".bench_tmp";
+/// How the names of earlier versions end, which locked nothing: their files may be in use though no lock says so.
+const UNLOCKED_SUFFIX: &str = ".bench.tmp";
 
-/// No write takes this long, so an older temporary file belongs to nobody, where the file system has no locks.
+/// No write takes this long, so an older temporary file belongs to nobody, where there are no locks.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// Replaces the content of `path` by `bytes`.
@@ -89,16 +91,22 @@ pub fn remove_leftovers(directory: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let hidden = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX));
         // Ours have the name of the file that they were to become, and six letters.
-        if !hidden.is_some_and(|hidden| hidden.contains('.')) {
+        let ends_with = |suffix| {
+            name.strip_prefix('.')
+                .and_then(|rest| rest.strip_suffix(suffix))
+                .is_some_and(|hidden| hidden.contains('.'))
+        };
+        let (locked, unlocked) = (ends_with(TEMPORARY_SUFFIX), ends_with(UNLOCKED_SUFFIX));
+        if !locked && !unlocked {
             continue;
         }
         let Ok(file) = Found::SHARED.open(&entry.path()) else { continue };
+        let is_old = || file.metadata().and_then(|found| found.modified()).is_ok_and(is_old);
         let nobodys = match file.try_lock() {
-            Ok(()) => true,
+            Ok(()) => locked || is_old(),
             Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(_)) => file.metadata().and_then(|m| m.modified()).is_ok_and(is_old),
+            Err(TryLockError::Error(_)) => is_old(),
         };
         if nobodys {
             let _ = fs::remove_file(entry.path());
@@ -194,7 +202,7 @@ mod tests {
     #[test]
     fn what_nobody_writes_any_more_goes_and_what_is_being_written_stays() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".a.json.123456.bench.tmp"), "half").unwrap();
+        fs::write(dir.path().join(".a.json.123456.bench_tmp"), "half").unwrap();
         let path = dir.path().join("b.json");
         write_with(&path, |file| {
             remove_leftovers(dir.path());
@@ -206,6 +214,17 @@ mod tests {
             (names(dir.path()), fs::read(&path).unwrap()),
             (vec!["b.json".to_owned()], b"whole".to_vec())
         );
+    }
+
+    #[test]
+    fn what_an_earlier_version_writes_without_a_lock_goes_only_when_nobody_can_be_writing_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = [".a.json.123456.bench.tmp", ".b.json.123456.bench.tmp"].map(|n| dir.path().join(n));
+        [&old, &new].into_iter().for_each(|path| fs::write(path, "half").unwrap());
+        let two_hours_ago = SystemTime::now() - 2 * LEFTOVER_AGE;
+        File::options().append(true).open(&old).unwrap().set_modified(two_hours_ago).unwrap();
+        remove_leftovers(dir.path());
+        assert_eq!(names(dir.path()), [".b.json.123456.bench.tmp"]);
     }
 
     #[test]
@@ -228,7 +247,7 @@ mod tests {
     #[test]
     fn a_leftover_that_is_no_file_is_neither_opened_nor_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let (fifo, link) = (dir.path().join(".a.1.bench.tmp"), dir.path().join(".b.1.bench.tmp"));
+        let (fifo, link) = (dir.path().join(".a.1.bench_tmp"), dir.path().join(".b.1.bench_tmp"));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
             .unwrap();
         std::os::unix::fs::symlink(dir.path(), &link).unwrap();
@@ -239,7 +258,7 @@ mod tests {
     #[test]
     fn other_files_are_never_leftovers() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["c.json", ".c.json", "c.json.123456.bench.tmp", ".bench.tmp"] {
+        for name in ["c.json", ".c.json", "c.json.123456.bench_tmp", ".bench_tmp"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
         remove_leftovers(dir.path());

@@ -152,7 +152,7 @@ mod tests {
     fn what_a_killed_run_had_half_written_is_cleared() {
         let dir = changed(str::to_owned);
         let run = claim(dir.path(), "r-local-0").unwrap();
-        fs::write(run.join(".items.csv.123456.bench.tmp"), "query_id,o").unwrap();
+        fs::write(run.join(".items.csv.123456.bench_tmp"), "query_id,o").unwrap();
         fs::write(run.join("run.log"), "why").unwrap();
         assert_eq!(checked(dir.path()), Ok(()));
         let left: Vec<_> = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name()).collect();

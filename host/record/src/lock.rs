@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn what_a_killed_writer_left_is_cleared() {
         let dir = tempfile::tempdir().unwrap();
-        let leftover = dir.path().join(".unified_results.jsonl.123456.bench.tmp");
+        let leftover = dir.path().join(".unified_results.jsonl.123456.bench_tmp");
         fs::write(&leftover, "half a li").unwrap();
         OutputLock::acquire(dir.path(), Duration::ZERO).unwrap();
         assert!(!leftover.exists());

@@ -40,10 +40,10 @@ pub struct PairArgs {
     #[arg(long, help_heading = "Repeats")]
     until_known: bool,
     /// Most pairs with --until-known [default: 60]
-    #[arg(long, value_name = "N", value_parser = count::<u32>, requires = "until_known", conflicts_with = "repeat", help_heading = "Repeats")]
+    #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Repeats")]
     max_repeat: Option<u32>,
     /// With --until-known, begin no pair after this time, such as 20m
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "until_known", help_heading = "Repeats")]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Repeats")]
     max_time: Option<Duration>,
     /// Folder of all pairs
     #[arg(
@@ -117,6 +117,11 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         }
         (false, 1) => return Err(Stopped::usage("--backends needs two at least, or --aa for a control")),
         _ => {}
+    }
+    if !args.until_known && (args.max_repeat.is_some() || args.max_time.is_some()) {
+        return Err(Stopped::usage(
+            "--max-repeat and --max-time end what --until-known began: give that too",
+        ));
     }
     if args.until_known && args.run.repeat.is_some() {
         return Err(Stopped::usage(

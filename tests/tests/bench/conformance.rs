@@ -146,6 +146,7 @@ const MATRIX: &[Row] = &[
     Row("hostile", "run:sigterm", "every-item-once", "crashed", "crashed with SIGTERM in `run`"),
     // Which of the host's own files is missed first depends.
     Row("hostile", "run:closefds", "every-item-once", "crashed", "in `run`"),
+    Row("hostile", "run:replacefds", "every-item-once", "crashed", "in `run`"),
     Row("hostile", "run:exit0", "every-item-once", "crashed", "ended its process in `run` (exit code 0)"),
     Row("hostile", "run:hang", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
     Row("hostile", "run:spin", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
@@ -248,6 +249,56 @@ const MATRIX: &[Row] = &[
         "failed",
         "states elapsed_seconds = inf, which is not a time",
     ),
+    Row(
+        "hostile_c",
+        "run:many_metrics",
+        "account-is-readable",
+        "failed",
+        "has 100000 metrics, more than 10000",
+    ),
+    Row(
+        "hostile_c",
+        "run:deep_metric",
+        "account-is-readable",
+        "failed",
+        "nests the metric `deep` deeper than 64",
+    ),
+    Row("hostile_c", "run:long_error", "every-item-once", "failed", "xxx"),
+    Row("hostile_c", "run:log_files", "every-item-once", "failed", "xxx"),
+    Row("hostile_c", "run:log_link", "every-item-once", "failed", "xxx"),
+    Row("hostile_c", "run:chatter", "every-item-once", "timed_out", "did not finish `run` within 10 s"),
+    Row("hostile_c", "run:fifo_items", "every-item-once", "failed", "it is a FIFO, not a regular file"),
+    Row(
+        "hostile_c",
+        "run:link_items",
+        "every-item-once",
+        "failed",
+        "it is a symbolic link, not a regular file",
+    ),
+    // Work that was not done, and times that did not pass.
+    Row("hostile_c", "run:spans_none", "every-item-once", "failed", " of this run has worked on it"),
+    Row(
+        "hostile_c",
+        "run:spans_now",
+        "every-item-once",
+        "failed",
+        "spans that no operator of this run left on it",
+    ),
+    Row(
+        "hostile_c",
+        "run:workers",
+        "every-item-once",
+        "failed",
+        "spans that no operator of this run left on it",
+    ),
+    Row(
+        "hostile_c",
+        "run:clock",
+        "every-item-once",
+        "failed",
+        "the clock of its process is not the kernel's",
+    ),
+    Row("hostile", "run:reply", "every-item-once", "crashed", "it sent a line that is not a message"),
     Row("hostile_c", "run:children", "every-item-once", "failed", "it left processes running: 50 × sleep"),
     Row("hostile_c", "run:outlive", "every-item-once", "failed", "it left processes running: sleep"),
     Row("hostile_c", "run:handlers", "every-item-once", "success", ""),
@@ -446,7 +497,8 @@ fn what_is_not_installed_is_said_once_with_what_installs_it() {
     let plugin = folder.path().join("libbackend_driven.so");
     let nothing = TempDir::new().unwrap();
     let mut command = bench(&["backends", "check", plugin.to_str().unwrap()]);
-    let output = command.env("BENCH_DATA_DIR", nothing.path()).output().unwrap();
+    command.env("BENCH_DATA_DIR", nothing.path()).env("DRIVEN_REQUIREMENT", "tiny");
+    let output = command.output().unwrap();
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(4), "{text}");
     assert_eq!(text.matches("there is no managed Python environment for `driven`").count(), 1, "{text}");

@@ -25,9 +25,13 @@ fn runner(hostile: &str, mark: &str) -> Runner {
     }
 }
 
-/// Lists `healthy` and `hostile`; checks that the first is untouched and that nothing is left.
 fn hostile(wish: &str) -> Status {
-    let folder = folder(&[("healthy", "healthy"), ("hostile", "hostile")]);
+    beside_healthy("hostile", wish)
+}
+
+/// Lists `healthy` and a library; checks that the first is untouched and that nothing is left.
+fn beside_healthy(library: &str, wish: &str) -> Status {
+    let folder = folder(&[("healthy", "healthy"), (library, library)]);
     let mark = mark();
     let mut listings = list(&candidates(folder.path()), &runner(wish, &mark), &Stop::new());
     if wish.ends_with(":killwarden") {
@@ -86,6 +90,50 @@ fn each_misbehaviour_is_one_sentence_with_plugin_phase_cause_and_remedy() {
         ("is_available:closehang", "`is_available`"),
     ] {
         assert!(sentence(wish).contains(part), "{wish}: {}", sentence(wish));
+    }
+}
+
+#[test]
+fn whatever_language_it_is_in_a_listing_says_what_a_run_says() {
+    for (library, wish, expected) in [
+        ("hostile", "load:panic", "backend `hostile` crashed with SIGABRT in `load`"),
+        ("hostile", "load:hang", "backend `hostile` did not finish `load` within 10 s and was killed"),
+        ("hostile_c", "load:abort", "backend `hostile_c` crashed with SIGABRT in `load`"),
+        ("hostile_c", "load:sigkill", "backend `hostile_c` crashed with SIGKILL in `load`"),
+        (
+            "hostile_c",
+            "create:exit0",
+            "backend `hostile_c` ended its process in `create` (exit code 0) without",
+        ),
+        ("hostile_c", "table:no_run", "backend `hostile_c` failed in `load`: its table lacks `run`"),
+        ("hostile_c", "table:abi", "backend `hostile_c` failed in `load`: it speaks C ABI 2, this host 1"),
+        (
+            "hostile_c",
+            "extension:long",
+            "backend `hostile_c` failed in `bench.requirements/1`: its answer to",
+        ),
+        ("hostile_cpp", "create:throw", "backend `hostile_cpp` crashed with SIGABRT in `create`"),
+        ("hostile_cpp", "is_available:throw", "backend `hostile_cpp` crashed with SIGABRT in `is_available`"),
+    ] {
+        match beside_healthy(library, wish) {
+            Status::Failed { failure } => {
+                assert!(failure.to_string().starts_with(expected), "{wish}: {failure}")
+            }
+            other => panic!("{library} {wish}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_plugin_says_of_itself_has_an_end() {
+    let longest = |wish: &str| {
+        let folder = folder(&[("healthy", "healthy"), ("hostile_c", "hostile_c")]);
+        let listings = list(&candidates(folder.path()), &runner(wish, &mark()), &Stop::new());
+        assert!(listings[0].is_available(), "{wish}: {:?}", listings[0]);
+        serde_json::to_string(&listings[1].description().expect(wish)).unwrap().len()
+    };
+    for wish in ["is_available:long", "table:long_version", "load:link_items", "load:fifo_hlog"] {
+        assert!(longest(wish) < 20_000, "{wish}: {}", longest(wish));
     }
 }
 

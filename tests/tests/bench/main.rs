@@ -22,6 +22,7 @@ mod hosts;
 mod house;
 mod inputs;
 mod install;
+mod kills;
 mod listing;
 mod load;
 mod loader;

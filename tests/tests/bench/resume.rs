@@ -97,13 +97,13 @@ fn is_partial(record: &Value) -> bool {
     record["extra"]["partial"] == true
 }
 
-fn is_temporary(file: &Path) -> bool {
+pub(crate) fn is_temporary(file: &Path) -> bool {
     let name = file.file_name().unwrap().to_str().unwrap();
-    name.starts_with('.') && name.ends_with(".bench.tmp")
+    name.starts_with('.') && name.ends_with(".bench_tmp")
 }
 
 /// Fails for a file that is not whole. Logs may end anywhere.
-fn is_whole(path: &Path) {
+pub(crate) fn is_whole(path: &Path) {
     let bytes = fs::read(path).unwrap();
     let shown = path.display();
     let ends_with = |end: &str| assert!(bytes.ends_with(end.as_bytes()), "{shown} is cut short");
@@ -133,7 +133,7 @@ fn is_whole(path: &Path) {
 }
 
 /// Moments differ from run to run; `BENCH_TEST_SEED` repeats those of an earlier one.
-fn moments() -> Stream {
+pub(crate) fn moments() -> Stream {
     let given = std::env::var("BENCH_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seed = given.unwrap_or_else(|| {
         SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| u64::from(since.subsec_micros()))

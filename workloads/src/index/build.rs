@@ -20,8 +20,9 @@ use crate::text::tokens::{count_terms, token_hashes};
 /// What was tried where an index could not be written.
 pub const CANNOT_WRITE: &str = "cannot write";
 
-/// How a file begins that is not an index yet.
-const UNFINISHED: &str = ".index-";
+/// How a file begins that is not an index yet. Earlier versions wrote `.index-` and locked nothing: theirs may be in
+/// use.
+const UNFINISHED: &str = ".unfinished-";
 
 /// Texts that are embedded together.
 const BATCH: usize = 64;

@@ -90,14 +90,15 @@ fn a_build_leaves_nothing_but_the_index() {
 #[test]
 fn what_a_killed_build_left_goes_with_the_next_and_what_is_being_built_stays() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join(".index-killed"), "half").unwrap();
-    let busy = fs::File::create(folder.path().join(".index-busy")).unwrap();
+    fs::write(folder.path().join(".unfinished-killed"), "half").unwrap();
+    fs::write(folder.path().join(".index-older"), "of a version that locks nothing").unwrap();
+    let busy = fs::File::create(folder.path().join(".unfinished-busy")).unwrap();
     busy.lock().unwrap();
     build(&folder.path().join("x"), 128, "", [plain("x", "y")], &embedder()).unwrap();
     let mut left: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, [".index-busy", "x"]);
+    assert_eq!(left, [".index-older", ".unfinished-busy", "x"]);
 }
 
 #[test]

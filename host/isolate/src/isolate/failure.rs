@@ -19,6 +19,9 @@ pub const RUN: &str = "run";
 /// How a warden begins that could not make the call's temporary directory.
 pub(super) const NO_FOLDER: &str = "its temporary directory cannot be made: ";
 
+/// What is said of a process that sends more behind its answer. Nothing of the host's own does.
+pub const SPOKE_ON: &str = "it went on after its answer";
+
 /// The operation was carried out. The call's scratch directory is there until this is dropped.
 #[derive(Debug)]
 pub struct Answer<R> {
@@ -33,6 +36,8 @@ pub struct Answer<R> {
     pub answered: Instant,
     /// For how long in all nobody listened to it, because the watcher or the machine was busy with something else.
     pub deaf: Duration,
+    /// Whether it was asked to finish what had begun, or to end at once.
+    pub stopped: bool,
     /// CPU time that the kernel counted for the call's processes. `None` when it is not known.
     pub cpu: Option<CpuTime>,
     /// The warden that keeps the scratch directory, if there is one.

@@ -41,7 +41,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use clock::Clocks;
-pub use failure::{Answer, Cause, Failure, RUN, Remark};
+pub use failure::{Answer, Cause, Failure, RUN, Remark, SPOKE_ON};
 pub use host::{Directive, Limits, Notice, Runner};
 pub use runner::{Channel, Handler, in_process, serve};
 pub use stop::{Stop, StopLevel};

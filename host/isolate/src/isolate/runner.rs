@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, setrlimit};
@@ -18,7 +19,7 @@ use super::exit::*;
 use super::failure::NO_FOLDER;
 use super::wire::{Body, Opening};
 use super::{Operation, warden};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, temporary};
 
 // SAFETY: the signatures are those of the C library that std links on every Unix.
 unsafe extern "C" {
@@ -65,12 +66,15 @@ fn execute<O: Operation>(request: Value, shared: Shared) {
 }
 
 /// Does `O` in this very process, with nothing between a plugin and it: for a debugger. What would be
-/// told on the way is dropped; destructors run before it returns.
+/// told on the way is dropped; destructors run before it returns. Without a warden, the temporary folder is made here,
+/// as this process's own, and is left.
 ///
 /// # Errors
 /// As [`Operation::execute`].
-pub fn in_process<O: Operation>(request: O::Request) -> Result<O::Reply, Error> {
+pub fn in_process<O: Operation>(request: O::Request, scratch: &Path) -> Result<O::Reply, Error> {
     let host = |cause: std::io::Error| Error::new(ErrorKind::Host, format!("a channel: {cause}"), "");
+    temporary::make(scratch)
+        .map_err(|cause| Error::new(ErrorKind::Host, format!("{}: {cause}", scratch.display()), ""))?;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(host)?;
     // Ends with the last of the channel's descriptors.
     std::thread::spawn(move || std::io::copy(&mut &ours, &mut std::io::sink()));

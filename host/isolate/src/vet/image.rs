@@ -78,8 +78,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Entry, Flaw> {
     best.map(|rank| ENTRIES[rank].0).ok_or(Flaw::NoEntry)
 }
 
-/// Where a library looks for those that it needs: the entries of DT_RPATH and DT_RUNPATH; none where the file says it in
-/// another way.
+/// Where a library looks for those that it needs: the entries of DT_RPATH and DT_RUNPATH; none where the file says it
+/// in another way.
 ///
 /// # Errors
 /// When its dynamic section is unreadable.

@@ -1,9 +1,9 @@
 //! The bytes that were vetted, kept where nobody can change them.
 //!
-//! A file can be written to in place between a look and the loading, and its times be put back: then its name, its inode
-//! and its size say nothing of what is in it. So what was hashed goes into memory of the kernel that is sealed for ever
-//! (`memfd_create(2)`), and that is what is loaded. The host makes it, when it vets the file; a runner opens the host's,
-//! so that a file is read and hashed once for any number of calls.
+//! A file can be written to in place between a look and the loading, and its times be put back: then its name, its
+//! inode and its size say nothing of what is in it. So what was hashed goes into memory of the kernel that is sealed
+//! for ever (`memfd_create(2)`), and that is what is loaded. The host makes it, when it vets the file; a runner opens
+//! the host's, so that a file is read and hashed once for any number of calls.
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-"""Numbers that `sequential` is checked against: the same bets, written anew with exact products and no search but a grid.
+"""Numbers that `sequential` is checked against: the same bets, written anew.
 
 `python sequential_vectors.py > sequential_vectors.json`. Needs nothing but Python.
 """

@@ -2,6 +2,7 @@
 //! pack` copies it and overwrites the reserved section in the copy with the engine.
 
 use std::ptr;
+use std::sync::{LazyLock, OnceLock};
 
 use bench_engine_package::section::{SIZE, empty};
 use bench_plugin_api::export_backend;
@@ -29,11 +30,18 @@ fn section() -> Vec<u8> {
 }
 
 fn version() -> &'static str {
-    Packed::version(&section())
+    static VERSION: LazyLock<&str> = LazyLock::new(|| Packed::version(&section()));
+    *VERSION
 }
 
+/// The engine is read once: it lives as long as the library, however many backends are made of it.
 fn open() -> Result<Packed, Error> {
-    Packed::open(&section())
+    static ENGINE: OnceLock<Packed> = OnceLock::new();
+    if let Some(engine) = ENGINE.get() {
+        return Ok(*engine);
+    }
+    let engine = Packed::open(&section())?;
+    Ok(*ENGINE.get_or_init(|| engine))
 }
 
 export_backend!(Packed, version = version(), new = open);

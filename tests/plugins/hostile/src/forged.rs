@@ -3,45 +3,139 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bench_measure::operation::{Account, ITEMS_FILE, Measured, RunReply};
+use bench_measure::received::Received;
+use bench_measure::sink::Item;
+use bench_plugin_api::prelude::Spec;
+use bench_workloads::instance::monotonic_ns;
+use serde_json::{Value, json};
 
 // SAFETY: the signature is that of the C library.
 unsafe extern "C" {
     fn write(fd: i32, bytes: *const u8, len: usize) -> isize;
+    safe fn dup(fd: i32) -> i32;
+    safe fn dup2(from: i32, to: i32) -> i32;
 }
 
-/// What a run of 40 queries in no time at all would say of itself.
-const REPLY: &str = r#"{"reply":{
-    "backend": {"elapsed_seconds": 1e-9, "items_processed": 40, "metrics": {}},
-    "measured": {
-        "wall_seconds": 1e-9, "emitted": 40, "completed": 40, "failed": 0, "missing": 0, "timed": 40,
-        "timed_completed": 40, "duplicates": 0, "unexpected": 0, "join_empty": 0, "throughput": 9.9e9,
-        "latency_p50": 0.001, "latency_p95": 0.001, "latency_p99": 0.001, "service_p50": 0.001, "service_p99": 0.001,
-        "operators": [], "workers": [], "workers_left_out": 0, "reasons_left_out": 0, "attribution": [],
-        "unproven": {"answers": 0, "first": null},
-        "doubts": {"spans": 0, "first": null, "busier": null},
-        "late": 0, "worst_lateness_seconds": 0.0, "generator": null, "reasons": [], "scores": null, "corpus": null,
-        "wrong_clock": 0, "partial": false, "unwritten": [], "peak_rss_bytes": 1000000, "simd": "scalar"
-    }
-}}"#;
+/// Replies with 40 answers in no time at all, after announcing these.
+pub fn in_no_time(announced: &[Value]) -> ! {
+    say(announced, no_time())
+}
 
-/// Says each of `bodies` (`{}` stands for the reply), and ends the process.
-pub fn reply(bodies: &[&str]) -> ! {
-    let nonce = nonce().expect("the runner has its request in memory");
-    let lines = bodies.iter().map(|body| {
-        let body = if *body == "{}" { REPLY.replace('\n', " ") } else { (*body).to_owned() };
-        format!("{{\"nonce\":\"{nonce}\",\"body\":{body}}}\n")
-    });
-    let text: String = lines.collect();
-    let sockets = fs::read_dir("/proc/self/fd").expect("Linux").flatten().filter(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
-    });
-    // It has a copy of the channel for each direction.
-    if let Some(fd) = sockets.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).next() {
-        // SAFETY: the bytes are ours; whose the descriptor is, is the point.
-        unsafe { write(fd, text.as_ptr(), text.len()) };
-    }
+/// Replies so, and leaves the channel to the host's own code, which knows of no reply.
+pub fn and_more() -> ! {
+    tell(&[reply(no_time()), json!({"phase": "run"})]);
     super::_exit(0)
+}
+
+fn no_time() -> Measured {
+    Measured {
+        wall_seconds: 1e-9,
+        emitted: 40,
+        completed: 40,
+        timed: 40,
+        timed_completed: 40,
+        throughput: 9.9e9,
+        ..Measured::default()
+    }
+}
+
+/// Does nothing for a while, writes down that it answered, and replies in accordance with that, but for the lie.
+pub fn plausible(spec: &Spec, lie: &str) -> ! {
+    const STEP: Duration = Duration::from_millis(2);
+    let (phase, edge) = (|name: &str| json!({"phase": name}), |edge: &str| json!({"event": {"timed": edge}}));
+    let answered = if lie == "cut_short" || lie == "untold" { 10 } else { spec.total_items };
+    let began_ns = monotonic_ns();
+    tell(&[edge("began")]);
+    let items: Vec<Item> = (0..answered).map(|number| answer(number, lie, STEP)).collect();
+    tell(&[edge("ended")]);
+    let (received, _) = Received::count(items.iter().cloned().map(Ok), &std::env::temp_dir()).expect("items");
+    let bytes = items.iter().map(|item| postcard::to_stdvec(item).expect("an item"));
+    let lines: Vec<u8> =
+        bytes.flat_map(|item| [&(item.len() as u32).to_le_bytes()[..], &item].concat()).collect();
+    fs::write(items_file(), lines).expect("it is this user's");
+    let failed = if lie == "no_failures" { 0 } else { received.failed };
+    let wall_seconds = (monotonic_ns() - began_ns) as f64 / 1e9;
+    let measured = Measured {
+        wall_seconds: if lie == "backwards" { -1.0 } else { wall_seconds },
+        emitted: if lie == "untold" { spec.total_items } else { answered },
+        completed: if lie == "wrap" { u64::MAX } else { received.completed },
+        failed: if lie == "wrap" { u64::MAX } else { received.failed },
+        timed: received.timed_completed + failed,
+        timed_completed: received.timed_completed,
+        throughput: received.throughput(),
+        partial: lie == "cut_short",
+        latency_p50: received.response.quantile(0.50),
+        latency_p95: received.response.quantile(0.95),
+        latency_p99: received.response.quantile(0.99),
+        service_p50: received.service.quantile(0.50),
+        service_p99: received.service.quantile(0.99),
+        ..Measured::default()
+    };
+    say(&[phase("measure")], measured)
+}
+
+/// One that took a step and, for one of the lies, failed now and then.
+fn answer(number: u64, lie: &str, step: Duration) -> Item {
+    let emitted_ns = monotonic_ns();
+    std::thread::sleep(step);
+    Item {
+        query_id: format!("q{number}"),
+        ok: lie != "no_failures" || !number.is_multiple_of(4),
+        digest: [number as u8; 32],
+        intended_ns: emitted_ns,
+        emitted_ns,
+        answered_ns: monotonic_ns(),
+        timed: true,
+        stages: Vec::new(),
+    }
+}
+
+fn descriptors() -> impl Iterator<Item = (PathBuf, PathBuf)> {
+    let entries = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+    entries.filter_map(|entry| Some((entry.path(), fs::read_link(entry.path()).ok()?)))
+}
+
+/// Where the host's code in this process keeps its items.
+fn items_file() -> PathBuf {
+    descriptors().map(|(_, target)| target).find(|target| target.ends_with(ITEMS_FILE)).expect("it is open")
+}
+
+/// Announces these, replies, and ends the process; nobody else has a word from then on.
+fn say(announced: &[Value], measured: Measured) -> ! {
+    tell(announced);
+    let own = dup(channel()[0]);
+    let nowhere = File::options().write(true).open("/dev/null").expect("every system has it");
+    for fd in channel().into_iter().filter(|fd| *fd != own) {
+        dup2(nowhere.as_raw_fd(), fd);
+    }
+    tell(&[reply(measured)]);
+    super::_exit(0)
+}
+
+fn reply(measured: Measured) -> Value {
+    let items_processed = measured.completed.saturating_add(measured.failed);
+    let backend = Account { elapsed_seconds: 1e-9, items_processed, metrics: serde_json::Map::new() };
+    json!({"reply": RunReply { backend, measured }})
+}
+
+/// The host's descriptors: one for each direction.
+fn channel() -> Vec<i32> {
+    let sockets = descriptors().filter(|(_, target)| target.to_string_lossy().starts_with("socket:"));
+    sockets.filter_map(|(path, _)| path.file_name()?.to_str()?.parse().ok()).collect()
+}
+
+fn tell(bodies: &[Value]) {
+    let nonce = nonce().expect("the runner has its request in memory");
+    let text: String =
+        bodies.iter().map(|body| format!("{{\"nonce\":\"{nonce}\",\"body\":{body}}}\n")).collect();
+    // SAFETY: the bytes are ours; whose the descriptor is, is the point.
+    unsafe { write(channel()[0], text.as_ptr(), text.len()) };
 }
 
 /// The request begins with it.

@@ -5,9 +5,13 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use bench_plugin_api::prelude::*;
+use serde_json::json;
+
+mod ahead;
 
 mod forged;
 mod sealed;
+mod unwatched;
 
 // SAFETY: the signatures are those of the C library.
 unsafe extern "C" {
@@ -24,6 +28,11 @@ unsafe extern "C" {
 }
 
 fn ignore<T>(_: T) {}
+
+/// The file that an earlier run left for this one.
+fn kept() -> std::ffi::OsString {
+    std::env::var_os("KEPT").expect("a file is named")
+}
 
 fn misbehave(phase: &str) {
     let Ok(wish) = std::env::var("HOSTILE") else { return };
@@ -84,12 +93,12 @@ fn misbehave(phase: &str) {
             kill(getppid(), 9);
             std::thread::sleep(Duration::from_secs(2));
         }
-        "reply" => forged::reply(&["{}"]),
-        "measured" => forged::reply(&[
-            r#"{"phase":"measure"}"#,
-            r#"{"event":{"timed":"began"}}"#,
-            r#"{"event":{"timed":"ended"}}"#,
-            "{}",
+        "reply" => forged::in_no_time(&[]),
+        "reply_and_more" => forged::and_more(),
+        "measured" => forged::in_no_time(&[
+            json!({"phase": "measure"}),
+            json!({"event": {"timed": "began"}}),
+            json!({"event": {"timed": "ended"}}),
         ]),
         "memory" => {
             let mut hoard = Vec::new();
@@ -158,12 +167,16 @@ impl Backend for Hostile {
     }
 
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
-        if let Some(lie) =
-            std::env::var("HOSTILE").ok().as_deref().and_then(|wish| wish.strip_prefix("run:sealed_"))
-        {
-            return sealed::run(spec, host, lie);
+        let wish = std::env::var("HOSTILE").unwrap_or_default();
+        let what = wish.strip_prefix("run:").unwrap_or_default();
+        match what.split_once('_').unwrap_or((what, "")) {
+            ("sealed", lie) => return sealed::run(spec, host, lie),
+            ("forged", lie) => forged::plausible(spec, lie),
+            ("ahead", "") => return ahead::run(spec, host),
+            ("asked", "") => return ahead::keep(spec, host),
+            ("unwatched", "") => return unwatched::run(spec, host),
+            _ => misbehave("run"),
         }
-        misbehave("run");
         Ok(Finished::default())
     }
 

@@ -9,6 +9,8 @@ use bench_plugin_api::prelude::*;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::seal::Key;
 
+use super::kept;
+
 pub fn run(spec: &Spec, host: &Host, lie: &str) -> Result<Finished, Error> {
     let began_ns = monotonic_ns();
     // Or there is no time that all the spans could claim.
@@ -46,8 +48,7 @@ pub fn run(spec: &Spec, host: &Host, lie: &str) -> Result<Finished, Error> {
 
 /// Answers from the file KEPT, each to the query of its number, with spans of now: no work at all.
 fn replay(spec: &Spec, host: &Host, key: Key) -> Result<Finished, Error> {
-    let kept =
-        std::fs::read(std::env::var_os("KEPT").expect("a file is named")).expect("an earlier run kept it");
+    let kept = std::fs::read(kept()).expect("an earlier run kept it");
     let answers: HashMap<u64, Frame<'_>> =
         frames(&kept).flatten().map(|frame| (frame.header.seq, frame)).collect();
     while let Some(events) = host.next_events(spec.batch_size())? {

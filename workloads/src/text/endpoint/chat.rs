@@ -134,7 +134,11 @@ impl Endpoint {
         Fault::Refused { status, said, remedy }
     }
 
-    fn read_chat(&self, answer: &[u8]) -> Result<ChatAnswer, Fault> {
+    /// What a service answered to a prompt.
+    ///
+    /// # Errors
+    /// When that is no choice.
+    pub fn read_chat(&self, answer: &[u8]) -> Result<ChatAnswer, Fault> {
         let (choices, usage) = match serde_json::from_slice(answer) {
             Ok(Answer { error: None | Some(Value::Null), choices: Some(choices), usage }) => (choices, usage),
             Ok(Answer { error: None, .. }) => return Err(self.no_answer(answer, "it holds no `choices`")),

@@ -55,12 +55,16 @@ impl Endpoint {
             input: &'a [&'a str],
         }
         let request = Request { model: self.model(), input: texts };
-        let embedded = self.call(PATH, &request, |answer| self.read(answer, texts.len()))?;
+        let embedded = self.call(PATH, &request, |answer| self.read_embeddings(answer, texts.len()))?;
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(embedded)
     }
 
-    fn read(&self, answer: &[u8], expected: usize) -> Result<Embedded, Fault> {
+    /// What a service answered when it was sent so many texts.
+    ///
+    /// # Errors
+    /// When that is not as many vectors.
+    pub fn read_embeddings(&self, answer: &[u8], expected: usize) -> Result<Embedded, Fault> {
         let (data, model) = match serde_json::from_slice(answer) {
             Ok(Answer { error: None | Some(Value::Null), data: Some(data), model }) => (data, model),
             Ok(Answer { error, data: None, .. }) if error.is_none() => {

@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Directive, Limits, Notice};
 use crate::Error;
-use crate::isolate::failure::{Answer, Cause, Failure};
+use crate::isolate::failure::{Answer, Cause, Failure, SPOKE_ON};
 use crate::isolate::output::Output;
 use crate::isolate::process::{self, Process};
 use crate::isolate::whereabouts::Whereabouts;
@@ -17,6 +17,8 @@ use crate::isolate::{Operation, Stop, StopLevel};
 
 /// How often the stop flag is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// Who looks no later than this has not been away.
+const LATE: Duration = Duration::from_millis(200);
 /// Bytes that are read of one thing before the others get their turn.
 const AT_ONCE: usize = 1 << 20;
 /// How long the warden may take from being let go to its report; its own sweep takes at most 10 s.
@@ -50,7 +52,7 @@ pub(super) struct Session<'a, O: Operation> {
     stop: StopLevel,
     cancelled: Option<Instant>,
     let_go: Option<Instant>,
-    /// Time between two looks at what came, beyond what a look waits.
+    /// Time between two looks at what came, where it was too long.
     deaf: Duration,
 }
 
@@ -93,7 +95,7 @@ impl<'a, O: Operation> Session<'a, O> {
         let mut looked = Instant::now();
         let reported = loop {
             let now = Instant::now();
-            self.deaf += now.duration_since(looked).saturating_sub(TICK);
+            self.deaf += Some(now.duration_since(looked)).filter(|time| *time > LATE).unwrap_or_default();
             looked = now;
             if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
                 break false;
@@ -254,7 +256,7 @@ impl<'a, O: Operation> Session<'a, O> {
     fn read_lines(&mut self, watch: &mut dyn FnMut(Notice<'_, O::Event>) -> Directive) -> Result<(), String> {
         while let Some(line) = self.lines.next_line()? {
             if self.answer.is_some() {
-                return Err("it went on after its answer".into());
+                return Err(SPOKE_ON.into());
             }
             let notice = match wire::read::<O::Event, O::Reply>(&line, &self.nonce)? {
                 Body::Phase(name) => {

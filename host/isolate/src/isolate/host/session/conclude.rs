@@ -25,9 +25,17 @@ impl<O: Operation> Session<'_, O> {
             (Some(cause), _, _) => cause,
             (None, Some(Ok(reply)), _) => {
                 let remarks = remarks(ending, self.let_go.is_some(), left_behind);
-                let (started, deaf) = (self.started, self.deaf);
-                let answered = self.answered.unwrap_or(started);
-                return Ok(Answer { reply, remarks, tail, started, answered, deaf, cpu, _keeper: None });
+                return Ok(Answer {
+                    reply,
+                    remarks,
+                    tail,
+                    started: self.started,
+                    answered: self.answered.unwrap_or(self.started),
+                    deaf: self.deaf,
+                    stopped: self.stop != StopLevel::Go,
+                    cpu,
+                    _keeper: None,
+                });
             }
             (None, Some(Err(error)), _) if stopped && error.kind == ErrorKind::Cancelled => Cause::Stopped,
             (None, Some(Err(error)), _) => Cause::Plugin(error),
