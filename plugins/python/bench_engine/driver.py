@@ -56,7 +56,7 @@ async def conduct(engine: Engine, channel: Channel) -> None:
     channel.clocks(await compare(engine.clocks()))
     run.enters("teardown", f"{run.display} has not shut down")
     tally, more = stream.tally, dict(await _perhaps(engine.metrics()))
-    if tally.events == run.config["total_items"]:  # else the user cut it short
+    if tally.events == run.config.get("total_items"):  # else the user cut it short
         _were_used(run, more.get("nodes", {}))
     facts: Json = {"phase_seconds": channel.phase_seconds(), **stream.counts.facts(), **more.pop(run.name, {})}
     channel.metrics({**tally.metrics(), run.name: facts, **more})
