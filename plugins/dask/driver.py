@@ -29,7 +29,7 @@ from bench_engine import Engine, Json, Refusal, Run, Stage, worker
 ANSWER_SECONDS = 30.0
 """For the scheduler to answer."""
 WORKER_SECONDS = 25.0
-"""For as many workers as there are to be, and for the first task of each."""
+"""For a worker to come, and for the first task of each."""
 WATCH_SECONDS = 0.2
 """How often to look whether an actor was lost."""
 
@@ -60,20 +60,18 @@ class Dask(Engine):
         remedy = "give the address that the scheduler printed when it started, with port 8786 unless told another"
         await asyncio.to_thread(bench_engine.reach, address, "Dask's scheduler", remedy)
         client = Client(address, **options)
+        answered = False
         try:
             await asyncio.wait_for(client, ANSWER_SECONDS)
-            await client.wait_for_workers(self.run.nodes, timeout=WORKER_SECONDS)
+            answered = True
+            await client.wait_for_workers(1, timeout=WORKER_SECONDS)
             found = await client.get_versions()
         except TimeoutError as cause:
-            count = len(client.scheduler_info()["workers"]) if client.status == "running" else None
-            if count is None:
-                what = f"what listens at {address} has not answered as Dask's scheduler for {ANSWER_SECONDS:.0f} s"
-                raise Refusal(what, "unavailable", remedy) from cause
-            raise Refusal(
-                f"the Dask cluster at {address} has {count} workers, and {self.run.nodes} nodes were asked for",
-                "unavailable",
-                f"dask worker {address}    (on each machine that is to be used)",
-            ) from cause
+            if answered:
+                what = f"the Dask cluster at {address} has no workers"
+                raise Refusal(what, "unavailable", f"dask worker {address}    (on each machine to use)") from cause
+            what = f"what listens at {address} has not answered as Dask's scheduler for {ANSWER_SECONDS:.0f} s"
+            raise Refusal(what, "unavailable", remedy) from cause
         except OSError as cause:
             raise Refusal(f"Dask at {address} does not answer: {cause}", "unavailable", remedy) from cause
         check_versions(found, address)

@@ -7,6 +7,7 @@ needed until everyone has opened them, so they are removed while the graph runs,
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import os
@@ -20,6 +21,7 @@ import compat
 import workers
 from bench_engine import Channel, Json, Refusal, Tally, Workload
 from plan import Plan, Stage
+from ray_transport import RayActor
 from workers import Head
 
 IN_FLIGHT = 10
@@ -45,6 +47,8 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
     actor = ray.remote(workers.LoopActor).options(num_cpus=0.01)
     actors = {stage: actor.remote(setups[stage.name][0]) for stage in plan.stages}
     ray.get([a.ready.remote() for a in actors.values()])
+    asks = [RayActor(handle).clock for handle in actors.values()]
+    channel.clocks(asyncio.run(bench_engine.clocks.compare(asks)))
     with InputNode() as events:
         written: dict[int, Any] = {}
         for stage in plan.stages:
@@ -84,6 +88,7 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
         # Waits even if there is room: a result cannot be asked for twice. Every execution has one.
         deliver(last.exit, pending.popleft().get())
     graph.teardown()
+    channel.clocks(asyncio.run(bench_engine.clocks.compare(asks)))
     flushed: dict[int, bytes] = {}
     for stage in plan.stages:
         given = [(o, flushed[o]) for o in _origins(plan, stage) if o is not None]

@@ -39,6 +39,32 @@ while :; do sleep 1000 & wait $!; done
 const SWITCH: &str =
     "ip link set lo up; ip link add br0 type bridge; ip link set br0 up; echo up; exec sleep infinity";
 
+/// The same where each frame takes a while: a switch of TAP devices, for kernels without netem. After the milliseconds it
+/// is told how many hosts there are.
+const SLOW_SWITCH: &str = r#"exec python3 -c '
+import collections, fcntl, os, select, struct, sys, time
+delay, ports = float(sys.argv[1]) / 1000, []
+for number in range(int(sys.argv[2])):
+    ports.append(os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
+    fcntl.ioctl(ports[-1], 0x400454CA, struct.pack("16sH22x", b"port%d" % (number + 1), 0x1002))
+print("up", flush=True)
+known, under_way = {}, collections.deque()
+while True:
+    wait = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
+    for port in select.select(ports, [], [], wait)[0]:
+        frame = os.read(port, 1 << 17)
+        known[frame[6:12]] = port
+        to = [known[frame[:6]]] if frame[:6] in known else [other for other in ports if other != port]
+        under_way.append((time.monotonic() + delay, frame, to))
+    while under_way and under_way[0][0] <= time.monotonic():
+        _, frame, to = under_way.popleft()
+        for port in to:
+            try:
+                os.write(port, frame)
+            except OSError:
+                pass  # its host is down
+' "$@""#;
+
 /// One of them.
 pub struct Host {
     pub name: String,
@@ -62,6 +88,16 @@ impl Hosts {
     /// `None` where nobody may make namespaces, which is said.
     #[must_use]
     pub fn start(ahead: &[u32], shared: &[PathBuf]) -> Option<Self> {
+        Self::apart(ahead, shared, None)
+    }
+
+    /// The same, where everything that one sends takes so many milliseconds to another.
+    #[must_use]
+    pub fn far(ahead: &[u32], shared: &[PathBuf], delay_ms: u32) -> Option<Self> {
+        Self::apart(ahead, shared, Some(delay_ms))
+    }
+
+    fn apart(ahead: &[u32], shared: &[PathBuf], delay_ms: Option<u32>) -> Option<Self> {
         let may = ["--mount", "--net", "--pid", "--uts", "--ipc", "--time", "--fork", "sh", "-ec"];
         let may = Command::new("unshare")
             .args(may)
@@ -72,7 +108,9 @@ impl Hosts {
             return None;
         }
         let mark = mark();
-        let mut switch = unshared(&["--net", "--pid"], SWITCH, &[], &mark);
+        let (delay, count) = (delay_ms.unwrap_or_default().to_string(), ahead.len().to_string());
+        let script = if delay_ms.is_some() { SLOW_SWITCH } else { SWITCH };
+        let mut switch = unshared(&["--net", "--pid"], script, &[&delay, &count], &mark);
         up(&mut switch);
         let [bridge] = children(switch.id())[..] else { panic!("the switch has one process") };
         let text = |folder: PathBuf| {
@@ -101,8 +139,13 @@ impl Hosts {
                     "{line}"
                 );
             };
-            nsenter(&bridge_ns, &format!("ip link add {port} type veth peer name eth0 netns {host_ns}"));
-            nsenter(&bridge_ns, &format!("ip link set {port} master br0 up"));
+            let connect = match delay_ms {
+                Some(_) => format!("ip link set {port} netns {host_ns} name eth0"),
+                None => format!(
+                    "ip link add {port} type veth peer name eth0 netns {host_ns}; ip link set {port} master br0 up"
+                ),
+            };
+            nsenter(&bridge_ns, &connect);
             nsenter(&host_ns, &format!("ip addr add {address}/24 dev eth0; ip link set eth0 up"));
             Host { name, address, unshare, init }
         });

@@ -89,3 +89,67 @@ pub fn steps(spans: &[Span], clocks: &mut Clocks, attribution: &mut Attribution)
     }
     Some(steps)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::attribution::Parts;
+    use super::super::clocks::tests::{clocks, tag, told};
+    use super::*;
+
+    const DAY: u64 = 100_000_000_000_000;
+
+    /// A query of 100 that takes `way` from here to machine b, works there for 20, and comes back; the span as stamped.
+    fn query(number: u64, stamped: impl Fn(u64) -> u64) -> (u64, u64, [Span; 2]) {
+        let (emitted, way) = (1_000 + number * 200, 10 + number % 5);
+        let span = |node, place, start_ns| Span {
+            start_ns,
+            busy_ns: 20,
+            digest: 0,
+            worker: 7,
+            node,
+            instance: 0,
+            place,
+            seal: 0,
+        };
+        let spans = [span(0, tag("here"), emitted + 5), span(1, tag("b"), stamped(emitted + 25 + way))];
+        (emitted, emitted + 45 + 2 * way, spans)
+    }
+
+    fn parts(clocks: &mut Clocks, stamped: impl Fn(u64) -> u64) -> Vec<Parts> {
+        let (mut faraway, mut attribution) = (Faraway::default(), Attribution::new(vec![true; 3]));
+        for number in 0..100 {
+            let (emitted, answered, spans) = query(number, &stamped);
+            faraway.keep(emitted, answered, &spans);
+        }
+        faraway.settle(clocks, tag("here"), &mut attribution).unwrap();
+        attribution.parts()
+    }
+
+    #[test]
+    fn where_time_went_is_the_same_by_a_clock_that_is_a_day_ahead_and_gains() {
+        let mut equal = clocks();
+        equal.take(told("b", &[(0, 0, 0)]));
+        equal.take(told("b", &[(100_000, 100_000, 100_000)]));
+        let one_clock = parts(&mut equal, |ns| ns);
+        // It gains a thousandth, which is known only at the end.
+        let there = |ns: u64| DAY + ns + ns / 1_000;
+        let mut apart = clocks();
+        apart.take(told("b", &[(0, there(0), 0)]));
+        apart.take(told("b", &[(100_000, there(100_000), 100_000)]));
+        let two_clocks = parts(&mut apart, there);
+        let all = |parts: &[Parts]| parts.iter().copied().sum::<Parts>();
+        let (one, two) = (all(&one_clock), all(&two_clocks));
+        assert_eq!(one.operator_ns, two.operator_ns);
+        assert!(one.transfer_ns.abs_diff(two.transfer_ns) <= 200, "{one:?} {two:?}");
+        assert!(one.queueing_ns.abs_diff(two.queueing_ns) <= 200, "{one:?} {two:?}");
+        assert_eq!(apart.unknown(), None);
+    }
+
+    #[test]
+    fn queries_by_a_clock_that_is_not_known_count_for_nothing_and_say_so() {
+        let mut clocks = clocks();
+        let parts = parts(&mut clocks, |ns| ns);
+        assert_eq!(parts.into_iter().sum::<Parts>(), Parts::default());
+        assert!(clocks.unknown().is_some());
+    }
+}

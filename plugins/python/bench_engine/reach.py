@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from bench_engine.channel import Refusal
 
 CONNECT_SECONDS = 10.0
+SPEAKS_SECONDS = 1.0
+"""In which a scheduler speaks first, as Dask's and Ray's do, and a web server answers."""
 
 
 def reach(address: str, whose: str, remedy: str) -> None:
@@ -37,9 +39,11 @@ def _parts(address: str) -> tuple[str, int]:
 
 
 def _is_web_server(connection: socket.socket, host: str) -> bool:
-    """Whether it answers HTTP. Others say nothing to that, or hang up."""
+    """Whether it answers HTTP. Others speak first, say nothing to that, or hang up."""
+    connection.settimeout(SPEAKS_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        return connection.recv(5) == b"HTTP/"
     with contextlib.suppress(OSError):
-        connection.settimeout(1.0)
         connection.sendall(f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
         return connection.recv(5) == b"HTTP/"
     return False

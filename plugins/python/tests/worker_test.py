@@ -200,13 +200,16 @@ class ReachTest(unittest.TestCase):
             reach(f"tcp://127.0.0.1:{port}", "Dask's scheduler", "")
 
     def test_a_web_server_is_told_from_what_says_nothing_and_from_what_hangs_up(self) -> None:
-        for answer, is_web in ((b"HTTP/1.1 404 Not Found\r\n\r\n", True), (b"", False), (None, False)):
+        for answer, is_web in ((b"HTTP/1.1 404 No\r\n\r\n", True), (b"", False), (None, False), (b"first", False)):
             with socket.create_server(("127.0.0.1", 0)) as server:
                 address = f"127.0.0.1:{server.getsockname()[1]}"
 
                 def serve(server: socket.socket = server, answer: bytes | None = answer) -> None:
                     connection, _ = server.accept()
-                    if answer is not None:
+                    if answer == b"first":
+                        connection.sendall(answer)
+                        connection.recv(100)
+                    elif answer is not None:
                         connection.recv(100)
                         connection.sendall(answer)
                         connection.close()

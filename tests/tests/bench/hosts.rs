@@ -327,8 +327,8 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
                 "Dask, more nodes than there are",
                 "dask",
                 &dask_address,
-                4,
-                &["has 2 workers, and 5 nodes were asked for"],
+                2,
+                &["5 nodes were asked for, and the workers of the cluster at", "are on 2 (host1, host2): --nodes 2"],
             ),
             "5",
         ),
@@ -373,6 +373,39 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
         )],
         there(open),
     );
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn twenty_milliseconds_between_hosts_are_transfer_and_no_queueing() {
+    let Some(_alone) = runtimes(&["ray"]) else { return };
+    let output = TempDir::new().unwrap();
+    let Some(hosts) = Hosts::far(&[0, 100_000], &[output.path().to_owned()], 20) else { return };
+    let option = ray(&hosts, 0, &[1], "RAY_AUTH_MODE=disabled");
+    let load = [
+        "--workload",
+        "null",
+        "--load",
+        "open",
+        "--rate",
+        "10",
+        "--num-tasks",
+        "100",
+        "--parity-batch-size",
+        "1",
+    ];
+    let flags = ["--nodes", "2", "--parallelism", "2", "--backend-option", &option];
+    succeed(&mut run_there(&hosts, "ray", output.path(), &[&load[..], &flags].concat()));
+    let record = records(output.path()).remove(0);
+    let extra = &record["extra"];
+    let workers = extra["workers"].as_array().unwrap();
+    let far = workers.iter().find(|worker| worker["host"] == "host2").unwrap()["spans"].as_f64().unwrap();
+    let seconds = |part: &str| extra["attribution"][part].as_f64().unwrap();
+    // There and back for each query that went there.
+    let way = far * 0.040;
+    println!("{far} queries were far, {way} s of way: {}", extra["attribution"]);
+    assert!((seconds("transfer_seconds") - way).abs() < way / 4.0, "{way}: {}", extra["attribution"]);
+    assert!(seconds("queueing_seconds") < way / 4.0, "{way}: {}", extra["attribution"]);
 }
 
 #[test]
