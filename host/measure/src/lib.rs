@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod operation;
 pub mod plan;
 pub mod processes;
+pub mod reference;
 pub mod runtime_logs;
 pub mod series;
 pub mod sink;
