@@ -14,7 +14,7 @@ use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
 use bench_isolate::options::{FROM_THE_PLAN, Given};
 use bench_measure::machine::default_memory_limit;
-use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
+use bench_measure::plan::{Arrivals, Load, Plan, Variation, default_cache_dir};
 use bench_measure::trace::Format;
 use bench_record::quantity::{self, count, duration};
 
@@ -404,6 +404,7 @@ impl RunArgs {
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),
             served: None,
             params,
+            variation: Variation::default(),
             cache_dir,
             timeout: args.timeout,
         };
