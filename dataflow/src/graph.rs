@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The whole dataflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(title = "bench workload graph"))]
 pub struct Graph {
     /// Name of the workload, for example `wl4`.
     pub workload: String,
@@ -21,6 +22,7 @@ pub struct Graph {
 
 /// One operator, source or sink.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Node {
     /// Index in [`Graph::nodes`].
     pub id: u32,
@@ -44,6 +46,7 @@ pub struct Node {
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The host emits its events; the engine only routes them.
@@ -56,6 +59,7 @@ pub enum Role {
 
 /// What an operator keeps between records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing that changes: any instance may take any record, and a retry is harmless.
@@ -68,8 +72,34 @@ pub enum State {
     Global,
 }
 
+impl Role {
+    /// As C knows it: `BENCH_ROLE_SOURCE`, `BENCH_ROLE_OPERATOR`, `BENCH_ROLE_SINK`.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Source => 0,
+            Self::Operator => 1,
+            Self::Sink => 2,
+        }
+    }
+}
+
+impl State {
+    /// As C knows it: `BENCH_STATE_NONE`, `BENCH_STATE_BROADCAST`, `BENCH_STATE_KEYED`, `BENCH_STATE_GLOBAL`.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Broadcast => 1,
+            Self::Keyed => 2,
+            Self::Global => 3,
+        }
+    }
+}
+
 /// What an operator needs of the order of its input. No operator relies on arrival order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ordering {
     /// Nothing.
@@ -82,6 +112,7 @@ pub enum Ordering {
 
 /// How records on an edge choose an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Partition {
     /// Any one instance, best the least busy.
@@ -94,6 +125,7 @@ pub enum Partition {
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Edge {
     /// Producing node.
     pub from: u32,

@@ -125,6 +125,11 @@ typedef struct bench_result {
 #define BENCH_ROLE_OPERATOR 1u /* created with operator_create, run by the backend */
 #define BENCH_ROLE_SINK 2u     /* what is routed here goes to emit */
 
+#define BENCH_STATE_NONE 0u      /* nothing that changes: any instance may take any record, and take it again */
+#define BENCH_STATE_BROADCAST 1u /* built from a broadcast input: right again once it has seen that input again */
+#define BENCH_STATE_KEYED 2u     /* one entry a key, at the instance that owns the key */
+#define BENCH_STATE_GLOBAL 3u    /* one state for the whole stream, so one instance */
+
 /* A node of the graph. Nodes are numbered from 0 in topological order. */
 typedef struct bench_node {
     uint32_t id;
@@ -202,6 +207,10 @@ struct bench_host {
     /* Calls a host extension such as bench.workloads/1. BENCH_END when the host does not have it. */
     bench_status (*extension)(const bench_host *host, const char *id, const char *request,
                               bench_text *answer);
+
+    /* What the operator keeps between records, one of BENCH_STATE_*; BENCH_STATE_NONE where there is no such
+     * node. A host that is older has a `size` without it. */
+    uint32_t (*node_state)(const bench_host *host, uint32_t id);
 };
 
 typedef struct bench_self bench_self;

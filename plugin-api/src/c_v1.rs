@@ -128,6 +128,7 @@ pub struct Host {
     pub metric: unsafe extern "C" fn(*const Host, *const c_char, *const c_char),
     pub is_cancelled: unsafe extern "C" fn(*const Host) -> i32,
     pub extension: unsafe extern "C" fn(*const Host, *const c_char, *const c_char, *mut Text) -> Status,
+    pub node_state: unsafe extern "C" fn(*const Host, u32) -> u32,
 }
 
 type Create = unsafe extern "C-unwind" fn(*mut *mut Instance, *mut Text) -> Status;

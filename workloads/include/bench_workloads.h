@@ -64,6 +64,34 @@ void bench_workload_close(bench_workload *workload);
 /* The graph as JSON. Valid while the workload is open. */
 const char *bench_workload_graph(const bench_workload *workload);
 
+#define BENCH_ROLE_SOURCE 0u   /* the host emits its events */
+#define BENCH_ROLE_OPERATOR 1u /* created with bench_operator_new, run by the engine */
+#define BENCH_ROLE_SINK 2u     /* what is routed here goes back to the host */
+
+#define BENCH_STATE_NONE 0u      /* nothing that changes: any instance may take any record, and take it again */
+#define BENCH_STATE_BROADCAST 1u /* built from a broadcast input: right again once it has seen that input again */
+#define BENCH_STATE_KEYED 2u     /* one entry a key, at the instance that owns the key */
+#define BENCH_STATE_GLOBAL 3u    /* one state for the whole stream, so one instance */
+
+/* What an engine needs to know of a node to place it. The graph's JSON has all there is. */
+typedef struct bench_node_facts {
+    uint32_t role;            /* BENCH_ROLE_* */
+    uint32_t state;           /* BENCH_STATE_* */
+    uint32_t max_parallelism; /* most instances that still give the right answer; 0: any number */
+    uint32_t blocking;        /* 1 when it waits on the network and deserves a thread of its own */
+    const char *name;         /* valid while the workload is open */
+} bench_node_facts;
+
+/* The graph without JSON: number of nodes (in topological order), and one of them. 0 on success. */
+uint32_t bench_workload_node_count(const bench_workload *workload);
+int32_t bench_workload_node(const bench_workload *workload, uint32_t node, bench_node_facts *facts);
+
+/* Chains: runs of operators that one bench_operator may fuse. Every operator is in one. The nodes of chain
+ * `index` are valid while the workload is open; null on failure. Where state begins or ends, an engine that
+ * can run a stateless operator again had better cut a chain. */
+size_t bench_workload_chain_count(const bench_workload *workload);
+const uint32_t *bench_workload_chain(const bench_workload *workload, size_t index, size_t *count);
+
 /* Creates instance `instance` of `of` of a chain of `count` nodes, each feeding the next alone
  * (often just one node). Null on failure. */
 bench_operator *bench_operator_new(const bench_workload *workload, const uint32_t *nodes, size_t count,
@@ -98,6 +126,12 @@ bench_batches *bench_route(const bench_router *router, uint32_t node, const uint
  * had written it. Null on failure. */
 bench_batches *bench_fail(const bench_workload *workload, uint32_t node, const uint8_t *batch, size_t len,
                           const char *reason);
+
+/* The batch as `node` would read it if every record had failed before it: one entry, to be given to `node`. For
+ * an operator that is still there and pairs, orders or counts: it must see each record, and bench_fail would
+ * answer twice what it holds the other half of. Null on failure. */
+bench_batches *bench_fail_input(const bench_workload *workload, uint32_t node, const uint8_t *batch,
+                                size_t len, const char *reason);
 
 /* Number of batches. */
 size_t bench_batches_count(const bench_batches *batches);

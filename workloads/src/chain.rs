@@ -103,6 +103,42 @@ impl Link {
     }
 }
 
+fn tombstone(node: u32, reason: &str) -> Vec<u8> {
+    let tombstone = Tombstone { node: node as u16, reason: reason.to_owned() };
+    postcard::to_stdvec(&tombstone).expect("a tombstone is plain data")
+}
+
+/// Input ports of `node` on which every instance gets every record, which have no answer of their own.
+fn broadcast_ports(graph: &Graph, node: u32) -> Vec<u8> {
+    let broadcast = graph.inputs(node).filter(|edge| edge.partition == Partition::Broadcast);
+    broadcast.map(|edge| edge.to_port).collect()
+}
+
+/// A batch as `node` would read it if every record had failed before it: for an operator that is still there and pairs,
+/// orders or counts, and would wait for records that it never saw.
+///
+/// # Errors
+/// When `input` is not a batch.
+pub fn fail_input(
+    graph: &Graph,
+    node: u32,
+    input: &[u8],
+    reason: &str,
+    output: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let body = tombstone(node, reason);
+    let broadcast = broadcast_ports(graph, node);
+    for frame in frames(input) {
+        let mut frame = frame?;
+        if frame.header.kind == Kind::Data {
+            frame.header.kind = Kind::Failed;
+            frame.body = if broadcast.contains(&frame.header.port) { &[] } else { &body };
+        }
+        frame::push_to_port(output, frame, frame.header.port);
+    }
+    Ok(())
+}
+
 /// Tombstones for a batch that a runtime lost on its way into `node`, on every output port of it.
 /// Records on a broadcast input leave no trace: they have no answer of their own. On the ports `batched` each
 /// record is a batch, and fails for each of its members.
@@ -117,13 +153,8 @@ pub fn fail(
     reason: &str,
     output: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    let tombstone = Tombstone { node: node as u16, reason: reason.to_owned() };
-    let body = postcard::to_stdvec(&tombstone).expect("a tombstone is plain data");
-    let broadcast: Vec<u8> = graph
-        .inputs(node)
-        .filter(|edge| edge.partition == Partition::Broadcast)
-        .map(|edge| edge.to_port)
-        .collect();
+    let body = tombstone(node, reason);
+    let broadcast = broadcast_ports(graph, node);
     for frame in frames(input) {
         let frame = frame?;
         if broadcast.contains(&frame.header.port) {

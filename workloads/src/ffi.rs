@@ -26,10 +26,22 @@ thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::new(CString::default());
 }
 
-/// An open workload with its graph as text.
+/// An open workload with its graph as text, and what else of it is handed out.
 pub struct CWorkload {
     workload: OpenWorkload,
     graph: CString,
+    names: Vec<CString>,
+    chains: Vec<Vec<u32>>,
+}
+
+/// `bench_node_facts`: what an engine needs to know of a node to place it.
+#[repr(C)]
+pub struct CNodeFacts {
+    role: u32,
+    state: u32,
+    max_parallelism: u32,
+    blocking: u32,
+    name: *const c_char,
 }
 
 /// An operator or a chain of them, with the buffer of its last output.
@@ -119,7 +131,9 @@ pub unsafe extern "C" fn bench_workload_open(spec_json: *const c_char) -> *mut C
         let spec: OpenSpec = serde_json::from_str(spec).map_err(|cause| format!("open spec: {cause}"))?;
         let workload = OpenWorkload::new(spec).map_err(|cause| cause.to_string())?;
         let graph = serde_json::to_string(workload.graph()).map_err(|cause| cause.to_string())?;
-        Ok(CWorkload { workload, graph: CString::new(graph).map_err(|cause| cause.to_string())? })
+        let c_text = |text: &str| CString::new(text).map_err(|cause| cause.to_string());
+        let names = workload.graph().nodes.iter().map(|node| c_text(&node.name)).collect::<Result<_, _>>()?;
+        Ok(CWorkload { graph: c_text(&graph)?, names, chains: workload.graph().chains(), workload })
     }))
 }
 
@@ -141,6 +155,80 @@ pub unsafe extern "C" fn bench_workload_close(workload: *mut CWorkload) {
 pub unsafe extern "C" fn bench_workload_graph(workload: *const CWorkload) -> *const c_char {
     // SAFETY: as this function's contract.
     guarded(|| Ok(unsafe { given(workload) }?.graph.as_ptr())).unwrap_or(ptr::null())
+}
+
+/// Number of nodes, 0 on failure.
+///
+/// # Safety
+/// `workload` came from [`bench_workload_open`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_workload_node_count(workload: *const CWorkload) -> u32 {
+    // SAFETY: as this function's contract.
+    guarded(|| Ok(unsafe { given(workload) }?.names.len() as u32)).unwrap_or(0)
+}
+
+/// What an engine needs to know of a node. Returns 0 on success.
+///
+/// # Safety
+/// `workload` came from [`bench_workload_open`]; `facts` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_workload_node(
+    workload: *const CWorkload,
+    node: u32,
+    facts: *mut CNodeFacts,
+) -> i32 {
+    let done = guarded(|| {
+        // SAFETY: as this function's contract.
+        let workload = unsafe { given(workload) }?;
+        let known = workload.workload.graph().nodes.get(node as usize);
+        let (Some(known), false) = (known, facts.is_null()) else {
+            return Err(format!("there is no node {node}, or nowhere to put it"));
+        };
+        let found = CNodeFacts {
+            role: known.role.number(),
+            state: known.state.number(),
+            max_parallelism: known.max_parallelism.unwrap_or(0),
+            blocking: known.blocking.into(),
+            name: workload.names[node as usize].as_ptr(),
+        };
+        // SAFETY: not null, so writable.
+        unsafe { facts.write(found) };
+        Ok(())
+    });
+    if done.is_some() { 0 } else { 1 }
+}
+
+/// Number of chains, 0 on failure.
+///
+/// # Safety
+/// `workload` came from [`bench_workload_open`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_workload_chain_count(workload: *const CWorkload) -> usize {
+    // SAFETY: as this function's contract.
+    guarded(|| Ok(unsafe { given(workload) }?.chains.len())).unwrap_or(0)
+}
+
+/// Chain `index`, and how many nodes it has; null on failure. Valid while the workload is open.
+///
+/// # Safety
+/// `workload` came from [`bench_workload_open`]; `count` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_workload_chain(
+    workload: *const CWorkload,
+    index: usize,
+    count: *mut usize,
+) -> *const u32 {
+    let found = guarded(|| {
+        // SAFETY: as this function's contract.
+        let chain = unsafe { given(workload) }?.chains.get(index);
+        let (Some(chain), false) = (chain, count.is_null()) else {
+            return Err(format!("there is no chain {index}, or nowhere to put its length"));
+        };
+        // SAFETY: not null, so writable.
+        unsafe { count.write(chain.len()) };
+        Ok(chain.as_ptr())
+    });
+    found.unwrap_or(ptr::null())
 }
 
 /// Creates instance `instance` of `of` of a chain of `count` nodes, often just one.
@@ -324,6 +412,28 @@ pub unsafe extern "C" fn bench_fail(
         let mut output = Vec::new();
         let (graph, batched) = (workload.workload.graph(), workload.workload.batched(node));
         chain::fail(graph, node, &batched, input, reason, &mut output).map_err(|cause| cause.to_string())?;
+        Ok(CBatches(vec![Delivery { node, instance: 0, batch: output }]))
+    }))
+}
+
+/// A batch as `node` would read it if every record had failed before it: one entry, to be given to `node`. Any thread.
+///
+/// # Safety
+/// As [`bench_fail`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bench_fail_input(
+    workload: *const CWorkload,
+    node: u32,
+    batch: *const u8,
+    len: usize,
+    reason: *const c_char,
+) -> *mut CBatches {
+    boxed(guarded(|| {
+        // SAFETY: as this function's contract.
+        let (workload, input, reason) = unsafe { (given(workload)?, bytes(batch, len), text(reason)?) };
+        let mut output = Vec::new();
+        let graph = workload.workload.graph();
+        chain::fail_input(graph, node, input, reason, &mut output).map_err(|cause| cause.to_string())?;
         Ok(CBatches(vec![Delivery { node, instance: 0, batch: output }]))
     }))
 }

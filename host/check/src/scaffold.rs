@@ -15,6 +15,8 @@ pub enum Language {
     Rust,
     C,
     Cpp,
+    Go,
+    Zig,
     Python,
 }
 
@@ -26,7 +28,18 @@ pub struct Project {
 }
 
 const HEADER: &str = include_str!("../../../plugin-api/include/bench_backend.h");
-const IGNORE: &str = "/target\n/build\n/results\n/libbackend_*.so\n__pycache__\n";
+const IGNORE: &str = "/target\n/build\n/.zig-cache\n/results\n/libbackend_*.so\n__pycache__\n";
+
+/// What a project's CI installs before it builds.
+fn tools(language: Language) -> &'static str {
+    match language {
+        Language::Go => "      - uses: actions/setup-go@v5\n        with:\n          go-version: stable\n",
+        Language::Zig => {
+            "      - name: Install Zig\n        run: pip install ziglang && echo 'ZIG=python3 -m ziglang' >> \"$GITHUB_ENV\"\n"
+        }
+        _ => "",
+    }
+}
 
 /// Where a project in Rust takes the plugin API from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +77,10 @@ pub fn project(name: &BackendName, language: Language, api: Option<&Api>) -> Pro
     let api_text = api.map(Api::dependency).unwrap_or_default();
     let fill = |text: &str, example: &str| {
         let text = text.replace(example, name.as_str());
-        text.replace("@NAME@", name.as_str()).replace("@API@", &api_text)
+        text.replace("@NAME@", name.as_str()).replace("@API@", &api_text).replace("@TOOLS@", tools(language))
     };
     let (c, cpp, python, rust) = ("example_c", "example_cpp", "example_python", "example_rust");
+    let (go, zig) = ("example_go", "example_zig");
     let files: Vec<(&'static str, String)> = match language {
         Language::Rust => vec![
             ("Cargo.toml", fill(include_str!("scaffold/rust/Cargo.toml.in"), rust)),
@@ -91,6 +105,25 @@ pub fn project(name: &BackendName, language: Language, api: Option<&Api>) -> Pro
             ("include/bench_backend.h", HEADER.to_owned()),
             ("README.md", fill(include_str!("scaffold/c/README.md.in"), cpp)),
             (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), cpp)),
+        ],
+        Language::Go => vec![
+            ("Makefile", fill(include_str!("scaffold/go/Makefile.in"), go)),
+            ("go.mod", fill(include_str!("../../../plugins/examples/go/go.mod"), go)),
+            ("backend.go", fill(include_str!("../../../plugins/examples/go/backend.go"), go)),
+            ("words.go", fill(include_str!("../../../plugins/examples/go/words.go"), go)),
+            ("calls.h", fill(include_str!("../../../plugins/examples/go/calls.h"), go)),
+            ("table.c", fill(include_str!("../../../plugins/examples/go/table.c"), go)),
+            ("exports.map", fill(include_str!("../../../plugins/examples/go/exports.map"), go)),
+            ("include/bench_backend.h", HEADER.to_owned()),
+            ("README.md", fill(include_str!("scaffold/go/README.md.in"), go)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), go)),
+        ],
+        Language::Zig => vec![
+            ("Makefile", fill(include_str!("scaffold/zig/Makefile.in"), zig)),
+            ("src/backend.zig", fill(include_str!("../../../plugins/examples/zig/backend.zig"), zig)),
+            ("include/bench_backend.h", HEADER.to_owned()),
+            ("README.md", fill(include_str!("scaffold/zig/README.md.in"), zig)),
+            (".github/workflows/ci.yml", fill(include_str!("scaffold/c/ci.yml.in"), zig)),
         ],
         Language::Python => vec![
             ("engine.toml", fill(include_str!("../../../plugins/examples/python/engine.toml"), python)),
@@ -169,10 +202,11 @@ mod tests {
 
     #[test]
     fn nothing_of_the_example_or_of_a_placeholder_remains() {
-        for language in [Language::Rust, Language::C, Language::Cpp, Language::Python] {
+        use Language::{C, Cpp, Go, Python, Rust, Zig};
+        for language in [Rust, C, Cpp, Go, Zig, Python] {
             let project = project(&name(), language, Some(&Api::Folder("/somewhere/plugin-api".into())));
             let text: String = project.files.iter().map(|(_, text)| text.as_str()).collect();
-            for word in ["example_", "@NAME@", "@API@"] {
+            for word in ["example_", "@NAME@", "@API@", "@TOOLS@"] {
                 assert!(!text.contains(word), "{language:?}: {word}");
             }
             assert!(text.contains("my_engine"));

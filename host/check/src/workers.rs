@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn grandchildren_are_below_too() {
-        let mut shell = sleeping(Command::new("sh").args(["-c", "cat & echo $!; wait"]));
+        // A shell gives what it starts with `&` no input, and `cat` without input ends at once.
+        let mut shell = sleeping(Command::new("sh").args(["-c", "exec 3<&0; cat <&3 & echo $!; wait"]));
         let mut told = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut told)
             .unwrap();

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::{Exit, Stopped, output};
+use bench_dataflow::graph::Graph;
 use bench_engine_package::Manifest;
 use bench_judge::capacity::Report;
 use bench_record::schema;
@@ -22,6 +23,8 @@ pub enum SchemaOf {
     Capacity,
     /// engine.toml of an engine in Python.
     Engine,
+    /// The graph of a workload, as plugins get it.
+    Graph,
 }
 
 pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
@@ -31,6 +34,7 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
         SchemaOf::PairManifest => schema::pair_manifest_schema(),
         SchemaOf::FailureReport => schema::failure_report_schema(),
         SchemaOf::Capacity => schema::schema_of::<Report>(),
+        SchemaOf::Graph => schema::schema_of::<Graph>(),
         SchemaOf::Engine => schema::schema_of_input::<Manifest>(),
     };
     output::json(&schema)?;

@@ -14,6 +14,8 @@ enum Lang {
     Rust,
     C,
     Cpp,
+    Go,
+    Zig,
     Python,
 }
 
@@ -23,6 +25,8 @@ impl From<Lang> for Language {
             Lang::Rust => Self::Rust,
             Lang::C => Self::C,
             Lang::Cpp => Self::Cpp,
+            Lang::Go => Self::Go,
+            Lang::Zig => Self::Zig,
             Lang::Python => Self::Python,
         }
     }
@@ -67,7 +71,9 @@ pub fn new(args: &NewArgs) -> Result<Exit, Stopped> {
     })?;
     let built = match args.lang {
         Lang::Rust => format!("cargo build\n  bench backends check target/debug/libbackend_{name}.so"),
-        Lang::C | Lang::Cpp => format!("make\n  bench backends check build/libbackend_{name}.so"),
+        Lang::C | Lang::Cpp | Lang::Go | Lang::Zig => {
+            format!("make\n  bench backends check build/libbackend_{name}.so")
+        }
         Lang::Python => "bench backends pack .\n  bench backends check .".to_owned(),
     };
     say!("made {}. Next:\n  cd {}\n  {built}", folder.display(), folder.display());

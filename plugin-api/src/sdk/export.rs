@@ -8,7 +8,8 @@ use abi_stable::std_types::{ROption, RResult, RStr, RString};
 use super::{Backend, Error, Finished, Host, OPTIONS, Spec, forward, options_answer};
 use crate::v1;
 
-/// Exports a backend from a `cdylib`.
+/// Exports a backend from a `cdylib`: by the entry on `abi_stable`, or with the feature `c_entry` of this crate by the
+/// C table. `bench` loads both.
 ///
 /// ```no_run
 /// use bench_plugin_api::prelude::*;
@@ -43,6 +44,16 @@ macro_rules! export_backend {
     };
     // For a library that learns only when it is loaded which backend it is.
     ($backend:ty, version = $version:expr, new = $new:expr) => {
+        $crate::__export_entry!($backend, $version, $new);
+    };
+}
+
+/// The entry on `abi_stable`.
+#[cfg(not(feature = "c_entry"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_entry {
+    ($backend:ty, $version:expr, $new:expr) => {
         mod __bench_backend {
             #[allow(unused_imports)]
             use super::*;
@@ -73,6 +84,34 @@ macro_rules! export_backend {
                     )
                 }
             };
+        }
+    };
+}
+
+/// The same backend behind the C table.
+#[cfg(feature = "c_entry")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_entry {
+    ($backend:ty, $version:expr, $new:expr) => {
+        mod __bench_backend {
+            #[allow(unused_imports)]
+            use super::*;
+            use $crate::{c_v1, sdk::c_entry};
+
+            unsafe extern "C-unwind" fn create(
+                instance: *mut *mut c_v1::Instance,
+                error: *mut c_v1::Text,
+            ) -> c_v1::Status {
+                // SAFETY: the host calls it with what the table's `create` is called with.
+                unsafe { c_entry::create::<$backend>($new, instance, error) }
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C-unwind" fn bench_backend_entry_v1() -> *const c_v1::Backend {
+                static TABLE: ::std::sync::OnceLock<c_entry::Table> = ::std::sync::OnceLock::new();
+                TABLE.get_or_init(|| c_entry::Table::new::<$backend>($version, $new, create)).raw()
+            }
         }
     };
 }
@@ -108,7 +147,7 @@ pub const IS_AVAILABLE_FAILED: &str = "is_available failed: ";
 /// A backend whose every method catches panics: one that crossed the ABI would abort.
 struct Contained<B>(B);
 
-fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn contained<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     // The closure's captures are not used again after a panic except through the host's own,
     // poison-tolerant objects.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(Error::from_panic(&*payload)))

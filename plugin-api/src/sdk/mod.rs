@@ -4,6 +4,9 @@
 //! runs inside `catch_unwind`: a panic becomes an error that names it instead of an abort.
 //! `tracing` events of the plugin are forwarded to the host's log.
 
+#[cfg(feature = "c_entry")]
+#[doc(hidden)]
+pub mod c_entry;
 mod error;
 mod export;
 mod forward;

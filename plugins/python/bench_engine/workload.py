@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench_engine.frames import DATA, FAILED, HEADER_LEN, PREFIX, extents
 from bench_engine.graph import Json
 
 ABI = 1
@@ -56,6 +55,7 @@ class _Library:
         self.instances = function(looks, "router_instances", number, pointer, number)
         self.route = function(looks, "route", pointer, pointer, number, batch, size, number)
         self.fail = function(looks, "fail", pointer, pointer, number, batch, size, text)
+        self.fail_input = function(looks, "fail_input", pointer, pointer, number, batch, size, text)
         self.count = function(looks, "batches_count", size, pointer)
         self.get = function(looks, "batches_get", ctypes.c_int, pointer, size, out, out, out, out)
         self.batches_free = function(looks, "batches_free", None, pointer)
@@ -111,9 +111,7 @@ class Workload:
         keeps state and is still there, use :meth:`fail_input`: a record that never reached an operator that
         pairs halves would otherwise be answered twice, here and by the half that waits in vain.
         """
-        text = reason.replace("\0", " ").encode()
-        batches = self._library.fail(self._handle, node, batch, len(batch), text)
-        return self._library.deliveries(batches)[0][2]
+        return self._failed(self._library.fail, node, batch, reason)
 
     def fail_input(self, node: int, batch: bytes, reason: str) -> bytes:
         """The batch as ``node`` would read it if every record had failed before it.
@@ -121,18 +119,11 @@ class Workload:
         For an operator that is still there and has to see each record: one that pairs, orders or counts
         would otherwise wait for those it never saw.
         """
-        failed = self.fail(node, batch, reason)
-        length = PREFIX.unpack_from(failed)[0] if failed else 0
-        body = failed[HEADER_LEN : HEADER_LEN + length]
-        output = bytearray()
-        for at, end in extents(batch):
-            size, port, kind, spans = PREFIX.unpack_from(batch, at)
-            if kind != DATA:
-                output += batch[at:end]
-                continue
-            output += PREFIX.pack(len(body), port, FAILED, spans)
-            output += batch[at + PREFIX.size : at + HEADER_LEN] + body + batch[at + HEADER_LEN + size : end]
-        return bytes(output)
+        return self._failed(self._library.fail_input, node, batch, reason)
+
+    def _failed(self, call: Callable[..., int | None], node: int, batch: bytes, reason: str) -> bytes:
+        text = reason.replace("\0", " ").encode()
+        return self._library.deliveries(call(self._handle, node, batch, len(batch), text))[0][2]
 
     def __del__(self) -> None:
         if self._free is not None:

@@ -22,7 +22,7 @@ fn passes(engine: &str, module: &str, args: &[OsString]) {
         .args(["-B", "-W", "error"])
         .arg(engine.join("tests").join(module))
         .args(args)
-        .env("PYTHONPATH", std::env::join_paths([&engine, sdk]).unwrap())
+        .env("PYTHONPATH", std::env::join_paths([&*engine, sdk, &*sdk.join("tests")]).unwrap())
         .output()
         .unwrap();
     assert!(tests.status.success(), "{}", String::from_utf8_lossy(&tests.stderr));

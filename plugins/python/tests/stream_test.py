@@ -7,65 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import sys
 import threading
 import unittest
 from collections.abc import Iterator
 from typing import Any
 
-from bench_engine import FAILED, HEADER_LEN, HEARTBEAT, Json, Lost, Refusal, Stage, Workload, chains, extents, seq
+from bench_engine import FAILED, Json, Lost, Refusal, Stage
 from bench_engine.driver import conduct
 from bench_engine.graph import cut
-from bench_engine.workload import Delivery
+from reference import BATCHES, LIBRARY, OPEN, RIGHT, WORKLOAD, Answers, records
 from simulated import Fault, Gone, Host, Simulated
-
-LIBRARY, OPEN, EVENTS = sys.argv[1:4]
-WORKLOAD = Workload(LIBRARY, OPEN)
-
-Answers = dict[int, tuple[int, bytes]]
-"""Kind and body, by sequence number."""
-
-
-def batches() -> Iterator[bytes]:
-    with open(EVENTS, "rb") as file:
-        while head := file.read(4):
-            yield file.read(struct.unpack("<I", head)[0])
-
-
-BATCHES = list(batches())
-
-
-def records(batch: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Sequence number, kind and body of each."""
-    for at, _ in extents(batch):
-        length = struct.unpack_from("<I", batch, at)[0]
-        if batch[at + 5] != HEARTBEAT:
-            yield seq(batch, at), batch[at + 5], batch[at + HEADER_LEN :][:length]
-
-
-def right_answers() -> Answers:
-    """Those of one thread that runs everything in order."""
-    found: Answers = {}
-    router = WORKLOAD.router(1)
-    operators = {chain[0]: (chain[-1], WORKLOAD.operator(chain)) for chain in chains(WORKLOAD.graph)}
-
-    def deliver(deliveries: list[Delivery]) -> None:
-        for node, _, batch in deliveries:
-            if node in operators:
-                last, operator = operators[node]
-                deliver(router.route(last, operator.process(batch), 0))
-            else:
-                found.update({number: (kind, body) for number, kind, body in records(batch)})
-
-    for batch in BATCHES:
-        deliver(router.route_events(batch, 0))
-    for last, operator in operators.values():
-        deliver(router.route(last, operator.finish(), 0))
-    return found
-
-
-RIGHT = right_answers()
 
 
 def config(**other: Any) -> Json:

@@ -2,6 +2,7 @@
 
 Run by tests/worker.rs with: library, open spec, chains."""
 
+import ctypes
 import json
 import os
 import struct
@@ -98,6 +99,29 @@ class LibraryTest(unittest.TestCase):
     def test_failing_documents_keeps_their_places(self) -> None:
         failed = self.workload.fail_input(self.ids["join"], frame(7, port=1, body=b"doc"), "gone")
         self.assertEqual((list(bench_engine.frames(failed)), len(failed)), ([(1, FAILED)], HEADER_LEN))
+
+    def test_c_is_told_of_nodes_and_chains_what_the_graph_says(self) -> None:
+        class Facts(ctypes.Structure):
+            _fields_ = [(name, ctypes.c_uint32) for name in ("role", "state", "max_parallelism", "blocking")]
+            _fields_ += [("name", ctypes.c_char_p)]
+
+        library, handle = ctypes.CDLL(LIBRARY), ctypes.c_void_p(self.workload._handle)
+        graph, facts, length = self.workload.graph, Facts(), ctypes.c_size_t()
+        self.assertEqual(library.bench_workload_node_count(handle), len(graph["nodes"]))
+        for node in graph["nodes"]:
+            self.assertEqual(library.bench_workload_node(handle, node["id"], ctypes.byref(facts)), 0)
+            self.assertEqual(facts.name.decode(), node["name"])
+            self.assertEqual(("source", "operator", "sink")[facts.role], node["role"])
+            self.assertEqual(("none", "broadcast", "keyed", "global")[facts.state], node["state"])
+            self.assertEqual(facts.max_parallelism, node["max_parallelism"] or 0)
+            self.assertEqual(bool(facts.blocking), node["blocking"])
+        self.assertEqual(library.bench_workload_node(handle, len(graph["nodes"]), ctypes.byref(facts)), 1)
+        library.bench_workload_chain.restype = ctypes.POINTER(ctypes.c_uint32)
+        told = []
+        for index in range(library.bench_workload_chain_count(handle)):
+            chain = library.bench_workload_chain(handle, ctypes.c_size_t(index), ctypes.byref(length))
+            told.append(chain[: length.value])
+        self.assertEqual(told, bench_engine.chains(graph))
 
     def test_threads_work_on_their_own_instances(self) -> None:
         failures: list[BaseException] = []

@@ -6,69 +6,21 @@ its length, and the tests to run if not all.
 
 from __future__ import annotations
 
-import struct
 import sys
 import unittest
 from collections.abc import Iterator
 from typing import Any
 
-import bench_engine
 import workers
 from actors import Actors
-from bench_engine import DATA, FAILED, HEARTBEAT, Refusal, Workload, extents
+from bench_engine import DATA, FAILED, Refusal
 from engine import Engine
 from plan import FUSIONS, Plan
+from reference import BATCHES, LIBRARY, OPEN, RIGHT, WORKLOAD, Answers, records
 from simulated import Fault, ObjectLost, SimulatedActor, World
 from transport import Failure
 from workers import StageActor
 
-LIBRARY, OPEN, EVENTS = sys.argv[1:4]
-WORKLOAD = Workload(LIBRARY, OPEN)
-
-Answers = dict[int, tuple[int, bytes]]
-"""Kind and body, by sequence number."""
-
-
-def batches() -> Iterator[bytes]:
-    with open(EVENTS, "rb") as file:
-        while head := file.read(4):
-            yield file.read(struct.unpack("<I", head)[0])
-
-
-BATCHES = list(batches())
-
-
-def records(batch: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Sequence number, kind and body of each."""
-    for at, _ in extents(batch):
-        length = struct.unpack_from("<I", batch, at)[0]
-        kind, seq = batch[at + 5], struct.unpack_from("<Q", batch, at + 8)[0]
-        if kind != HEARTBEAT:
-            yield seq, kind, batch[at + bench_engine.HEADER_LEN :][:length]
-
-
-def right_answers() -> Answers:
-    """Those of one thread that runs everything in order."""
-    found: Answers = {}
-    router = WORKLOAD.router(1)
-    operators = {chain[0]: (chain[-1], WORKLOAD.operator(chain)) for chain in bench_engine.chains(WORKLOAD.graph)}
-
-    def deliver(deliveries: list[bench_engine.Delivery]) -> None:
-        for node, _, batch in deliveries:
-            if node in operators:
-                last, operator = operators[node]
-                deliver(router.route(last, operator.process(batch), 0))
-            else:
-                found.update({seq: (kind, body) for seq, kind, body in records(batch)})
-
-    for batch in BATCHES:
-        deliver(router.route_events(batch, 0))
-    for last, operator in operators.values():
-        deliver(router.route(last, operator.finish(), 0))
-    return found
-
-
-RIGHT = right_answers()
 ALL = set(RIGHT)
 
 

@@ -1,10 +1,10 @@
 //! What an author of a plugin does first: make a project, build it, check it. And what a careful user
 //! does last: trust and pin.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bench_tests::skip::skip;
+use bench_tests::skip::{leave_out, skip};
 use bench_tests::{bench, bench_path, folder, shell_blocks, stderr, stdout, succeed, type_in};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -83,6 +83,41 @@ fn a_new_project_in_c_builds_and_conforms_with_its_own_make() {
         assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
         check(&project.join("build/libbackend_my_engine.so"));
     }
+}
+
+/// Builds a new project with a compiler that CI installs; nothing where there is none.
+fn make_with(language: &str, variable: &str, settings: &[(&str, PathBuf)]) {
+    let named = std::env::var_os(variable).unwrap_or_else(|| language.into());
+    if Command::new(&named).arg("version").output().is_err() {
+        return leave_out(&format!("there is no {language}"));
+    }
+    let place = new(language);
+    let project = place.path().join("my_engine");
+    let mut make = Command::new("make");
+    make.current_dir(&project).arg(format!("{}={}", language.to_uppercase(), named.display()));
+    let output = succeed(make.envs(settings.iter().cloned()));
+    assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
+    let plugin = project.join("build/libbackend_my_engine.so");
+    succeed(&mut bench(&["backends", "check", plugin.to_str().unwrap()]));
+}
+
+/// Where compilers keep what they built before.
+fn cache(name: &str) -> PathBuf {
+    let folder = bench_tests::staged().join("../languages-cache").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.canonicalize().unwrap()
+}
+
+#[test]
+fn a_new_project_in_go_builds_and_conforms() {
+    let settings = [("GOCACHE", cache("go")), ("GOPATH", cache("gopath")), ("GOTOOLCHAIN", "local".into())];
+    make_with("go", "BENCH_GO", &settings);
+}
+
+#[test]
+fn a_new_project_in_zig_builds_and_conforms() {
+    let settings = [("ZIG_GLOBAL_CACHE_DIR", cache("zig")), ("ZIG_LOCAL_CACHE_DIR", cache("zig-local"))];
+    make_with("zig", "BENCH_ZIG", &settings);
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn every_type_is_laid_out_in_c_as_in_rust() {
             metric,
             is_cancelled,
             extension,
+            node_state,
         ]
     );
     measure!(
@@ -152,15 +153,17 @@ fn the_examples_give_the_answers_that_local_gives() {
     let names = ["example_c", "example_cpp", "example_rust"];
     let folder = folder(&names.map(|name| (name, name)));
     let plugins = folder.path().to_str().unwrap();
-    let run = |backend: &str| {
+    let run = |backend: &str, plugins: &str| {
         let output = TempDir::new().unwrap();
         succeed(&mut small_run(backend, output.path(), &["--plugins-dir", plugins, "--parallelism", "4"]));
         digest(output.path())
     };
-    let right = run("local");
+    let right = run("local", plugins);
     for name in names {
-        assert_eq!(run(name), right, "{name}");
+        assert_eq!(run(name, plugins), right, "{name}");
     }
+    let by_c = bench_tests::folder(&[("example_rust_by_c", "example_rust")]);
+    assert_eq!(run("example_rust", by_c.path().to_str().unwrap()), right, "Rust behind the C table");
 }
 
 #[test]

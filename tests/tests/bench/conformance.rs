@@ -63,6 +63,18 @@ fn the_examples_conform() {
     }
 }
 
+/// The example in Rust once more, exported by the C table instead of by abi_stable.
+#[test]
+fn a_plugin_in_rust_conforms_behind_the_c_table_too() {
+    let folder = folder(&[("example_rust_by_c", "example_rust")]);
+    let plugins = folder.path().to_str().unwrap();
+    conforms(&folder.path().join("libbackend_example_rust.so"), &[]);
+    let args = ["backends", "info", "example_rust", "--json", "--no-user-plugins", "--plugins-dir", plugins];
+    let info: Value =
+        serde_json::from_slice(&bench_tests::succeed(&mut bench_tests::bench(&args)).stdout).unwrap();
+    assert_eq!(info["description"]["abi"], "c/1");
+}
+
 /// What is wrong with `wish`, as one test of the suite finds it.
 struct Row(&'static str, &'static str, &'static str, &'static str, &'static str);
 

@@ -9,7 +9,8 @@ use jsonschema::Validator;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SCHEMAS: [&str; 6] = ["record", "manifest", "pair-manifest", "failure-report", "capacity", "engine"];
+const SCHEMAS: [&str; 7] =
+    ["record", "manifest", "pair-manifest", "failure-report", "capacity", "engine", "graph"];
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs")
@@ -51,6 +52,14 @@ fn the_schemas_in_the_documentation_are_those_that_bench_prints() {
         let kept = fs::read_to_string(schema_file(name)).unwrap_or_default();
         let file = format!("docs/schemas/{name}.schema.json");
         assert!(printed == kept, "{file} is out of date: target/bench/bin/bench schema {name} > {file}");
+    }
+}
+
+#[test]
+fn the_graph_that_plugins_get_is_as_its_schema_says() {
+    for workload in ["wl1", "wl2", "wl3", "wl4", "null"] {
+        let described = succeed(&mut bench(&["workloads", "describe", workload, "--format", "json"]));
+        validate("graph", &serde_json::from_slice(&described.stdout).unwrap());
     }
 }
 

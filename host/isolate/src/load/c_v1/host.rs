@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use abi_stable::std_types::{ROption, RVec};
 use bench_plugin_api::c_v1 as c;
 use bench_plugin_api::dataflow::frame::{Kind, frames};
-use bench_plugin_api::dataflow::graph::{Graph, Role};
+use bench_plugin_api::dataflow::graph::Graph;
 use bench_plugin_api::dataflow::route::{Delivery, Router};
 use bench_plugin_api::v1;
 
@@ -102,6 +102,7 @@ fn table(state: &'static State) -> c::Host {
         metric,
         is_cancelled,
         extension,
+        node_state,
     }
 }
 
@@ -171,14 +172,9 @@ unsafe extern "C" fn node(host: *const c::Host, id: u32, out: *mut c::Node) -> c
     let (Some(node), false) = (state.graph.nodes.get(id as usize), out.is_null()) else {
         return invalid(&format!("there is no node {id}, or nowhere to put it"));
     };
-    let role = match node.role {
-        Role::Source => 0,
-        Role::Operator => 1,
-        Role::Sink => 2,
-    };
     let described = c::Node {
         id,
-        role,
+        role: node.role.number(),
         max_parallelism: node.max_parallelism.unwrap_or(0),
         blocking: node.blocking.into(),
         name: state.names[id as usize].as_ptr(),
@@ -186,6 +182,12 @@ unsafe extern "C" fn node(host: *const c::Host, id: u32, out: *mut c::Node) -> c
     // SAFETY: not null, so writable.
     unsafe { out.write(described) };
     c::OK
+}
+
+unsafe extern "C" fn node_state(host: *const c::Host, id: u32) -> u32 {
+    // SAFETY: see above.
+    let node = unsafe { state(host) }.ok().and_then(|state| state.graph.nodes.get(id as usize));
+    node.map_or(0, |node| node.state.number())
 }
 
 unsafe extern "C" fn next_events(host: *const c::Host, max_items: u32, out: *mut c::Owned) -> c::Status {
