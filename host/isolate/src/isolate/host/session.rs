@@ -94,15 +94,17 @@ impl<'a, O: Operation> Session<'a, O> {
         self.order(directive);
         let mut looked = Instant::now();
         let reported = loop {
-            let now = Instant::now();
-            self.deaf += Some(now.duration_since(looked)).filter(|time| *time > LATE).unwrap_or_default();
-            looked = now;
             if self.let_go.is_some_and(|since| since.elapsed() > REPORT) {
                 break false;
             }
             self.follow(stop);
             self.judge(&process);
-            match self.exchange(&process, watch) {
+            let exchanged = self.exchange(&process, watch);
+            let now = Instant::now();
+            // After it, for it may be the last.
+            self.deaf += Some(now.duration_since(looked)).filter(|time| *time > LATE).unwrap_or_default();
+            looked = now;
+            match exchanged {
                 Ok(false) => {}
                 Ok(true) => break true,
                 Err(cause) => {
