@@ -448,7 +448,7 @@ print(client.run_on_scheduler(lambda dask_scheduler: [
     let mut killed = Following::start(&mut run_there(&hosts, "dask", output.path(), &hours));
     killed.until("phase: steady");
     assert!(plugins().contains("bench-"), "{}", plugins());
-    succeed(&mut hosts.on(0, "kill -9 $(pidof bench)"));
+    succeed(&mut hosts.on(0, "kill -9 $(grep -lz '^bench$' /proc/[0-9]*/cmdline | cut -d/ -f3)"));
     killed.end();
     eventually("the scheduler has forgotten the run", || plugins() == "[]");
 }
