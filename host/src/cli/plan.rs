@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::signals::AtOnce;
 use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
 use bench_isolate::options::{FROM_THE_PLAN, Given};
@@ -416,6 +417,7 @@ impl RunArgs {
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
+        let _at_once = AtOnce::begin();
         plan.served = workload.served(&plan.open_spec()).map_err(Stopped::usage)?;
         Ok(plan)
     }

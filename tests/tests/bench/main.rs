@@ -16,6 +16,7 @@ mod encryption;
 mod endpoints;
 mod engines;
 mod folders;
+mod generation;
 mod goldens;
 mod guide;
 mod hostile;
