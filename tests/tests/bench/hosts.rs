@@ -75,11 +75,13 @@ fn dask(hosts: &Hosts, on: usize, more: &[usize]) -> String {
 fn ray(hosts: &Hosts, on: usize, more: &[usize], environment: &str) -> String {
     let address = format!("{}:6379", hosts.host(on).address);
     for number in [on].iter().chain(more) {
-        let part =
-            if *number == on { "--head --port 6379".to_owned() } else { format!("--address {address}") };
+        let part = if *number == on {
+            "--head --port 6379 --include-dashboard=false".to_owned()
+        } else {
+            format!("--address {address}")
+        };
         let host = &hosts.host(*number).address;
-        let small =
-            "--num-cpus 2 --object-store-memory 100000000 --include-dashboard=false --disable-usage-stats";
+        let small = "--num-cpus 2 --object-store-memory 100000000 --disable-usage-stats";
         let ray = "\"$BENCH_DATA_DIR/venvs/ray/bin/ray\" start";
         let quiet = "RAY_ENABLE_UV_RUN_RUNTIME_ENV=0";
         succeed(
@@ -328,7 +330,10 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
                 "dask",
                 &dask_address,
                 2,
-                &["5 nodes were asked for, and the workers of the cluster at", "are on 2 (host1, host2): --nodes 2"],
+                &[
+                    "5 nodes were asked for, and the workers of the cluster at",
+                    "are on 2 (host1, host2): --nodes 2",
+                ],
             ),
             "5",
         ),
