@@ -40,6 +40,10 @@ pub struct Node {
     pub ordering: Ordering,
     /// True when the operator waits on the network, so that it deserves a thread of its own.
     pub blocking: bool,
+    /// Calls that may be under way at once in one instance, each with an operator of its own: it waits rather than
+    /// works. Absent means one. An engine that makes one call at a time gives the right answers too, only later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
     /// One line for people.
     pub summary: String,
 }
@@ -177,6 +181,16 @@ impl Graph {
         parallelism.clamp(1, limit.max(1))
     }
 
+    /// How many calls an instance of a chain may have under way at once.
+    #[must_use]
+    pub fn concurrency(&self, chain: &[u32]) -> u32 {
+        let of = |node: &u32| {
+            let node = &self.nodes[*node as usize];
+            if node.state == State::None { node.concurrency.unwrap_or(1) } else { 1 }
+        };
+        chain.iter().map(of).min().unwrap_or(1).max(1)
+    }
+
     /// Operators grouped into chains: runs of nodes that an engine may fuse into one task, because
     /// each hands all its output to the next and both may run with the same number of instances.
     #[must_use]
@@ -191,6 +205,7 @@ impl Graph {
                     && self.outputs(last).count() == 1
                     && self.nodes[last as usize].max_parallelism == node.max_parallelism
                     && self.nodes[last as usize].blocking == node.blocking
+                    && self.nodes[last as usize].concurrency == node.concurrency
             };
             match chains.iter_mut().find(fusable) {
                 Some(chain) => chain.push(node.id),
@@ -215,6 +230,7 @@ mod tests {
             max_parallelism,
             ordering: Ordering::None,
             blocking: false,
+            concurrency: None,
             summary: String::new(),
         }
     }

@@ -135,6 +135,7 @@ mod tests {
             max_parallelism: None,
             ordering: Ordering::None,
             blocking: false,
+            concurrency: None,
             summary: String::new(),
         };
         let graph = Graph {

@@ -78,6 +78,7 @@ fn graph() -> Graph {
         max_parallelism: None,
         ordering: Ordering::None,
         blocking: false,
+        concurrency: None,
         summary: format!("the {name} of the test kit"),
     };
     let edge = |from, to| Edge { from, from_port: 0, to, to_port: 0, partition: Partition::Any };

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
@@ -55,12 +55,14 @@ class Dask(Engine):
         opened = dask_worker.OpenRun(self.run.setup, stages, await self.client.nthreads())
         await self.client.register_plugin(opened)
         places = itertools.cycle(self.workers)
+        self.homes = {stage: next(places) for stage in stages if stage.stateful and stage.concurrency > 1}
+        await asyncio.gather(*(self._create(stage) for stage in self.homes))
         self.held = {
             (stage, instance): self.client.submit(
                 worker.Instance, self.run.setup, stage, instance, actor=True, workers=[next(places)], pure=False
             )
             for stage in stages
-            if stage.stateful
+            if stage.stateful and stage not in self.homes
             for instance in range(stage.instances)
         }
         self.actors = dict(zip(self.held, await asyncio.gather(*self.held.values()), strict=True))
@@ -82,6 +84,8 @@ class Dask(Engine):
 
     def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
         """See `Engine`."""
+        if stage in self.homes:
+            return self._at_home(dask_worker.process_blocking, stage, instance, batch)
         if stage.stateful:
             return self.actors[stage, instance].process(batch)
         process = dask_worker.process_blocking if stage.blocking else worker.process
@@ -89,7 +93,19 @@ class Dask(Engine):
 
     def finish(self, stage: Stage, instance: int) -> Any:
         """See `Engine`."""
+        if stage in self.homes:
+            return self._at_home(worker.finish, stage, instance)
         return self.actors[stage, instance].finish()
+
+    async def _create(self, stage: Stage) -> None:
+        for instance in range(stage.instances):
+            await self._at_home(worker.create, stage, instance)
+
+    def _at_home(self, function: Callable[..., Any], stage: Stage, *rest: Any) -> Any:
+        """A task on the one worker whose calls of a stage are counted: an actor would make one at a time."""
+        return self.client.submit(
+            function, stage, *rest, workers=[self.homes[stage]], allow_other_workers=False, pure=False
+        )
 
     async def watch(self) -> None:
         """A call of an actor that is lost may never return, and the host may wait for its answer."""

@@ -78,8 +78,10 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
     if int(config["nodes"]) > 1:
         raise Refusal("ray_mode=naive runs on one node: leave --nodes at 1", "unsupported")
     channel.phase("deploy")
-    width = int(config["parallelism"])
     plan = Plan(config["graph"], 1, "chains")
+    # Calls that wait for a service are counted in a process: where the graph limits them, tasks go one by one.
+    one_by_one = any(stage.concurrency for stage in plan.stages)
+    width = 1 if one_by_one else int(config["parallelism"])
     workload = Workload(config["library"], config["open"])
     router, tally = workload.router(1), Tally(plan.graph)
     setups = {name: some[0] for name, some in workers.setups(plan, config).items()}
@@ -121,6 +123,8 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
         return results
 
     def second_wave(released: list[Parts]) -> None:
+        if one_by_one:
+            released = [[part for parts in released for part in parts]]
         refs = [tail_task.remote(tails, parts) for parts in released if any(data for _, data in parts)]
         for output in ray.get(refs):
             deliver(output)

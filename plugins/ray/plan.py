@@ -31,6 +31,8 @@ class Stage:
     state: str
     inputs: list[Json] = field(default_factory=list)
     """Edges from outside."""
+    concurrency: int | None = None
+    """Calls that an actor may have under way at once, where the graph says how many: they wait for a service."""
 
     @property
     def nodes(self) -> list[int]:
@@ -67,8 +69,10 @@ class Plan:
         if len(center) > 1 or any(_state(graph, line) != "none" for line in behind):
             raise Refusal("this graph has state behind its single-instance operators", "unsupported")
         groups = [[line] for line in front]
-        if fusion == "all" and _one_exit(graph, front):
-            groups = [front]
+        # What waits for a service is counted in an actor of its own.
+        together = [line for line in front if bench_engine.concurrency(graph, line) is None]
+        if fusion == "all" and _one_exit(graph, together):
+            groups = [together, *([line] for line in front if line not in together)]
         self.side = [self._stage([line]) for line in lines if line[0] in only_broadcast]
         self.front = [self._stage(group) for group in groups]
         self.center = self._stage(center[:1]) if center else None
@@ -91,7 +95,8 @@ class Plan:
         names = [self.graph["nodes"][node]["name"] for node in nodes]
         entering = [edge for edge in self.graph["edges"] if edge["to"] in nodes and edge["from"] not in nodes]
         instances = bench_engine.instances(self.graph, nodes[0], self.parallelism)
-        return Stage("+".join(names), chains, instances, _state(self.graph, nodes), entering)
+        calls = bench_engine.concurrency(self.graph, nodes)
+        return Stage("+".join(names), chains, instances, _state(self.graph, nodes), entering, calls)
 
 
 def _lines(graph: Json, fusion: str) -> list[list[int]]:

@@ -87,7 +87,8 @@ def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Actor]]
     homes = itertools.cycle([compat.at_home_on(node) for node in nodes] or [{}])
 
     def actor(setup: workers.Setup) -> Actor:
-        return RayActor(kind.options(**alike, **next(homes)).remote(setup))
+        several: Json = {"max_concurrency": setup.concurrency} if setup.concurrency > 1 else {}
+        return RayActor(kind.options(**alike, **several, **next(homes)).remote(setup))
 
     return {name: [actor(setup) for setup in some] for name, some in setups.items()}
 

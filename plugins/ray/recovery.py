@@ -1,8 +1,9 @@
 """Notices that the process of an actor died, waits for the next one, and repeats what was lost.
 
 A synchronous actor runs its calls in order, so of the calls lost with a process only the oldest was running: that one
-is charged with the failure, the others go again free of charge. Nothing goes again before every call that depended
-on the process has ended, or the oldest would not be known.
+is charged with the failure, the others go again free of charge. Where an actor makes several calls at once, because
+they wait for a service, it is the likeliest. Nothing goes again before every call that depended on the process has
+ended, or the oldest would not be known.
 """
 
 from __future__ import annotations

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bench_engine import Json, Workload, extents, seq, worker
@@ -42,6 +45,8 @@ class Setup(NamedTuple):
     of: int
     parallelism: int
     time_limit: float | None
+    concurrency: int = 1
+    """Calls that may be under way at once."""
 
 
 class Head(NamedTuple):
@@ -61,9 +66,9 @@ class Head(NamedTuple):
 class Pipeline:
     """The operators of a stage and the way between them. Knows nothing of Ray."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, workload: Workload | None = None) -> None:
         self.setup = setup
-        self.workload = Workload(worker.find_library(setup.library), setup.open)
+        self.workload = workload or Workload(worker.find_library(setup.library), setup.open)
         self.outside = self.workload.router(setup.parallelism)
         self.inside = self.workload.router(1)
         self.any_edges = set(setup.any_edges)
@@ -104,12 +109,47 @@ class Pipeline:
         return b"".join(self._work(node, part) for node, _, part in self.inside.route(last, output, 0))
 
 
+class TimeLimit:
+    """Ends the process when a call of it overruns: the kernel's alarm is set to the first deadline."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._deadlines: list[float] = []
+        # In a process that makes several calls at once this is not the main thread, and the default action is in force.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    @contextlib.contextmanager
+    def during_a_call(self) -> Iterator[None]:
+        """Counts from now on."""
+        if self._seconds is None:
+            yield
+            return
+        deadline = time.monotonic() + self._seconds
+        self._change(self._deadlines.append, deadline)
+        try:
+            yield
+        finally:
+            self._change(self._deadlines.remove, deadline)
+
+    def _change(self, change: Callable[[float], None], deadline: float) -> None:
+        with self._lock:
+            change(deadline)
+            # An alarm after 0 seconds would be none.
+            left = max(min(self._deadlines) - time.monotonic(), 1e-6) if self._deadlines else 0.0
+            signal.setitimer(signal.ITIMER_REAL, left)
+
+
 class StageActor:
     """An actor with the operators of a stage."""
 
     def __init__(self, setup: Setup) -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        self.pipeline, self.time_limit = Pipeline(setup), setup.time_limit
+        self.pipeline, self.limit = Pipeline(setup), TimeLimit(setup.time_limit)
+        self._free: queue.LifoQueue[Pipeline] = queue.LifoQueue()
+        self._free.put(self.pipeline)
+        for _ in range(1, setup.concurrency):  # without state: each is as good as another
+            self._free.put(Pipeline(setup, self.pipeline.workload))
         self.seen = 0
         self.flushed: bytes | None = None
         self.generation = 0
@@ -123,11 +163,15 @@ class StageActor:
 
     def run(self, head: Head, *data: bytes) -> bytes:
         """Processes batches and returns what leaves the stage."""
-        with self._limited():
-            output = self._documents(head, data)
-            for origin, batch in zip(head.origins[head.documents :], data[head.documents :], strict=True):
-                output += self.pipeline.take(head, origin, batch)
-            return output + self._finish() if head.finish else output
+        pipeline = self._free.get()
+        try:
+            with self.limit.during_a_call():
+                output = self._documents(head, data)
+                for origin, batch in zip(head.origins[head.documents :], data[head.documents :], strict=True):
+                    output += pipeline.take(head, origin, batch)
+                return output + self._finish() if head.finish else output
+        finally:
+            self._free.put(pipeline)
 
     def begin(self, generation: int, released: set[int]) -> None:
         """Starts the state of the whole stream anew; frames in `released` have been answered for."""
@@ -168,17 +212,6 @@ class StageActor:
             self.flushed = self.pipeline.finish()
         return self.flushed
 
-    @contextlib.contextmanager
-    def _limited(self) -> Iterator[None]:
-        if self.time_limit is None:
-            yield
-            return
-        signal.setitimer(signal.ITIMER_REAL, self.time_limit)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
 
 class LoopActor(StageActor):
     """A stage in a compiled graph."""
@@ -211,6 +244,7 @@ def setups(plan: Plan, config: Json) -> dict[str, list[Setup]]:
             of=stage.instances,
             parallelism=plan.parallelism,
             time_limit=float(limit) if limit else None,
+            concurrency=stage.concurrency or 1,
         )
 
     return {stage.name: [setup(stage, i) for i in range(stage.instances)] for stage in plan.stages}

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import bench_engine
@@ -100,12 +100,27 @@ class Flight:
         return self.add((packet.node, packet.instance, packet.batch) for packet in owed)
 
 
-@dataclass(slots=True)
 class Instance:
-    """An operator instance and the right to use it."""
+    """An operator instance: an operator for each call that may be under way, and the right to use one."""
 
-    operator: bench_engine.Operator
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, operators: Iterable[bench_engine.Operator]) -> None:
+        self._operators = list(operators)
+        self._free: queue.LifoQueue[bench_engine.Operator] = queue.LifoQueue()
+        for operator in self._operators:
+            self._free.put(operator)
+
+    def process(self, batch: bytes, room: AbstractContextManager[Any]) -> bytes:
+        """Takes a batch through it, in a room that it may have to wait for."""
+        operator = self._free.get()
+        try:
+            with room:
+                return operator.process(batch)
+        finally:
+            self._free.put(operator)
+
+    def finish(self) -> bytes:
+        """What it still holds."""
+        return b"".join(operator.finish() for operator in self._operators)
 
 
 class Operators:
@@ -132,8 +147,9 @@ class Operators:
             first, of = chain[0], self.router.instances(chain[0])
             self._last[first] = chain[-1]
             self._room[first] = nullcontext() if nodes[first]["blocking"] else cores
+            calls = bench_engine.concurrency(workload.graph, chain) or 1
             for number in range(of):
-                self._instances[first, number] = Instance(workload.operator(chain, number, of))
+                self._instances[first, number] = Instance(workload.operator(chain, number, of) for _ in range(calls))
 
     def width(self, stage: list[list[int]]) -> int:
         """Most packets of one micro-batch that can be at a stage at once."""
@@ -167,8 +183,7 @@ class Operators:
             self._emit(packet.batch)
             return []
         instance = self._instances[packet.node, packet.instance]
-        with instance.lock, self._room[packet.node]:
-            output = instance.operator.process(packet.batch)
+        output = instance.process(packet.batch, self._room[packet.node])
         flight = packet.flight
         return flight.add(self.router.route(self._last[packet.node], output, flight.turn))
 
@@ -181,7 +196,7 @@ class Operators:
         """Flushes every instance of a chain, once nothing more can reach it."""
         packets = []
         for number in range(self.router.instances(chain[0])):
-            output = self._instances[chain[0], number].operator.finish()
+            output = self._instances[chain[0], number].finish()
             packets += flight.add(self.router.route(chain[-1], output, flight.turn))
         return packets
 
@@ -436,7 +451,8 @@ def main(channel: Channel) -> None:
     workload = Workload(config["library"], config["open"])
     # A lane that waits on the network must not keep the others' operators from the cores.
     waits = any(node["blocking"] for node in workload.graph["nodes"])
-    lanes_wanted = parallelism * 2 if waits else parallelism
+    calls = max(bench_engine.concurrency(workload.graph, chain) or 0 for chain in bench_engine.chains(workload.graph))
+    lanes_wanted = max(parallelism * 2, parallelism + calls) if waits else parallelism
     tally = Tally(workload.graph)
 
     def emit(batch: bytes) -> None:

@@ -180,7 +180,8 @@ impl Instance {
     }
 }
 
-fn contained(call: impl FnOnce() -> Result<(), OperatorError>) -> Result<(), OperatorError> {
+/// A panic becomes an error.
+pub(crate) fn contained<T>(call: impl FnOnce() -> Result<T, OperatorError>) -> Result<T, OperatorError> {
     // The operator may be used again: those with state check what they hold by sequence number.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());

@@ -9,7 +9,7 @@
 //! * [`drawing`] shows a graph as text and as SVG.
 //! * [`ffi`] is all of it for other languages.
 //!
-//! Operators have no threads and no clock, and every result is the same on every machine, at every
+//! Operators have no clock, and no threads but those that wait for a service; every result is the same on every machine, at every
 //! batch size and in every order of arrival.
 
 pub mod chain;
@@ -32,6 +32,7 @@ pub mod records;
 pub mod schedule;
 pub mod seal;
 pub mod shuffle;
+mod slots;
 pub mod text;
 pub mod vector;
 pub mod wl1;

@@ -18,6 +18,8 @@ pub const STEMMER: &str = "stemmer";
 pub const FAULT: &str = "fault";
 /// The parameter that says how often a failing record is tried.
 pub const ATTEMPTS: &str = "operator_attempts";
+/// What stands for the digest of a corpus where there is none.
+const SYNTHETIC: &str = "synthetic";
 /// What stands for the model behind an endpoint in the hash of the configuration.
 const SERVED: &str = "embedding_served";
 
@@ -68,6 +70,15 @@ pub enum ParamError {
     /// Values that are not those of the workload.
     #[error("parameters of the workload: {0}")]
     Unread(String),
+}
+
+/// The work of a run cannot be done again from its record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAgain {
+    #[error("a service did part of its work, and may answer otherwise by now")]
+    OfAService,
+    #[error(transparent)]
+    Param(#[from] ParamError),
 }
 
 /// What a parameter may be.
@@ -383,7 +394,7 @@ impl Table {
                 fields.remove(row.name);
             }
         }
-        fields.insert(CORPUS.into(), corpus_digest.map_or("synthetic".into(), Into::into));
+        fields.insert(CORPUS.into(), corpus_digest.map_or(SYNTHETIC.into(), Into::into));
         for row in hashed(Hashed::IfGiven) {
             let is_given = fields.get(row.name).is_some_and(|value| !value.is_null());
             fields.insert(row.name.into(), is_given.into());
@@ -392,6 +403,28 @@ impl Table {
             fields.insert(SERVED.into(), served.fingerprint.to_string().into());
         }
         Value::Object(fields)
+    }
+
+    /// The parameters that a fingerprint is of, but for the place of the corpus: of that it has only the digest.
+    ///
+    /// # Errors
+    /// When it is another workload's, or part of the work was done by a service, whose answers are nobody's to repeat.
+    pub fn of_fingerprint(&self, fields: &Map<String, Value>) -> Result<(Values, Option<String>), NotAgain> {
+        let mut values = self.defaults();
+        if fields.contains_key(SERVED) {
+            return Err(NotAgain::OfAService);
+        }
+        for row in self.rows {
+            match (row.hashed, fields.get(row.name)) {
+                (Hashed::AsItIs | Hashed::UnlessDefault, Some(value)) => {
+                    self.set(&mut values, row.name, value.clone())?;
+                }
+                (Hashed::IfGiven, Some(Value::Bool(true))) => return Err(NotAgain::OfAService),
+                _ => {}
+            }
+        }
+        let corpus = fields.get(CORPUS).and_then(Value::as_str).filter(|digest| *digest != SYNTHETIC);
+        Ok((values, corpus.map(str::to_owned)))
     }
 }
 

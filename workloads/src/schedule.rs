@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 use bench_dataflow::frame::{Header, Kind};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::corpus::{Corpus, CorpusError};
@@ -52,6 +53,19 @@ pub struct ScheduleConfig {
     /// Queries further apart than this have heartbeats between them.
     pub heartbeat_ns: i64,
     pub texts: Texts,
+}
+
+/// How the queries differ from those that seed and number stand for. Backends are not told: whoever remembers queries
+/// is to be found out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Variation {
+    /// The seed of their order alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<u64>,
+    /// So many say something new; the others say again, under ids of their own, what one of those says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distinct: Option<u32>,
 }
 
 /// A stream of documents.
@@ -136,6 +150,16 @@ impl Schedule {
     pub fn arriving(self, arrivals: impl Iterator<Item = u64> + Send + 'static) -> Self {
         let arrivals: Box<dyn Iterator<Item = u64> + Send> = Box::new(arrivals);
         Self { arrivals: Some(arrivals.peekable()), ..self }
+    }
+
+    /// The same with other queries, or in another order.
+    #[must_use]
+    pub fn varied(mut self, variation: Variation) -> Self {
+        if let Some(seed) = variation.order {
+            self.order = deterministic_shuffle_v1(self.order.len() as u32, seed);
+        }
+        self.texts.distinct = variation.distinct.map(|distinct| distinct.max(1));
+        self
     }
 
     fn query_time_ns(&self, position: u64) -> i64 {
@@ -223,6 +247,8 @@ pub struct Texts {
     types: [f64; 3],
     categories: [f64; 4],
     corpus: Option<(Arc<Corpus>, Vec<u32>)>,
+    /// After so many, what they say comes again.
+    distinct: Option<u32>,
 }
 
 impl Texts {
@@ -233,6 +259,7 @@ impl Texts {
             seed,
             types,
             categories,
+            distinct: None,
             corpus: corpus.map(|corpus| {
                 let order = deterministic_shuffle_v1(corpus.docs.len() as u32, seed);
                 (corpus, order)
@@ -256,14 +283,15 @@ impl Texts {
 
     /// Question `item`. A corpus repeats when it is used up, with a suffix that keeps ids distinct.
     fn query(&self, item: u32) -> Query {
+        let says = self.distinct.map_or(item, |distinct| item % distinct);
         let (id, text, query_type, category) = if let Some((corpus, _)) = &self.corpus {
-            let index = item as usize % corpus.queries.len();
+            let query = |item: u32| &corpus.queries[item as usize % corpus.queries.len()];
             let round = item as usize / corpus.queries.len();
-            let query = &corpus.queries[index];
-            let id = if round == 0 { query.id.clone() } else { format!("{}#{}", query.id, round + 1) };
-            (id, query.text.clone(), QueryType::Factual, Category::General)
+            let id = &query(item).id;
+            let id = if round == 0 { id.clone() } else { format!("{id}#{}", round + 1) };
+            (id, query(says).text.clone(), QueryType::Factual, Category::General)
         } else {
-            let query = synthetic::query(self.seed, u64::from(item), &self.types, &self.categories);
+            let query = synthetic::query(self.seed, u64::from(says), &self.types, &self.categories);
             (format!("q_{item:06}"), query.text, query.query_type, query.category)
         };
         Query { id, text, query_type, category, docs_before: 0, embedding: None }
@@ -325,6 +353,32 @@ mod tests {
         sorted.sort();
         assert_eq!(sorted, (0..50).map(|i| format!("q_{i:06}")).collect::<Vec<_>>());
         assert_eq!(ids(42), ids(42));
+    }
+
+    #[test]
+    fn queries_may_come_in_another_order_or_say_the_same_again() {
+        let said = |variation| -> Vec<(String, String)> {
+            let events = of(64, 42, 40.0).varied(variation).map(Result::unwrap);
+            let queries = events.filter(|event| event.position.is_some()).map(|event| query(&event));
+            queries.map(|query| (query.id, query.text)).collect()
+        };
+        let plain = said(Variation::default());
+        let sorted = |mut said: Vec<(String, String)>| {
+            said.sort();
+            said
+        };
+        let ordered = said(Variation { order: Some(7), distinct: None });
+        assert_ne!(ordered, plain);
+        assert_eq!(sorted(ordered), sorted(plain.clone()), "the same queries");
+        let again = sorted(said(Variation { order: None, distinct: Some(8) }));
+        let first: Vec<&str> = again[..8].iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(first, sorted(plain)[..8].iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>());
+        assert!(
+            again
+                .iter()
+                .enumerate()
+                .all(|(at, (id, text))| *id == format!("q_{at:06}") && text == first[at % 8])
+        );
     }
 
     /// As `schedule`, with a query each `gap_ms`.

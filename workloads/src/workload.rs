@@ -59,10 +59,10 @@ pub trait Workload: Sync {
     /// When the parameters are another workload's.
     fn schedule(&self, spec: &OpenSpec, corpus: Option<Arc<Corpus>>) -> Result<Schedule, ParamError>;
 
-    /// Asks an endpoint that is part of the work what it serves.
+    /// Asks the endpoints that are part of the work whether they are there, and what the one for embeddings serves.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When one does not answer.
     fn served(&self, _spec: &OpenSpec) -> Result<Option<Served>, WorkloadError> {
         Ok(None)
     }

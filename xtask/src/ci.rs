@@ -164,15 +164,21 @@ pub fn provide(bench: &Path, data: &Path, runtime: &str) -> Done {
 
 /// Builds the plugins of `tests/plugins/` into the staged folder.
 fn fixtures(staged: &Path) -> Done {
-    let crates = ["backend-driven", "backend-healthy", "backend-hostile", "backend-example-rust"];
+    let crates =
+        ["backend-cheat", "backend-driven", "backend-healthy", "backend-hostile", "backend-example-rust"];
     run(&mut cargo(["build"].into_iter().chain(crates.iter().flat_map(|name| ["--package", name]))))?;
     let own = target().join("stranger");
     for name in ["stranger", "old_api"] {
         let manifest = unpacked(name, &own.join("packages").join(name))?;
         run(cargo(["build", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(&own))?;
     }
-    let rust =
-        [("driven", target()), ("healthy", target()), ("hostile", target()), ("example_rust", target())];
+    let rust = [
+        ("cheat", target()),
+        ("driven", target()),
+        ("healthy", target()),
+        ("hostile", target()),
+        ("example_rust", target()),
+    ];
     let by_c = target().join("by-c");
     let with =
         ["--package", "backend-example-rust", "--features", "bench-plugin-api/c_entry", "--target-dir"];

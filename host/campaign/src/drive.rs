@@ -16,8 +16,8 @@ pub trait Campaign {
     /// Whether nothing of a step is left to do.
     fn is_finished(&self, step: &Self::Step) -> bool;
 
-    /// Whether nothing more needs to be found out when it would be a step's turn.
-    fn is_settled(&self, _next: &Self::Step) -> bool {
+    /// Whether nothing more needs to be found out, or can be after these steps `failed`, when it would be a step's turn.
+    fn is_settled(&self, _next: &Self::Step, _failed: &[&Self::Step]) -> bool {
         false
     }
 
@@ -59,7 +59,8 @@ pub fn drive<C: Campaign, R: Runner>(campaign: &C, runner: &mut R) -> Ended<C::S
         if hopeless || campaign.is_finished(&step) {
             continue;
         }
-        if campaign.is_settled(&step) {
+        let failed: Vec<&C::Step> = failures.iter().map(|(failed, _)| failed).collect();
+        if campaign.is_settled(&step, &failed) {
             break;
         }
         if let Err(failure) = campaign.job(&step, runner) {
@@ -81,6 +82,7 @@ mod tests {
     use crate::run::Wanted;
     use bench_isolate::isolate::Stop;
     use bench_judge::capacity::Report;
+    use bench_measure::plan::Plan;
     use bench_measure::supervise::{Finished, Watcher};
 
     /// Six steps of two sides, the even and the odd ones.
@@ -91,6 +93,7 @@ mod tests {
         interrupted: Vec<u32>,
         hopeless: bool,
         settled_before: Option<u32>,
+        settled_by_failure: bool,
     }
 
     struct Why {
@@ -117,8 +120,8 @@ mod tests {
             self.finished.contains(step)
         }
 
-        fn is_settled(&self, next: &u32) -> bool {
-            self.settled_before == Some(*next)
+        fn is_settled(&self, next: &u32, failed: &[&u32]) -> bool {
+            self.settled_before == Some(*next) || self.settled_by_failure && !failed.is_empty()
         }
 
         fn is_hopeless(&self, step: &u32, failed: &u32) -> bool {
@@ -170,6 +173,10 @@ mod tests {
             Err(Why::interrupted())
         }
 
+        fn prepare(&mut self, _: &Plan) -> Result<(), Why> {
+            Ok(())
+        }
+
         fn answered(&self, _: &Finished) -> Result<(), Why> {
             Ok(())
         }
@@ -214,6 +221,12 @@ mod tests {
         assert_eq!(driven(&six, Log::default()), (vec![0, 1, 2, 3], vec![], false));
         let six = Six { finished: vec![4], ..six };
         assert_eq!(driven(&six, Log::default()), (vec![0, 1, 2, 3, 5], vec![], false));
+    }
+
+    #[test]
+    fn a_failure_may_settle_that_nothing_can_be_found_out() {
+        let six = Six { failing: vec![2], settled_by_failure: true, ..Six::default() };
+        assert_eq!(driven(&six, Log::default()), (vec![0, 1, 2], vec![2], false));
     }
 
     #[test]

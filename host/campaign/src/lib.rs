@@ -7,8 +7,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod again;
+pub mod audit;
 pub mod capacity;
 pub mod drive;
+pub mod gate;
 pub mod pair;
 pub mod run;
 pub mod soak;

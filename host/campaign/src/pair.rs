@@ -3,7 +3,7 @@
 //! Repeats alternate between backends in a seeded random order, so that a machine that slows down
 //! slows all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::drive::Campaign;
 use super::run::{Failure, Runner, Wanted};
 use super::tree::{Kept, Means, Started, Tree, excerpt};
-use bench_judge::judge::Ranking;
+use bench_judge::judge::{Comparison, Ranking};
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Options};
 use bench_measure::plan::Plan;
@@ -97,6 +97,13 @@ impl PairPlan {
         (0..self.plan.repeat).flat_map(of_pair).collect()
     }
 
+    /// How many sides are left to compare without the backends that were `lost`.
+    #[must_use]
+    pub fn sides_without(&self, lost: &BTreeSet<&str>) -> usize {
+        let left = self.backends.iter().filter(|name| !lost.contains(name.as_str())).count();
+        if self.aa { 2 * left } else { left }
+    }
+
     /// What the guide calls the configuration.
     fn config(&self) -> PairConfig {
         PairConfig {
@@ -169,8 +176,15 @@ impl Campaign for Pair<'_> {
         })
     }
 
-    /// Looked at before each pair, after all earlier ones.
-    fn is_settled(&self, next: &Step) -> bool {
+    /// Looked at before each pair, after all earlier ones; and as soon as what failed leaves nothing to compare.
+    fn is_settled(&self, next: &Step, failed: &[&Step]) -> bool {
+        if !self.plan.until_known {
+            return false;
+        }
+        let lost: BTreeSet<&str> = failed.iter().map(|step| step.backend.as_str()).collect();
+        if !lost.is_empty() && self.plan.sides_without(&lost) < 2 {
+            return true;
+        }
         let late = || self.until.is_some_and(|until| Instant::now() >= until);
         let steps = self.steps();
         let (earlier, this): (Vec<&Step>, Vec<&Step>) = steps
@@ -178,8 +192,11 @@ impl Campaign for Pair<'_> {
             .filter(|step| step.pair_index <= next.pair_index)
             .partition(|step| step.pair_index < next.pair_index);
         let begins = !this.iter().any(|step| self.is_finished(step));
-        let whole = || earlier.iter().all(|step| self.is_finished(step));
-        self.plan.until_known && next.pair_index > 0 && begins && (late() || (self.is_known() && whole()))
+        let whole = || {
+            let mut left = earlier.iter().filter(|step| !lost.contains(step.backend.as_str()));
+            left.all(|step| self.is_finished(step))
+        };
+        next.pair_index > 0 && begins && (late() || (self.is_known(&lost) && whole()))
     }
 
     /// A backend that failed once fails again.
@@ -225,12 +242,17 @@ impl Campaign for Pair<'_> {
 }
 
 impl Pair<'_> {
-    /// Whether nothing is open that more pairs could decide: every verdict on throughput is known, or cannot be had.
-    fn is_known(&self) -> bool {
+    /// Whether nothing is open that more pairs could decide: every verdict on throughput is known, or cannot be had
+    /// because of what was `lost`.
+    fn is_known(&self, lost: &BTreeSet<&str>) -> bool {
         let options = Options { seed: self.plan.plan.seed, ..Options::default() };
         let Ok(collected) = bench_judge::collect(&[self.tree.backends()], &options) else { return false };
         let summary = bench_judge::summarize(collected, &options);
-        let mut throughput = summary.comparisons.iter().filter(|c| c.metric == Metric::Throughput).peekable();
+        let is_open = |c: &&Comparison| {
+            let sides = [c.first.as_str(), c.second.as_str()];
+            c.metric == Metric::Throughput && !sides.iter().any(|side| lost.contains(side))
+        };
+        let mut throughput = summary.comparisons.iter().filter(is_open).peekable();
         throughput.peek().is_some()
             && throughput.all(|comparison| match comparison.ranking {
                 Ranking::Verdict(Verdict::Inconclusive { .. }) | Ranking::NoValidRuns => false,
@@ -323,8 +345,6 @@ fn remove(path: &Path) -> results::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use bench_judge::testing::{paired, write};
     use bench_measure::plan::example as plan;
@@ -375,7 +395,7 @@ mod tests {
         let (tree, plan) = watched(dir, speeds);
         let steps = plan.steps();
         let next = steps.iter().find(|step| step.pair_index == next).unwrap();
-        Pair { tree: &tree, plan: &plan, until }.is_settled(next)
+        Pair { tree: &tree, plan: &plan, until }.is_settled(next, &[])
     }
 
     #[test]
@@ -399,7 +419,27 @@ mod tests {
         let plan = PairPlan { until_known: false, ..plan };
         let steps = plan.steps();
         let next = steps.iter().find(|step| step.pair_index == 8).unwrap();
-        assert!(!Pair { tree: &tree, plan: &plan, until: None }.is_settled(next));
+        assert!(!Pair { tree: &tree, plan: &plan, until: None }.is_settled(next, &[]));
+    }
+
+    #[test]
+    fn without_a_backend_that_failed_the_others_are_judged_and_one_alone_is_not_run_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let fast = [150.0, 151.0, 149.0, 150.5, 149.5, 150.0, 151.5, 148.0];
+        let (tree, plan) = watched(dir.path(), &fast);
+        let settled = |backends: &[&str], next_pair, failed: &str| {
+            let backends = backends.iter().map(|name| (*name).to_owned()).collect();
+            let plan = PairPlan { backends, ..plan.clone() };
+            let steps = plan.steps();
+            let of_pair = |pair: u32| steps.iter().filter(move |step| step.pair_index == pair);
+            let failed: Vec<&Step> = of_pair(0).filter(|step| step.backend == failed).collect();
+            let next = of_pair(next_pair).find(|step| step.backend == "ray").unwrap();
+            Pair { tree: &tree, plan: &plan, until: None }.is_settled(next, &failed)
+        };
+        assert!(settled(&["ray", "sage"], 3, "sage"), "there is nothing to compare with");
+        assert!(settled(&["ray", "sage", "dask"], 8, "dask"), "the verdict on the other two is known");
+        assert!(!settled(&["ray", "sage", "dask"], 8, ""), "dask has yet to run");
+        assert!(!settled(&["ray", "sage", "dask"], 9, "dask"), "the ninth pair is not finished");
     }
 
     #[test]

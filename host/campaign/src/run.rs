@@ -37,6 +37,12 @@ pub trait Runner {
     /// When there is none, or it is not where it should be.
     fn run(&mut self, wanted: &Wanted<'_>, watcher: &mut dyn Watcher) -> Result<Finished, Self::Failure>;
 
+    /// Builds what a plan needs and its cache lacks.
+    ///
+    /// # Errors
+    /// When that cannot be built.
+    fn prepare(&mut self, plan: &Plan) -> Result<(), Self::Failure>;
+
     /// # Errors
     /// When not one timed query was answered.
     fn answered(&self, run: &Finished) -> Result<(), Self::Failure>;

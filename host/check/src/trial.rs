@@ -19,7 +19,7 @@ use bench_isolate::{Error, ErrorKind};
 use bench_measure::digest::output_digest;
 use bench_measure::guest::WRONG_CLOCK;
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
-use bench_measure::plan::{Load, Plan};
+use bench_measure::plan::{Load, Plan, Variation};
 use bench_measure::sink::{Item, SinkOutcome, read_items};
 use bench_record::found::Found;
 
@@ -70,6 +70,7 @@ pub fn small_plan(workload: Listed, items: u32, seed: u64, cache_dir: &Path) -> 
         max_in_flight: 128,
         load: Load::Closed,
         params,
+        variation: Variation::default(),
         corpus_digest: None,
         served: None,
         cache_dir: cache_dir.to_owned(),

@@ -5,12 +5,15 @@
 //! bound that says it is one. Pass needs the opposite bound to lie below the limit. Between them is
 //! "inconclusive", with the number of runs that would settle it. Wrong answers and invalid runs come
 //! before any number.
+//!
+//! Whoever adds runs until the gate opens has looked more than once, and needs a test that allows it: the runs of both
+//! sides are then taken in pairs, in the order in which they were made, and judged by what holds at every look.
 
 use super::facts::Metric;
-use super::model::{Collected, Group};
+use super::model::{Collected, Group, Run};
 use bench_stats::support::items_needed;
 use bench_stats::verdict::{Question, pairs_needed};
-use bench_stats::{Interval, unpaired};
+use bench_stats::{Interval, sequential, unpaired};
 
 /// What the gate is asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,11 +24,13 @@ pub struct GateOptions {
     pub alpha: f64,
     /// Seed of drawn permutations.
     pub seed: u64,
+    /// Whether runs are added until it is known. Runs that say so of themselves are judged so in any case.
+    pub until_known: bool,
 }
 
 impl Default for GateOptions {
     fn default() -> Self {
-        GateOptions { max_regression: 0.05, alpha: 0.05, seed: 42 }
+        GateOptions { max_regression: 0.05, alpha: 0.05, seed: 42, until_known: false }
     }
 }
 
@@ -62,6 +67,12 @@ pub struct Check {
     pub slowdown: Option<f64>,
     /// Its 95 % one-sided bounds.
     pub bounds: Option<Interval>,
+    /// Whether the bounds hold at every look.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub until_known: bool,
+    /// Whether more runs of now can decide it.
+    #[serde(skip)]
+    pub is_open: bool,
 }
 
 /// All checks, and the worst of them.
@@ -81,7 +92,10 @@ pub fn judge(baseline: &Collected, current: &Collected, options: &GateOptions) -
         let same = |new: &&Group| new.backend == old.backend && current.settings[new.setting] == *setting;
         let label = setting.label();
         match current.groups.iter().find(same) {
-            Some(new) => checks.extend(judge_group(old, new, &label, options)),
+            Some(new) => {
+                let sides = Sides { old: (old, in_order(baseline, old)), new: (new, in_order(current, new)) };
+                checks.extend(sides.judge(&label, options));
+            }
             None => checks.push(missing(current, old, setting, label)),
         }
     }
@@ -105,15 +119,58 @@ fn missing(current: &Collected, old: &Group, setting: &super::model::Setting, la
     } else {
         format!("the baseline ran ({label}), this time it was ({})", other.join("; "))
     };
-    check(&label, &old.backend, GateOutcome::Mismatch, text)
+    Check { is_open: true, ..check(&label, &old.backend, GateOutcome::Mismatch, text) }
 }
 
 fn check(setting: &str, backend: &str, outcome: GateOutcome, explanation: String) -> Check {
     let (setting, backend) = (setting.to_owned(), backend.to_owned());
-    Check { setting, backend, metric: None, outcome, explanation, slowdown: None, bounds: None }
+    Check {
+        setting,
+        backend,
+        metric: None,
+        outcome,
+        explanation,
+        slowdown: None,
+        bounds: None,
+        until_known: false,
+        is_open: false,
+    }
 }
 
-fn judge_group(old: &Group, new: &Group, label: &str, options: &GateOptions) -> Vec<Check> {
+/// The runs of a group that count, in the order in which they were made.
+fn in_order<'a>(collected: &'a Collected, group: &'a Group) -> Vec<&'a Run> {
+    let runs = collected.runs_of(group.setting, &group.backend);
+    let counts = |run: &&Run| !run.evidence.is_invalid() && !run.evidence.partial && run.answered();
+    let mut runs: Vec<&Run> = runs.filter(counts).collect();
+    runs.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
+    runs
+}
+
+/// One backend in one setting, then and now.
+struct Sides<'a> {
+    old: (&'a Group, Vec<&'a Run>),
+    new: (&'a Group, Vec<&'a Run>),
+}
+
+impl Sides<'_> {
+    fn judge(&self, label: &str, options: &GateOptions) -> Vec<Check> {
+        let watched = self.new.1.iter().any(|run| run.evidence.place.until_known);
+        let options = GateOptions { until_known: options.until_known || watched, ..*options };
+        judge_group(self, label, &options)
+    }
+
+    /// The slowdowns of the runs of now, each to one of then.
+    fn slowdowns(&self, metric: Metric) -> Vec<f64> {
+        let pairs = self.old.1.iter().zip(&self.new.1);
+        let values = pairs.map(|(old, new)| (old.metrics[metric as usize], new.metrics[metric as usize]));
+        let positive = values.filter(|(old, new)| *old > 0.0 && *new > 0.0);
+        let direction = if metric.higher_is_better() { 1.0 } else { -1.0 };
+        positive.map(|(old, new)| direction * (old / new).ln()).collect()
+    }
+}
+
+fn judge_group(sides: &Sides<'_>, label: &str, options: &GateOptions) -> Vec<Check> {
+    let (old, new) = (sides.old.0, sides.new.0);
     let known = |digest: &super::model::Digest| old.digests.iter().any(|other| other.text == digest.text);
     if let (Some(was), Some(is)) = (old.digests.first(), new.digests.iter().find(|digest| !known(digest))) {
         let text = format!("answers changed: output_digest was {}, is {}", was.text, is.text);
@@ -125,7 +182,8 @@ fn judge_group(old: &Group, new: &Group, label: &str, options: &GateOptions) -> 
                 "none of the {} {whose} runs counts: {} INVALID, {} did not finish, {} without answers",
                 group.records, group.invalid, group.partial, group.unanswered
             );
-            return vec![check(label, &new.backend, GateOutcome::Invalid, text)];
+            let invalid = check(label, &new.backend, GateOutcome::Invalid, text);
+            return vec![Check { is_open: whose == "current", ..invalid }];
         }
     }
     let supported = |metric: Metric| {
@@ -135,10 +193,11 @@ fn judge_group(old: &Group, new: &Group, label: &str, options: &GateOptions) -> 
             .all(|group| group.sample(metric).count() > 0 && group.items.is_none_or(|items| items >= needed))
     };
     let metrics = [Metric::Throughput, Metric::LatencyP95].into_iter().filter(|metric| supported(*metric));
-    metrics.map(|metric| judge_metric(old, new, metric, label, options)).collect()
+    metrics.map(|metric| judge_metric(sides, metric, label, options)).collect()
 }
 
-fn judge_metric(old: &Group, new: &Group, metric: Metric, label: &str, options: &GateOptions) -> Check {
+fn judge_metric(sides: &Sides<'_>, metric: Metric, label: &str, options: &GateOptions) -> Check {
+    let (old, new) = (sides.old.0, sides.new.0);
     let logs = |group: &Group| {
         let values = group.sample(metric).values().iter().filter(|value| **value > 0.0);
         values.map(|value| value.ln()).collect::<Vec<f64>>()
@@ -148,7 +207,13 @@ fn judge_metric(old: &Group, new: &Group, metric: Metric, label: &str, options: 
     let (first, second) = if metric.higher_is_better() { (&before, &after) } else { (&after, &before) };
     let mut result = check(label, &new.backend, GateOutcome::Inconclusive, String::new());
     result.metric = Some(metric);
-    let Some(effect) = unpaired::effect(first, second, options.alpha, options.seed) else {
+    result.until_known = options.until_known;
+    let slowdowns = if options.until_known { sides.slowdowns(metric) } else { Vec::new() };
+    let effect = match options.until_known {
+        true => sequential::effect(&slowdowns, options.alpha),
+        false => unpaired::effect(first, second, options.alpha, options.seed),
+    };
+    let Some(effect) = effect else {
         result.explanation = format!("{} is zero in all runs of one side", metric.name());
         return result;
     };
@@ -173,10 +238,13 @@ fn judge_metric(old: &Group, new: &Group, metric: Metric, label: &str, options: 
             let needed = pairs_needed(effect.deviation, effect.mean, &question);
             let have = before.len().min(after.len()) as u64;
             let more = needed.saturating_sub(have).max(1);
-            (
-                GateOutcome::Inconclusive,
-                format!("{change}, which proves nothing yet; about {more} more runs would"),
-            )
+            // Each run of now needs one of then to be compared with.
+            result.is_open = after.len() < before.len();
+            let more = match options.until_known && !result.is_open {
+                true => format!("the {have} runs of the baseline are used up, and about {more} more would"),
+                false => format!("about {more} more runs would"),
+            };
+            (GateOutcome::Inconclusive, format!("{change}, which proves nothing yet; {more}"))
         }
     };
     result
@@ -231,6 +299,39 @@ mod tests {
         assert_eq!(throughput(&gate(&[90.0])).outcome, GateOutcome::Inconclusive);
         let noisy = gate(&[60.0, 140.0, 80.0, 120.0, 90.0, 70.0]);
         assert!(throughput(&noisy).explanation.contains("more runs would"), "{noisy:?}");
+    }
+
+    /// The gate after each run of now, and the first answer that is one.
+    fn watched(before: &[f64], after: &[f64]) -> Option<(usize, GateOutcome)> {
+        let old = collected(&paired(&[("sage", before)]));
+        let options = GateOptions { until_known: true, ..GateOptions::default() };
+        (1..=after.len()).find_map(|runs| {
+            let report = judge(&old, &collected(&paired(&[("sage", &after[..runs])])), &options);
+            let outcome = throughput(&report).outcome;
+            (outcome != GateOutcome::Inconclusive).then_some((runs, outcome))
+        })
+    }
+
+    #[test]
+    fn a_gate_that_is_watched_opens_or_closes_as_soon_as_it_is_known() {
+        let before: Vec<f64> = BEFORE.iter().cycle().take(24).copied().collect();
+        let now = |factor: f64| before.iter().rev().map(|v| v * factor).collect::<Vec<f64>>();
+        let slow = watched(&before, &now(0.8));
+        assert!(matches!(slow, Some((5..=10, GateOutcome::Regression))), "{slow:?}");
+        let same = watched(&before, &now(1.0));
+        assert!(matches!(same, Some((5..=14, GateOutcome::Pass))), "{same:?}");
+    }
+
+    #[test]
+    fn a_watched_gate_says_when_the_baseline_is_used_up() {
+        let old = collected(&paired(&[("sage", &BEFORE[..3])]));
+        let mut records = paired(&[("sage", &BEFORE.map(|v| v * 0.9))]);
+        // Records that say so of themselves are enough.
+        records.iter_mut().for_each(|record| record["extra"]["until_known"] = json!(true));
+        let report = judge(&old, &collected(&records), &GateOptions::default());
+        let check = throughput(&report);
+        assert!(check.until_known && !check.is_open && check.outcome == GateOutcome::Inconclusive);
+        assert!(check.explanation.contains("the 3 runs of the baseline are used up"), "{check:?}");
     }
 
     #[test]

@@ -133,6 +133,7 @@ impl<C: Clock> Emitter<C> {
             Some(due) => schedule.arriving(due),
             None => schedule,
         };
+        let schedule = schedule.varied(plan.variation);
         let state = State {
             schedule: schedule.peekable(),
             emitted: Emitted::default(),

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod processes;
 pub mod proof;
 pub mod received;
+pub mod reference;
 pub mod runtime_logs;
 pub mod series;
 pub mod sink;

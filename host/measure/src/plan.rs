@@ -1,11 +1,14 @@
 //! What a run is: validated once, hashed, serialised, and read by everything after.
 
+mod of_record;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bench_dataflow::graph::Graph;
 use bench_workloads::list::{self, Listed};
 use bench_workloads::parameters::{ParamError, Values};
+pub use bench_workloads::schedule::Variation;
 use bench_workloads::text::endpoint::Served;
 use bench_workloads::workload::{OpenSpec, WorkloadError};
 use serde::{Deserialize, Serialize};
@@ -14,6 +17,7 @@ use serde_json::{Value, json};
 use super::input_plan::InputPlan;
 use bench_record::canonical_json::config_hash;
 pub use bench_record::evidence::{Arrivals, Load};
+pub use of_record::Unrepeatable;
 
 /// A complete, validated plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ pub struct Plan {
     pub max_in_flight: u32,
     pub load: Load,
     pub params: Values,
+    /// Whether the queries are others than seed and number stand for.
+    #[serde(default)]
+    pub variation: Variation,
     /// Stands for the corpus in the hash; absent for synthetic text.
     pub corpus_digest: Option<String>,
     /// Stands for the model behind an embedding endpoint; absent without one.
@@ -112,7 +119,7 @@ impl Plan {
     #[must_use]
     pub fn fingerprint(&self) -> Value {
         let (digest, served) = (self.corpus_digest.as_deref(), self.served.as_ref());
-        json!({
+        let mut fingerprint = json!({
             "workload": self.workload,
             "seed": self.seed,
             "nodes": self.nodes,
@@ -127,7 +134,11 @@ impl Plan {
             "load": self.load,
             "deterministic_shuffle_version": bench_workloads::shuffle::SHUFFLE_VERSION,
             "parameters": self.workload.parameters().fingerprint(&self.params, digest, served),
-        })
+        });
+        if self.variation != Variation::default() {
+            fingerprint["variation"] = json!(self.variation);
+        }
+        fingerprint
     }
 
     /// SHA-256 of the canonical JSON of [`Plan::fingerprint`], 64 hex digits.
@@ -143,7 +154,7 @@ impl Plan {
     pub fn input_plan(&self) -> bench_record::Result<InputPlan> {
         InputPlan::new(
             self.num_tasks as usize,
-            self.seed,
+            self.variation.order.unwrap_or(self.seed),
             self.warmup_items as usize,
             self.parity_batch_size as usize,
         )
@@ -189,6 +200,7 @@ pub fn example() -> Plan {
         max_in_flight: 128,
         load: Load::Closed,
         params: list::default().parameters().defaults(),
+        variation: Variation::default(),
         corpus_digest: None,
         served: None,
         cache_dir: "/nowhere".into(),
@@ -212,6 +224,7 @@ mod tests {
             Plan { seed: 43, ..plan() },
             Plan { parallelism: 4, ..plan() },
             Plan { scheduler: "fifo".into(), ..plan() },
+            Plan { variation: Variation { distinct: Some(8), order: None }, ..plan() },
             Plan { params, ..plan() },
         ] {
             assert_ne!(other.config_hash(), base);

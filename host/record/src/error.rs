@@ -208,6 +208,9 @@ fn io_help(source: &io::Error, path: &Path) -> String {
         );
     }
     match source.kind() {
+        io::ErrorKind::NotFound if path.exists() => {
+            format!("No file can be made in {}: choose another --output-dir.", path.display())
+        }
         io::ErrorKind::NotFound => format!("Check that {} exists.", path.display()),
         io::ErrorKind::PermissionDenied => {
             format!("Check who may write {}, or choose another --output-dir.", path.display())

@@ -74,6 +74,8 @@ mod tests {
             explanation: "is <slow> & \"sad\"".into(),
             slowdown: None,
             bounds: None,
+            until_known: false,
+            is_open: false,
         }
     }
 

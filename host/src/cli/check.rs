@@ -73,7 +73,8 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
         return list(&tests, args.json);
     }
     let candidate = candidate(args)?;
-    let cache_dir = std::env::var_os("BENCH_CACHE_DIR").map_or_else(default_cache_dir, PathBuf::from);
+    let named = std::env::var_os("BENCH_CACHE_DIR").filter(|dir| !dir.is_empty());
+    let cache_dir = named.map_or_else(default_cache_dir, PathBuf::from);
     let cache_dir = std::path::absolute(cache_dir)
         .map_err(|cause| Stopped::usage(format!("BENCH_CACHE_DIR: {cause}")))?;
     prepare_in(&reference_plan(&cache_dir), "BENCH_CACHE_DIR")?;

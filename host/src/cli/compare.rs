@@ -1,4 +1,4 @@
-//! `bench compare`, `bench verify` and `bench gate`.
+//! `bench compare` and `bench verify`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,9 @@ use serde_json::json;
 
 use super::output::{self, say};
 use super::{Exit, Stopped, places, screen};
-use bench_judge::gate::{self, GateOptions, GateOutcome, GateReport};
 use bench_judge::verify::{Agreement, Differing, Verification, verify as compare_two};
 use bench_judge::{self as compare, Error, Options, Summary};
-use bench_record::quantity::share;
-use bench_record::{self as results, atomic};
-use bench_report::{junit, terminal, text};
+use bench_report::{terminal, text};
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -39,31 +36,6 @@ pub struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct GateArgs {
-    /// Results to hold the current ones against.
-    #[arg(long, value_name = "DIR")]
-    baseline: PathBuf,
-    /// The current results.
-    #[arg(required = true, value_name = "CURRENT")]
-    current: Vec<PathBuf>,
-    /// Slowdown that is still allowed: 5% or 0.05.
-    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = below_one, allow_hyphen_values = true)]
-    max_regression: f64,
-    /// Write the checks as JUnit XML.
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-/// A slowdown of everything would allow everything.
-fn below_one(text: &str) -> Result<f64, String> {
-    let share = share(text)?;
-    if share < 1.0 { Ok(share) } else { Err(format!("'{text}' must be below 100%")) }
 }
 
 impl From<Error> for Stopped {
@@ -179,74 +151,5 @@ fn show_verification(verification: &Verification) {
     }
     for line in verification.differences.iter().flat_map(text::difference) {
         say!("  {}", terminal::clean(&line));
-    }
-}
-
-pub fn gate(args: &GateArgs) -> Result<Exit, Stopped> {
-    let options = Options::default();
-    let baseline = compare::collect(std::slice::from_ref(&args.baseline), &options)?;
-    let current = compare::collect(&args.current, &options)?;
-    let limits = GateOptions { max_regression: args.max_regression, ..GateOptions::default() };
-    let report = gate::judge(&baseline, &current, &limits);
-    if let Some(path) = &args.junit {
-        write_junit(path, &report)?;
-    }
-    if args.json {
-        output::json(&report)?;
-    } else {
-        show_gate(&report);
-    }
-    Ok(match report.outcome {
-        GateOutcome::Pass => Exit::Ok,
-        GateOutcome::Regression => Exit::Regression,
-        GateOutcome::Mismatch => Exit::Mismatch,
-        GateOutcome::Invalid => Exit::Invalid,
-        GateOutcome::Inconclusive => Exit::Inconclusive,
-    })
-}
-
-fn write_junit(path: &Path, report: &GateReport) -> Result<(), Stopped> {
-    let text = junit::render(report);
-    let failed = |source| results::Error::Io { action: "write", path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    atomic::write_with(path, |file| std::io::Write::write_all(file, text.as_bytes()).map_err(failed))?;
-    Ok(())
-}
-
-fn show_gate(report: &GateReport) {
-    let mut table = screen::table(&["backend", "setting", "metric", "outcome", "why"]);
-    for check in &report.checks {
-        let metric = check.metric.map_or("comparability", |metric| metric.name());
-        table.add_row([
-            terminal::clean(&check.backend),
-            terminal::clean(&check.setting),
-            metric.to_owned(),
-            word(check.outcome).to_owned(),
-            terminal::clean(&check.explanation),
-        ]);
-    }
-    say!("{table}\n{}", word(report.outcome));
-}
-
-fn word(outcome: GateOutcome) -> &'static str {
-    match outcome {
-        GateOutcome::Pass => "pass",
-        GateOutcome::Inconclusive => "inconclusive",
-        GateOutcome::Regression => "regression",
-        GateOutcome::Invalid => "invalid",
-        GateOutcome::Mismatch => "mismatch",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gate_does_not_allow_everything() {
-        assert_eq!(below_one("5%"), Ok(0.05));
-        assert_eq!(below_one("1"), Err("'1' must be below 100%".to_owned()));
     }
 }

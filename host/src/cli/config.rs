@@ -90,7 +90,8 @@ impl ConfigFile {
         let at = |line: usize, what: &str| Stopped::usage(format!("{}:{line}: {what}", path.display()));
         let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> =
             toml::from_str(text).map_err(|error| {
-                at(line_of(error.span().map_or(0, |span| span.start)), error.message().trim())
+                let what = format!("{} (a configuration file is TOML: key = value)", error.message().trim());
+                at(line_of(error.span().map_or(0, |span| span.start)), &what)
             })?;
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -112,6 +113,8 @@ impl ConfigFile {
             }
             seen.push((flag.get_id(), line));
             let written = as_words(flag, &value).map_err(|why| wrong(format!("{key}: {why}")))?;
+            // What is wrong with what is set names the parameter, and not the flag.
+            file.lines.extend(assigned(flag, &written).map(|key| (key, line)));
             probe(flags, &written).map_err(|why| wrong(format!("{key}: {why}")))?;
             words.extend(without_given(flag, written, given));
         }
@@ -263,11 +266,26 @@ fn without_given(flag: &Arg, words: Vec<String>, given: &ArgMatches) -> Vec<Stri
     if !is_assignment(flag) {
         return Vec::new();
     }
-    let key = |assignment: &str| assignment.split('=').next().unwrap_or_default().trim().to_owned();
     let known: Vec<String> =
-        given.get_many::<String>(id).unwrap_or_default().map(|assignment| key(assignment)).collect();
-    let name = format!("--{}=", flag.get_long().unwrap_or_default());
-    words.into_iter().filter(|word| !known.contains(&key(word.trim_start_matches(&name)))).collect()
+        given.get_many::<String>(id).unwrap_or_default().map(|assignment| key_of(assignment)).collect();
+    let name = assignment_of(flag);
+    words.into_iter().filter(|word| !known.contains(&key_of(word.trim_start_matches(&name)))).collect()
+}
+
+/// How a word that assigns by a flag begins.
+fn assignment_of(flag: &Arg) -> String {
+    format!("--{}=", flag.get_long().unwrap_or_default())
+}
+
+fn key_of(assignment: &str) -> String {
+    assignment.split('=').next().unwrap_or_default().trim().to_owned()
+}
+
+/// What the words of a flag assign to; nothing where it assigns nothing.
+fn assigned(flag: &Arg, words: &[String]) -> impl Iterator<Item = String> {
+    let name = assignment_of(flag);
+    let words = words.iter().filter(|_| is_assignment(flag));
+    words.map(move |word| key_of(word.trim_start_matches(&name)))
 }
 
 /// Whether a text has a word that is not part of a longer one.

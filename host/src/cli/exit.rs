@@ -34,6 +34,8 @@ pub enum Exit {
     Inconclusive = 13,
     /// `backends check`: some test failed.
     NotConformant = 14,
+    /// `audit`: the backend takes a shortcut.
+    Shortcut = 15,
     /// Stopped by Ctrl-C, SIGTERM or SIGHUP.
     Interrupted = 130,
 }
@@ -48,7 +50,7 @@ impl From<Exit> for ExitCode {
 pub const EXIT_CODES: &str = "Exit codes: 0 success; 1 the run failed; 2 wrong usage, configuration or corpus; \
 3 unknown backend; 4 backend not available; 5 time-out; 6 the backend lost, duplicated or invented items; \
 7 a folder, a file or standard output could not be used; 8 plugin refused; 10 regression; 11 answers or work differ; 12 invalid measurements; \
-13 inconclusive or not comparable; 14 a plugin does not conform; 130 interrupted (Ctrl-C, SIGTERM, SIGHUP).";
+13 inconclusive or not comparable; 14 a plugin does not conform; 15 the audit found a shortcut; 130 interrupted (Ctrl-C, SIGTERM, SIGHUP).";
 
 /// An error on its way to the user.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! The command line: arguments to plans, results to the screen, errors to exit codes.
 
+mod again;
+mod audit;
 mod backends;
 mod capacity;
 mod check;
@@ -7,6 +9,7 @@ mod compare;
 mod config;
 mod exit;
 mod find;
+mod gate;
 mod generate;
 mod output;
 mod pack;
@@ -89,7 +92,9 @@ enum Command {
     /// Say whether two results are comparable and equal.
     Verify(compare::VerifyArgs),
     /// Say whether results are slower than a baseline allows.
-    Gate(compare::GateArgs),
+    Gate(Box<gate::GateArgs>),
+    /// Repeat recorded runs with other inputs, and say whether their backend takes shortcuts.
+    Audit(audit::AuditArgs),
     /// List, inspect and install backends.
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
@@ -115,8 +120,9 @@ impl Command {
     fn starts_processes(&self) -> bool {
         match self {
             Self::Run(_) | Self::Pair(_) | Self::Capacity(_) | Self::Sweep(_) | Self::Soak(_) => true,
-            Self::Backends(_) => true,
-            Self::Compare(_) | Self::Verify(_) | Self::Gate(_) | Self::Workloads(_) => false,
+            Self::Backends(_) | Self::Audit(_) => true,
+            Self::Gate(args) => args.until_known,
+            Self::Compare(_) | Self::Verify(_) | Self::Workloads(_) => false,
             Self::Schema { .. } | Self::Completions { .. } | Self::Man => false,
         }
     }
@@ -224,7 +230,8 @@ pub fn main() -> ExitCode {
         Some(Command::Soak(args)) => soak::soak(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
-        Some(Command::Gate(args)) => compare::gate(&args),
+        Some(Command::Gate(args)) => gate::gate(&args),
+        Some(Command::Audit(args)) => audit::audit(&args),
         Some(Command::Backends(command)) => backends::backends(&command),
         Some(Command::Workloads(command)) => workloads::workloads(&command),
         Some(Command::Schema { of }) => generate::schema(of),

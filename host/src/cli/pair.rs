@@ -22,7 +22,7 @@ use bench_record::quantity::{count, duration};
 use bench_report::terminal;
 
 /// Most pairs that are run until a verdict is known.
-const MOST_PAIRS: u32 = 60;
+pub const MOST_PAIRS: u32 = 60;
 
 const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
 
@@ -97,7 +97,10 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     }
     pair.fail(&errors, false, root.command(&plan))?;
     let names: Vec<&str> = errors.keys().map(String::as_str).collect();
-    let text = format!("failed: {}; the others' records are kept", names.join(", "));
+    let lost = names.iter().copied().collect();
+    let alone = plan.until_known && plan.sides_without(&lost) < 2;
+    let why = if alone { "so that nothing can be known any more; " } else { "" };
+    let text = format!("failed: {}; {why}the others' records are kept", names.join(", "));
     Err(Stopped::new(exit.unwrap_or(Exit::RunFailed), text, format!("see {}", report.display())))
 }
 

@@ -7,14 +7,16 @@ use std::time::Duration;
 use bench_workloads::corpus::Corpus;
 use bench_workloads::list::{self, Listed};
 use bench_workloads::parameters::{ATTEMPTS, CORPUS, Preset, Table, Values};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
+use super::signals::AtOnce;
 use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
 use bench_isolate::options::{FROM_THE_PLAN, Given};
 use bench_measure::machine::default_memory_limit;
-use bench_measure::plan::{Arrivals, Load, Plan, default_cache_dir};
+use bench_measure::plan::{Arrivals, Load, Plan, Variation, default_cache_dir};
 use bench_measure::trace::Format;
 use bench_record::quantity::{self, count, duration};
 
@@ -82,6 +84,11 @@ fn rates(text: &str) -> Result<OneOrMore<f64>, String> {
     let rates = quantity::numbers(text)?;
     let negative = rates.iter().find(|rate| **rate < 0.0);
     negative.map_or(Ok(OneOrMore(rates.clone())), |rate| Err(format!("'{rate}' is below zero")))
+}
+
+/// A folder, by a flag or by a variable: one that is empty is as good as none.
+fn folder() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// What `--set KEY=VALUE` asks for.
@@ -272,7 +279,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Limits")]
     pub retries: Option<u32>,
     /// Where prepared indexes are kept [default: the user's cache directory]
-    #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", help_heading = "Limits")]
+    #[arg(long, value_name = "DIR", env = "BENCH_CACHE_DIR", value_parser = folder(), help_heading = "Limits")]
     pub cache_dir: Option<PathBuf>,
 
     /// Setting of the backend itself (repeatable); `bench backends info NAME` lists them. Of several backends each
@@ -380,7 +387,8 @@ impl RunArgs {
             set_parameter(table, &mut params, set)?;
         }
         // Drivers and their workers run in directories of their own.
-        let cache_dir = std::path::absolute(args.cache_dir.clone().unwrap_or_else(default_cache_dir))
+        let cache_dir = args.cache_dir.clone().filter(|dir| !dir.as_os_str().is_empty());
+        let cache_dir = std::path::absolute(cache_dir.unwrap_or_else(default_cache_dir))
             .map_err(|cause| Stopped::usage(format!("--cache-dir: {cause}")))?;
         let corpus = corpus(workload, &params, &cache_dir)?;
         let num_tasks = args.num_tasks.or_else(|| {
@@ -404,10 +412,12 @@ impl RunArgs {
             corpus_digest: corpus.map(|corpus| corpus.digest().to_owned()),
             served: None,
             params,
+            variation: Variation::default(),
             cache_dir,
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
+        let _at_once = AtOnce::begin();
         plan.served = workload.served(&plan.open_spec()).map_err(Stopped::usage)?;
         Ok(plan)
     }

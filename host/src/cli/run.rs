@@ -9,6 +9,7 @@ use super::find::{ReadyBackend, go_on, ready_backend};
 use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::shipped::workload_library;
+use super::signals::AtOnce;
 use super::{Exit, RunArgs, STOP, Stopped, places};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
@@ -142,6 +143,7 @@ pub fn prepare(plan: &Plan) -> Result<(), Stopped> {
 /// As [`prepare`], where `by` names the cache.
 pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
     let mut spinner = None;
+    let at_once = AtOnce::begin();
     plan.workload
         .prepare(&plan.open_spec(), &mut |what| {
             let text = format!("preparing {what} in {}", plan.cache_dir.display());
@@ -158,6 +160,7 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
             }
             other => Stopped::new(Exit::Usage, other, ""),
         })?;
+    drop(at_once);
     go_on()
 }
 

@@ -110,6 +110,10 @@ impl Runner for Terminal<'_> {
         result.map_err(|error| stopped(error, &job))
     }
 
+    fn prepare(&mut self, plan: &Plan) -> Result<(), Stopped> {
+        prepare(plan)
+    }
+
     fn answered(&self, run: &Finished) -> Result<(), Stopped> {
         answered(run)
     }

@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and a terminal that is lost: once to drain, twice to stop.
+//! Ctrl-C, SIGTERM and a terminal that is lost: once to drain, twice to stop. The first is answered at once: with a
+//! line, or, where nothing is under way that could be finished, with the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -6,13 +7,15 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Exit, STOP};
+use bench_isolate::isolate::StopLevel;
 
-/// The handlers only raise a flag; everything else happens where the flag is read. Where it is not read, as
-/// while indexes are prepared, the second signal ends the process: wardens see to what it started.
+/// The handlers only raise a flag; everything else happens where the flag is read. Where it is not read the second
+/// signal ends the process, and where nothing would be finished, as while indexes are prepared, the first one does:
+/// wardens see to what it started.
 pub fn watch() -> std::io::Result<()> {
     let began = Instant::now();
     for signal in [SIGINT, SIGTERM] {
-        // SAFETY: all it does is atomic operations and `_exit`, which a signal handler may do.
+        // SAFETY: all it does is atomic operations, `write` and `_exit`, which a signal handler may do.
         unsafe { signal_hook::low_level::register(signal, stop) }?;
     }
     // Under `nohup` a run goes on when its terminal is gone.
@@ -29,8 +32,43 @@ pub fn watch() -> std::io::Result<()> {
 }
 
 fn stop() {
+    let interrupted = || signal_hook::low_level::exit(Exit::Interrupted as i32);
+    if AT_ONCE.load(Ordering::Relaxed) > 0 {
+        say("interrupted: the same command goes on from what is prepared\n");
+        interrupted();
+    }
+    let first = STOP.level() == StopLevel::Go;
     if !STOP.escalate() {
-        signal_hook::low_level::exit(Exit::Interrupted as i32);
+        interrupted();
+    }
+    if first {
+        say("stopping: what is under way is finished first; once more, and it is not\n");
+    }
+}
+
+/// On standard error. A line that cannot be written is not needed either.
+fn say(line: &str) {
+    let _ = rustix::io::write(std::io::stderr(), line.as_bytes());
+}
+
+/// How many steps go on that the first signal ends.
+static AT_ONCE: AtomicU64 = AtomicU64::new(0);
+
+/// As long as this is held, there is nothing to be finished, and the first signal ends the process.
+pub struct AtOnce(());
+
+impl AtOnce {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        AT_ONCE.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        AT_ONCE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

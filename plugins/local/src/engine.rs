@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bench_plugin_api::dataflow::graph::{Graph, Role};
 use bench_plugin_api::dataflow::route::{Delivery, Router};
 use bench_plugin_api::sdk::{Error, Host, Operator, Spec};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 /// Batches that may wait in front of a task. Small: the in-flight limit of the source is what keeps
@@ -45,7 +45,8 @@ pub fn run(spec: &Spec, host: &Host) -> Result<(), Error> {
     })
 }
 
-/// Starts one task per instance of every chain; returns the way in.
+/// Starts one task per instance of every chain, or one for each call that may be under way there, with one mailbox for
+/// all of them; returns the way in.
 fn deploy(
     runtime: &tokio::runtime::Runtime,
     graph: &Graph,
@@ -62,7 +63,10 @@ fn deploy(
             for &node in chain {
                 doors[node as usize].push(sender.clone());
             }
-            mailboxes.push((chain.clone(), instance, receiver));
+            let mailbox = Arc::new(Mutex::new(receiver));
+            for _ in 0..graph.concurrency(chain) {
+                mailboxes.push((chain.clone(), instance, Arc::clone(&mailbox)));
+            }
         }
     }
     let mut tasks = JoinSet::new();
@@ -158,8 +162,9 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>) -> Result<(), Error> {
-        while let Some((node, batch)) = mailbox.recv().await {
+    async fn run(mut self, mailbox: Arc<Mutex<mpsc::Receiver<Mail>>>) -> Result<(), Error> {
+        loop {
+            let Some((node, batch)) = mailbox.lock().await.recv().await else { break };
             let out = self.work(|task| task.process(node, batch))?;
             self.outbox.send(out).await?;
         }

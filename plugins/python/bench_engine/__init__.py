@@ -16,7 +16,7 @@ from bench_engine.channel import Channel, HostGone, Refusal
 from bench_engine.driver import drive, run
 from bench_engine.engine import Engine, Lost, Perhaps, Run
 from bench_engine.frames import DATA, FAILED, HEADER_LEN, HEARTBEAT, extents, frames, seq, with_port
-from bench_engine.graph import Json, Stage, answered_sources, chains, cut, inputs, instances, outputs
+from bench_engine.graph import Json, Stage, answered_sources, chains, concurrency, cut, inputs, instances, outputs
 from bench_engine.shipping import archive, copy_package
 from bench_engine.stream import read
 from bench_engine.tally import Tally
@@ -51,6 +51,7 @@ __all__ = [
     "answered_sources",
     "archive",
     "chains",
+    "concurrency",
     "copy_package",
     "cut",
     "drive",

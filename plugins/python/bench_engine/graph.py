@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
@@ -24,6 +25,16 @@ def instances(graph: Json, node: int, parallelism: int) -> int:
     return max(1, parallelism if limit is None else min(parallelism, limit))
 
 
+def concurrency(graph: Json, chain: Iterable[int]) -> int | None:
+    """How many calls an instance of a chain may have under way at once; none where the graph does not say.
+
+    Such calls wait, and need an operator each.
+    """
+    some = [graph["nodes"][node] for node in chain]
+    limits = [node.get("concurrency") for node in some if node["state"] == "none"]
+    return None if len(limits) < len(some) or None in limits else max(1, min(limits))
+
+
 def chains(graph: Json) -> list[list[int]]:
     """Operators grouped into runs that may be fused into one task, in topological order."""
     nodes = graph["nodes"]
@@ -38,7 +49,7 @@ def chains(graph: Json) -> list[list[int]]:
                 and entering[0]["from"] == last["id"]
                 and entering[0]["partition"] == "any"
                 and len(outputs(graph, last["id"])) == 1
-                and all(last[field] == node[field] for field in ("max_parallelism", "blocking"))
+                and all(last.get(field) == node.get(field) for field in ("max_parallelism", "blocking", "concurrency"))
             )
 
         chain = next(filter(fusable, found), None)
@@ -77,11 +88,15 @@ class Stage(NamedTuple):
     instances: int
     """Without state: so many at once are enough. With state: each is a place of its own that keeps what it has seen."""
     stateful: bool
-    """Whether a call must reach the instance that it names. One without may run anywhere, and go again."""
+    """Whether a call must reach the instance that it names. One without may run anywhere, and go again.
+
+    Also where the graph limits the calls under way: they are counted in one process."""
     blocking: bool
     """Whether its operators wait on the network, so that a call of it needs no core of its own."""
     answered: bool
     """Whether what it is given is answered at the sink; else it builds the state of other stages."""
+    concurrency: int = 1
+    """Calls that may be under way at once in one instance: they wait. One call at a time is right too, only slower."""
 
 
 def cut(graph: Json, parallelism: int, run: str = "") -> list[Stage]:
@@ -89,7 +104,7 @@ def cut(graph: Json, parallelism: int, run: str = "") -> list[Stage]:
     nodes, answered = graph["nodes"], answered_nodes(graph)
 
     def is_stateful(node: int) -> bool:
-        return bool(nodes[node]["state"] != "none")
+        return bool(nodes[node]["state"] != "none" or nodes[node].get("concurrency"))
 
     pieces = (itertools.groupby(chain, is_stateful) for chain in chains(graph))
     lines = sorted((tuple(line), stateful) for groups in pieces for stateful, line in groups)
@@ -103,6 +118,7 @@ def cut(graph: Json, parallelism: int, run: str = "") -> list[Stage]:
             stateful=stateful,
             blocking=any(nodes[node]["blocking"] for node in line),
             answered=line[0] in answered,
+            concurrency=concurrency(graph, line) or 1,
         )
         for number, (line, stateful) in enumerate(lines)
     ]

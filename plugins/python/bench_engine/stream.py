@@ -47,7 +47,8 @@ class Lane:
 
     def join(self) -> tuple[bytes, int]:
         """The next call's batch, of so many that waited: all for one that keeps state, else an equal share."""
-        share = len(self.waiting) if self.stage.stateful else -(-len(self.waiting) // self.stage.instances)
+        at_once = self.stage.concurrency if self.stage.stateful else self.stage.instances
+        share = -(-len(self.waiting) // at_once)
         parts, size = [self.waiting.popleft()], 0
         while len(parts) < share and (size := size + len(parts[-1])) + len(self.waiting[0]) <= LONGEST:
             parts.append(self.waiting.popleft())
@@ -98,6 +99,7 @@ class Stream:
         self._busy = [0] * run.parallelism
         """Calls under way by number of the instance."""
         self._load, self._room = 0, (engine.calls + engine.waiting) * run.parallelism
+        self._room += sum(stage.concurrency for stage in stages if stage.concurrency > 1)  # they wait: no core is short
         self._arrived: collections.deque[bytes | None] = collections.deque()
         self._ended = False
         self._spare: dict[Stage, Operator] = {}
@@ -109,7 +111,8 @@ class Stream:
     def _made(self, stage: Stage) -> list[Lane]:
         calls = self._engine.calls
         if stage.stateful:
-            return [Lane(stage, instance, calls) for instance in range(stage.instances)]
+            limit = max(calls, stage.concurrency)
+            return [Lane(stage, instance, limit) for instance in range(stage.instances)]
         return [Lane(stage, 0, calls * stage.instances)]
 
     # ── From the first event to the last ─────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -36,10 +37,23 @@ class Used(NamedTuple):
 
 
 class _Instance:
-    """An operator, and the right to use it."""
+    """An operator for each call that may be under way, and the right to use one."""
 
-    def __init__(self, operator: Operator) -> None:
-        self.operator, self.lock = operator, threading.Lock()
+    def __init__(self, operators: Iterable[Operator]) -> None:
+        self._operators = list(operators)
+        self._free: queue.LifoQueue[Operator] = queue.LifoQueue()
+        for operator in self._operators:
+            self._free.put(operator)
+
+    def process(self, batch: bytes) -> bytes:
+        operator = self._free.get()
+        try:
+            return operator.process(batch)
+        finally:
+            self._free.put(operator)
+
+    def finish(self) -> bytes:
+        return b"".join(operator.finish() for operator in self._operators)
 
 
 class _Opened:
@@ -54,8 +68,9 @@ class _Opened:
 
     def create(self, stage: Stage, instance: int) -> None:
         if stage.stateful:
-            operator = self._workload.operator(stage.nodes, instance, stage.instances)
-            self._instances[stage.number, instance] = _Instance(operator)
+            self._instances[stage.number, instance] = _Instance(
+                self._workload.operator(stage.nodes, instance, stage.instances) for _ in range(stage.concurrency)
+            )
         else:
             self._give_back(stage, self._workload.operator(stage.nodes))
 
@@ -63,9 +78,7 @@ class _Opened:
         with self._lock:
             self.calls += bool(batch)
         if stage.stateful:
-            here = self._instances[stage.number, instance]
-            with here.lock:
-                return here.operator.process(batch)
+            return self._instances[stage.number, instance].process(batch)
         with self._lock:
             idle = self._idle.get(stage.number)
             operator = idle.pop() if idle else None
@@ -75,7 +88,7 @@ class _Opened:
         return output
 
     def finish(self, stage: Stage, instance: int) -> bytes:
-        return self._instances[stage.number, instance].operator.finish()
+        return self._instances[stage.number, instance].finish()
 
     def _give_back(self, stage: Stage, operator: Operator) -> None:
         with self._lock:

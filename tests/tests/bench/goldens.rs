@@ -10,6 +10,8 @@ use bench_tests::{bench, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::service::{Service, embeddings};
+
 fn recorded(of: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/goldens.json");
     let text = fs::read_to_string(path).unwrap();
@@ -17,15 +19,22 @@ fn recorded(of: &str) -> Vec<Value> {
     all[of].as_array().unwrap().clone()
 }
 
-/// Compares every entry with what `now` makes of its arguments. `CORPUS` among them is a small collection.
+/// Compares every entry with what `now` makes of its arguments. `CORPUS` among them is a small collection,
+/// and `SERVICE` the address of one.
 fn stay_as_recorded(of: &str, now: impl Fn(&[&str]) -> Value) {
-    let corpus = collection();
+    let (corpus, service) = (collection(), Service::start(embeddings));
     let mut all = Vec::new();
     for entry in recorded(of) {
         let args: Vec<&str> =
             entry["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
         let place = corpus.path().to_str().unwrap();
-        let given: Vec<&str> = args.iter().map(|arg| if *arg == "CORPUS" { place } else { *arg }).collect();
+        let stands_for = |arg: &&str| match *arg {
+            "CORPUS" => place.to_owned(),
+            "SERVICE" => service.url(),
+            arg => arg.to_owned(),
+        };
+        let given: Vec<String> = args.iter().map(stands_for).collect();
+        let given: Vec<&str> = given.iter().map(String::as_str).collect();
         all.push((entry.clone(), json!({"args": args, "is": now(&given)})));
     }
     let changed: Vec<_> =

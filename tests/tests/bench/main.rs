@@ -4,6 +4,7 @@
 //! `isolation` beside it is a program of its own, because there the test binary itself is the runner process.
 
 mod answers;
+mod audit;
 mod authors;
 mod c_abi;
 mod cheats;
@@ -15,6 +16,7 @@ mod encryption;
 mod endpoints;
 mod engines;
 mod folders;
+mod generation;
 mod goldens;
 mod guide;
 mod hostile;

@@ -1,7 +1,13 @@
-//! Another model behind the same address is another work: its vectors are never mixed with those of the first.
+//! The model behind an address. Another one is another work: its vectors are never mixed with those of the first. Of one
+//! model each text has one vector, which is asked for once.
 
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use bench_tests::runtimes::runtimes;
 use bench_tests::{bench, records, small_run, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,4 +120,129 @@ fn a_run_without_an_endpoint_says_nothing_of_one() {
     assert!(record["extra"].get("embedding_endpoint").is_none());
     assert_eq!(record["extra"]["effective_config"]["parameters"].get("embedding_served"), None);
     assert_ne!(record["config_hash"], json!(null));
+}
+
+/// Letters, and what adding them up in another order makes of them: never the same twice.
+fn shaky(asked: &Asked) -> Reply {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let noise = f64::from(ASKED.fetch_add(1, Ordering::Relaxed) % 97) * 1e-4;
+    vectors(asked, |text| {
+        let shake = |(at, count): (usize, &f64)| count + noise * ((at * 7919 % 13) as f64 - 6.0);
+        letters(text).iter().enumerate().map(shake).collect()
+    })
+}
+
+/// The digests of a pair of these backends, in one cache.
+fn digests_of_a_pair(backends: &str, url: &str) -> Vec<String> {
+    let root = TempDir::new().unwrap();
+    let mut pair =
+        bench(&["pair", "--no-user-plugins", "--backends", backends, "--run-id", "one", "--num-tasks", "60"]);
+    pair.args(["--embedding-url", url, "--set", DIMENSION, "--output-root", root.path().to_str().unwrap()]);
+    pair.args([
+        "--set",
+        "vdb1_corpus_size=100",
+        "--set",
+        "vdb2_corpus_size=100",
+        "--set",
+        "join_threshold=0.9",
+    ]);
+    succeed(pair.env("BENCH_CACHE_DIR", root.path().join("cache")));
+    let tree = bench_tests::pairs::tree(root.path(), "one");
+    let digest = |backend: &str| bench_tests::digest(&tree.join("backends").join(backend));
+    backends.split(',').map(digest).collect()
+}
+
+#[test]
+fn a_service_whose_vectors_are_never_the_same_twice_gives_every_run_the_same_answers() {
+    let (service, cache) = (Service::start(shaky), TempDir::new().unwrap());
+    let digest = || {
+        let output = TempDir::new().unwrap();
+        let (record, _) = recorded(&service.url(), &cache, &output);
+        record["extra"]["output_digest"].clone()
+    };
+    let first = digest();
+    assert!((0..3).all(|_| digest() == first));
+    // Without the vectors that were kept there are other answers: the service is as unsteady as it should be.
+    fs::remove_dir_all(cache.path()).unwrap();
+    assert_ne!(digest(), first);
+}
+
+#[test]
+fn every_real_runtime_gives_the_same_answers_through_an_unsteady_service() {
+    let Some(_alone) = runtimes(&["ray", "dask", "sage"]) else { return };
+    let service = Service::start(shaky);
+    let digests = digests_of_a_pair("local,ray,dask,sage", &service.url());
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+/// Forty documents, the half of them twice, and ten questions.
+fn collection() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let line = |id: usize, text: String| format!("{}\n", json!({"_id": id.to_string(), "text": text}));
+    let docs: String = (0..60).map(|id| line(id, format!("document {} of wings", id % 40))).collect();
+    let queries: String = (0..10).map(|id| line(id, format!("question {id}"))).collect();
+    fs::write(folder.path().join("corpus.jsonl"), docs).unwrap();
+    fs::write(folder.path().join("queries.jsonl"), queries).unwrap();
+    folder
+}
+
+fn run_of(corpus: &TempDir, url: &str, cache: &Path, output: &TempDir) -> Command {
+    let set = [
+        "--set",
+        DIMENSION,
+        "--set",
+        "embed_again=off",
+        "--set",
+        "embedding_batch_size=4",
+        "--parallelism",
+        "1",
+    ];
+    let folder = corpus.path().to_str().unwrap();
+    let mut run = run(output.path(), 1, &[&["--embedding-url", url, "--corpus", folder][..], &set].concat());
+    run.env("BENCH_CACHE_DIR", cache);
+    run
+}
+
+/// What a service gave vectors of, but for the text that shows which model it is.
+fn embedded(service: &Service) -> Vec<String> {
+    let asked = service.asked();
+    let texts =
+        asked.iter().flat_map(Asked::texts).filter(|text| !text.starts_with("The lift of a wing in a"));
+    texts.map(str::to_owned).collect()
+}
+
+#[test]
+fn each_distinct_text_is_embedded_once() {
+    let (service, corpus, output) = (Service::start(embeddings), collection(), TempDir::new().unwrap());
+    let cache = TempDir::new().unwrap();
+    let told = stderr(&succeed(&mut run_of(&corpus, &service.url(), cache.path(), &output)));
+    assert!(told.contains("the vectors of 40 texts (0 there)"), "{told}");
+    let texts = embedded(&service);
+    let distinct: HashSet<&String> = texts.iter().collect();
+    assert_eq!((texts.len(), distinct.len()), (50, 50));
+    // All is known by now, and asked for again only where that is part of the work.
+    succeed(&mut run_of(&corpus, &service.url(), cache.path(), &output));
+    assert!(embedded(&service).is_empty());
+    succeed(run_of(&corpus, &service.url(), cache.path(), &output).args(["--set", "embed_again=on"]));
+    assert!(embedded(&service).iter().any(|text| text.starts_with("question ")));
+}
+
+#[test]
+fn after_a_service_failed_half_way_only_the_rest_is_embedded() {
+    let (corpus, output, cache) = (collection(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let given = AtomicU32::new(0);
+    let service = Service::start(move |asked| match given.fetch_add(1, Ordering::Relaxed) {
+        // One shows the model, twice, and five times four texts are half of them.
+        0..7 => embeddings(asked),
+        _ => (500, json!({"error": "out of memory"}).to_string()),
+    });
+    let failed = run_of(&corpus, &service.url(), cache.path(), &output).output().unwrap();
+    assert_eq!(failed.status.code(), Some(2), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("out of memory"), "{}", stderr(&failed));
+    service.asked();
+    service.becomes(embeddings);
+    let told = stderr(&succeed(&mut run_of(&corpus, &service.url(), cache.path(), &output)));
+    assert!(told.contains("the vectors of 20 texts (0 there)"), "{told}");
+    let documents = embedded(&service).into_iter().filter(|text| text.starts_with("document "));
+    assert_eq!(documents.collect::<HashSet<String>>().len(), 20);
 }

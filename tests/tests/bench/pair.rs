@@ -41,6 +41,19 @@ fn a_pair_until_it_is_known_ends_at_its_largest_number_and_its_records_say_how_t
 }
 
 #[test]
+fn until_it_is_known_nobody_runs_on_alone_when_the_other_failed() {
+    let (root, plugins) = (output(), folder(&[("hostile", "hostile")]));
+    let mut command = pair(root.path(), plugins.path(), "local,hostile", "w", &["--until-known"]);
+    let failed = command.env("HOSTILE", "run:exit0").output().unwrap();
+    let said = stderr(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{said}");
+    assert!(said.contains("failed: hostile; so that nothing can be known any more"), "{said}");
+    let kept = tree(root.path(), "w").join("backends/local/unified_results.jsonl");
+    let runs = fs::read_to_string(kept).unwrap_or_default().lines().count();
+    assert!(runs <= 1, "of sixty pairs {runs} were run");
+}
+
+#[test]
 fn a_pair_leaves_the_whole_tree_with_equal_answers() {
     let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
     succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "p", &["--repeat", "2"]));
@@ -193,6 +206,51 @@ fn verify_tells_equal_from_different_and_from_incomparable() {
         assert_eq!(verified.status.code(), Some(code), "{}", stdout(&verified));
         assert!(stdout(&verified).starts_with(word), "{}", stdout(&verified));
     }
+}
+
+#[test]
+fn a_gate_until_it_is_known_runs_the_baselines_work_again_and_looks_after_every_run() {
+    let runs = output();
+    let sub = |name: &str| runs.path().join(name);
+    succeed(&mut small_run("local", &sub("real"), &["--workload", "null"]));
+    write(&sub("baseline"), &doctored(&records(&sub("real"))[0], 1.0)[..2]);
+    let (baseline, current) = (sub("baseline"), sub("current"));
+    let gate = |more: &[&str]| {
+        let args = ["gate", "--baseline", text(&baseline), text(&current), "--no-user-plugins", "--json"];
+        bench(&args).args(more).output().unwrap()
+    };
+    let known = gate(&["--until-known", "--max-repeat", "4"]);
+    let report: Value = serde_json::from_str(&stdout(&known)).unwrap();
+    let current = records(&current);
+    let valid = current.iter().filter(|record| record["extra"]["validity"]["verdict"] == "VALID").count();
+    // On a machine with other work to do runs are INVALID, and others are made in their place.
+    match valid {
+        0 => assert_eq!((known.status.code(), current.len()), (Some(12), 4), "{report}"),
+        1 => assert_eq!((known.status.code(), current.len()), (Some(13), 4), "{report}"),
+        _ => {
+            assert_eq!(
+                (known.status.code(), valid),
+                (Some(13), 2),
+                "no more than there are to compare with: {report}"
+            );
+            let check = &report["checks"][0];
+            let why = check["explanation"].as_str().unwrap();
+            assert!(
+                check["until_known"] == true && why.contains("the 2 runs of the baseline are used up"),
+                "{why}"
+            );
+        }
+    }
+    for record in current {
+        assert_eq!(record["extra"]["until_known"], true);
+        assert_eq!(record["config_hash"], records(&baseline)[0]["config_hash"]);
+    }
+    let refused = gate(&["--max-repeat", "3"]);
+    assert!(
+        refused.status.code() == Some(2) && stderr(&refused).contains("--until-known"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 /// Eight runs around 100 items a second times `factor`.

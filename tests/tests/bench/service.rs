@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bench_tests::bench;
@@ -32,7 +33,8 @@ impl Asked {
 /// Status and body of an answer.
 pub type Reply = (u16, String);
 
-type Behaviour = Arc<Mutex<Box<dyn Fn(&Asked) -> Reply + Send>>>;
+type Answering = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
+type Behaviour = Arc<Mutex<Answering>>;
 
 /// Serves until the test process ends.
 pub struct Service {
@@ -40,27 +42,36 @@ pub struct Service {
     pub address: String,
     behaviour: Behaviour,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// How many questions came, answered or not.
+    came: Arc<AtomicUsize>,
 }
 
 impl Service {
-    pub fn start(answer: impl Fn(&Asked) -> Reply + Send + 'static) -> Self {
+    pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         Self::over(answer, |stream| stream)
     }
 
     /// A service whose connections `secure` wraps.
     pub fn over<S: Read + Write>(
-        answer: impl Fn(&Asked) -> Reply + Send + 'static,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
         secure: impl Fn(TcpStream) -> S + Clone + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let behaviour: Behaviour = Arc::new(Mutex::new(Box::new(answer)));
+        let behaviour: Behaviour = Arc::new(Mutex::new(Arc::new(answer)));
         let asked = Arc::default();
-        let service = Self { address, behaviour: Arc::clone(&behaviour), asked: Arc::clone(&asked) };
+        let came = Arc::<AtomicUsize>::default();
+        let service = Self {
+            address,
+            behaviour: Arc::clone(&behaviour),
+            asked: Arc::clone(&asked),
+            came: Arc::clone(&came),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (behaviour, asked, secure) = (Arc::clone(&behaviour), Arc::clone(&asked), secure.clone());
-                std::thread::spawn(move || talk(secure(stream), &behaviour, &asked));
+                let came = Arc::clone(&came);
+                std::thread::spawn(move || talk(secure(stream), &behaviour, &asked, &came));
             }
         });
         service
@@ -72,8 +83,13 @@ impl Service {
     }
 
     /// From now on it answers so.
-    pub fn becomes(&self, answer: impl Fn(&Asked) -> Reply + Send + 'static) {
-        *self.behaviour.lock().unwrap() = Box::new(answer);
+    pub fn becomes(&self, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
+        *self.behaviour.lock().unwrap() = Arc::new(answer);
+    }
+
+    /// Whether a question came.
+    pub fn is_asked(&self) -> bool {
+        self.came.load(Ordering::Relaxed) > 0
     }
 
     /// What it was asked so far; it forgets it.
@@ -82,7 +98,7 @@ impl Service {
     }
 }
 
-fn talk(stream: impl Read + Write, behaviour: &Behaviour, seen: &Mutex<Vec<Asked>>) {
+fn talk(stream: impl Read + Write, behaviour: &Behaviour, seen: &Mutex<Vec<Asked>>, came: &AtomicUsize) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = String::new();
@@ -94,10 +110,18 @@ fn talk(stream: impl Read + Write, behaviour: &Behaviour, seen: &Mutex<Vec<Asked
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
         });
+        if head.starts_with("GET ") {
+            // Whether somebody is there.
+            let list = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"data\":[]}";
+            if reader.get_mut().write_all(list.as_bytes()).is_ok() { continue } else { return }
+        }
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
         let asked = Asked { head, body: serde_json::from_slice(&body).unwrap_or_default() };
-        let (status, text) = behaviour.lock().unwrap_or_else(PoisonError::into_inner)(&asked);
+        came.fetch_add(1, Ordering::Relaxed);
+        // Whoever waits with its answer does not keep the others from theirs.
+        let answer = Arc::clone(&behaviour.lock().unwrap_or_else(PoisonError::into_inner));
+        let (status, text) = answer(&asked);
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", text.len());
         if reader.get_mut().write_all(format!("{head}{text}").as_bytes()).is_err() {

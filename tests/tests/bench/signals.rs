@@ -32,7 +32,10 @@ fn ctrl_c_termination_and_a_lost_terminal_drain_and_leave_a_partial_record() {
         let (output, mark) = (TempDir::new().unwrap(), mark());
         let run = slow_run(&output, &mark);
         signal(&run, kind);
-        assert_eq!(run.end().status.code(), Some(130), "{kind:?}");
+        let ended = run.end();
+        assert_eq!(ended.status.code(), Some(130), "{kind:?}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("stopping: what is under way is finished first; once more"), "{said}");
         let record = records(output.path()).remove(0);
         assert_eq!(record["extra"]["partial"], true);
         assert_eq!(record["extra"]["validity"]["verdict"], "INVALID");

@@ -313,7 +313,7 @@ mod tests {
         let error = |lines: &[&str]| Loaded::of(&lines.join("\n")).error();
         let expected = "corpus.jsonl:5: _id \"b\" occurs twice, with different texts: keep one of them";
         assert_eq!(error(&[a, b, "", a, other, a, "{"]), expected);
-        assert!(error(&[a, "{", a]).starts_with("corpus.jsonl:2: EOF"));
+        assert!(error(&[a, "{", a]).starts_with("corpus.jsonl:2: not JSON: EOF"));
     }
 
     #[test]

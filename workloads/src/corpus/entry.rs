@@ -29,7 +29,8 @@ impl Entry {
     pub fn of(line: &str) -> Result<Self, String> {
         let written: Written = serde_json::from_str(line).map_err(|e| {
             // The position in the line helps; the line within the line does not.
-            e.to_string().replace("at line 1 column", "at column")
+            let what = e.to_string().replace("at line 1 column", "at column");
+            if e.is_data() { what } else { format!("not JSON: {what}") }
         })?;
         let Some(id) = written.id else { return Err("missing field `_id`".to_owned()) };
         let id = match id.get().as_bytes()[0] {
@@ -136,7 +137,7 @@ mod tests {
             (r#"{"_id": [1]}"#, "field `_id` is [1]: write it as text or as a number"),
             (r#"{"_id": "a", "text": ["x"]}"#, "not a list: join it into one at column 26"),
             (r#"{"_id": "a", "title": {}}"#, "not an object at column 24"),
-            (r#"{"_id": "a""#, "EOF while parsing an object at column 11"),
+            (r#"{"_id": "a""#, "not JSON: EOF while parsing an object at column 11"),
             ("[]", "invalid length 0"),
         ] {
             let error = Entry::of(line).unwrap_err();

@@ -89,7 +89,7 @@ fn bad_documents_are_refused_with_their_line() {
         ),
         (b"{\"text\": \"y\"}", "corpus.jsonl:2: missing field `_id`"),
         (b"{\"_id\": \"\"}", "corpus.jsonl:2: the _id is empty"),
-        (b"{\"_id\": \"d2\"", "corpus.jsonl:2: EOF while parsing an object at column 12"),
+        (b"{\"_id\": \"d2\"", "corpus.jsonl:2: not JSON: EOF while parsing an object at column 12"),
         (b"{\"_id\": \"d\xff\"}", "corpus.jsonl:2: not UTF-8 after byte 10"),
     ] {
         assert_eq!(load(&[first.as_bytes(), second].concat(), QUERIES, None).unwrap_err(), expected);

@@ -8,10 +8,13 @@
 //! each layer multiplies by a fixed matrix of random 8-bit values and adds a quarter of the product to the
 //! vector, all in whole numbers. Such a matrix nearly keeps angles, so thresholds keep their meaning.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::bm25::{TermStatistics, idf};
 use super::endpoint::{Endpoint, EndpointError, Fault};
+use super::stored::StoredVectors;
 use super::tokens::{count_terms, for_each_token, term_hash, token_hashes};
 use super::vocabulary::vocabulary;
 use crate::random::stream;
@@ -144,12 +147,61 @@ pub struct HttpEmbedder {
     endpoint: Endpoint,
     dimension: usize,
     batch: usize,
+    stored: Option<Arc<StoredVectors>>,
+    ask: Ask,
+}
+
+/// When a service is asked for the vector of a text that is kept. What is used is the one that is kept in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Every time, because it is part of the work.
+    Always,
+    /// Not again.
+    Once,
 }
 
 impl HttpEmbedder {
     /// `batch` is how many texts go into one call.
     pub fn new(endpoint: Endpoint, dimension: usize, batch: usize) -> Self {
-        Self { endpoint, dimension: dimension.clamp(1, MAX_DIMENSION), batch: batch.max(1) }
+        let dimension = dimension.clamp(1, MAX_DIMENSION);
+        Self { endpoint, dimension, batch: batch.max(1), stored: None, ask: Ask::Always }
+    }
+
+    /// Keeps what the service gives, and takes what is kept.
+    #[must_use]
+    pub fn with_stored(self, stored: Arc<StoredVectors>, ask: Ask) -> Self {
+        Self { stored: Some(stored), ask, ..self }
+    }
+
+    /// What is kept of these texts.
+    fn known(&self, texts: &[&str]) -> Result<Vec<Option<Quantised>>, EndpointError> {
+        match &self.stored {
+            Some(stored) if self.ask == Ask::Once => texts
+                .iter()
+                .map(|text| stored.get(text).map_err(|cause| self.unkept(stored, &cause)))
+                .collect(),
+            _ => Ok(vec![None; texts.len()]),
+        }
+    }
+
+    /// The vectors of a batch, as they count from now on.
+    fn asked(&self, batch: &[&str]) -> Result<Vec<Quantised>, EndpointError> {
+        let mut vectors = Vec::with_capacity(batch.len());
+        for values in self.endpoint.embeddings(batch)?.vectors {
+            if values.len() != self.dimension {
+                let fault = Fault::Dimension { expected: self.dimension, found: values.len() };
+                return Err(self.endpoint.error("embeddings", fault, 1));
+            }
+            vectors.push(quantise(&values));
+        }
+        let Some(stored) = &self.stored else { return Ok(vectors) };
+        let given: Vec<(&str, Quantised)> = batch.iter().copied().zip(vectors).collect();
+        stored.keep(&given).map_err(|cause| self.unkept(stored, &cause))
+    }
+
+    fn unkept(&self, stored: &StoredVectors, cause: &std::io::Error) -> EndpointError {
+        let path = stored.path().to_owned();
+        self.endpoint.error("embeddings", Fault::Unkept { path, why: cause.to_string() }, 1)
     }
 }
 
@@ -158,15 +210,36 @@ impl Embedder for HttpEmbedder {
         // Services refuse a text of nothing. As for the other embedders, its vector is zero.
         let written: Vec<usize> = (0..texts.len()).filter(|&at| !texts[at].trim().is_empty()).collect();
         let mut vectors = vec![Quantised::new(vec![0; self.dimension]); texts.len()];
-        for places in written.chunks(self.batch) {
-            let batch: Vec<&str> = places.iter().map(|&at| texts[at]).collect();
-            for (&at, values) in places.iter().zip(self.endpoint.embeddings(&batch)?.vectors) {
-                if values.len() != self.dimension {
-                    let fault = Fault::Dimension { expected: self.dimension, found: values.len() };
-                    return Err(self.endpoint.error("embeddings", fault, 1));
-                }
-                vectors[at] = quantise(&values);
+        let mut unknown = Vec::new();
+        let known = self.known(&written.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+        for (&at, known) in written.iter().zip(known) {
+            match known {
+                Some(vector) => vectors[at] = vector,
+                None => unknown.push(at),
             }
+        }
+        let mut again = Vec::new();
+        if self.ask == Ask::Once {
+            let mut first: HashMap<&str, usize> = HashMap::new();
+            unknown.retain(|&at| match first.entry(texts[at]) {
+                Entry::Occupied(entry) => {
+                    again.push((at, *entry.get()));
+                    false
+                }
+                Entry::Vacant(entry) => {
+                    entry.insert(at);
+                    true
+                }
+            });
+        }
+        for places in unknown.chunks(self.batch) {
+            let batch: Vec<&str> = places.iter().map(|&at| texts[at]).collect();
+            for (&at, vector) in places.iter().zip(self.asked(&batch)?) {
+                vectors[at] = vector;
+            }
+        }
+        for (at, first) in again {
+            vectors[at] = vectors[first].clone();
         }
         Ok(vectors)
     }

@@ -4,6 +4,7 @@ pub mod bm25;
 pub mod embed;
 pub mod endpoint;
 pub mod stemming;
+pub mod stored;
 pub mod synthetic;
 pub mod tokens;
 pub mod vocabulary;

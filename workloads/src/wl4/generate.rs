@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bench_dataflow::frame::{self, Frame};
 
+use crate::instance::contained;
 use crate::operator::{Lineage, Operator, OperatorError, Output, decode};
+use crate::slots::Slots;
 use crate::text::bm25::{Bm25, DocTerms};
 use crate::text::tokens::{Term, count_terms, token_hashes};
 use crate::wl4::batch::SharedSpans;
@@ -25,7 +27,7 @@ const SNIPPET_CHARS: usize = 200;
 pub const NO_CONTEXT: &str = "No relevant context was found.";
 
 /// Looks up texts for the prompt and the references.
-pub trait Texts: Send {
+pub trait Texts: Send + Sync {
     fn doc_id(&self, doc: DocRef) -> &str;
     fn doc_text(&self, doc: DocRef) -> &str;
     fn doc_source(&self, doc: DocRef) -> &str;
@@ -100,6 +102,10 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
 pub struct Generate<T> {
     generator: Arc<dyn Generator>,
     texts: T,
+    /// How many answers are asked for at once, in the process; nothing for one after the other.
+    at_once: Option<Arc<Slots>>,
+    /// How often an answer is asked for that is no member of a batch.
+    attempts: u32,
     /// Whether its input are batches.
     batched: bool,
     /// Service time added to each batch, as a timer and not as work.
@@ -110,7 +116,13 @@ pub struct Generate<T> {
 
 impl<T: Texts> Generate<T> {
     pub fn new(generator: Arc<dyn Generator>, texts: T, latency: Duration, with_retrieved: bool) -> Self {
-        Self { generator, texts, batched: true, latency, with_retrieved }
+        Self { generator, texts, at_once: None, attempts: 1, batched: true, latency, with_retrieved }
+    }
+
+    /// Asks for answers at once, as many as there are slots, and `attempts` times for one that fails.
+    #[must_use]
+    pub fn at_once(self, slots: Option<Arc<Slots>>, attempts: u32) -> Self {
+        Self { at_once: slots, attempts, ..self }
     }
 
     /// Takes ranked queries one by one instead of batches.
@@ -165,8 +177,60 @@ fn quality(question: &str, response: &str) -> f64 {
     crate::wl4::rerank::coverage(terms.intersection(&found).count(), terms.len())
 }
 
+impl<T: Texts> Generate<T> {
+    /// All answers to `inputs`, as many at once as there are slots, in the order of their questions.
+    fn process_at_once(
+        &self,
+        slots: &Slots,
+        inputs: &[Frame<'_>],
+        output: &mut Output<'_>,
+    ) -> Result<(), OperatorError> {
+        let batches: Vec<Batch> = match self.batched {
+            true => inputs.iter().map(decode).collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
+        let mut items: Vec<(Frame<'_>, Vec<u8>)> = Vec::new();
+        for (input, batch) in inputs.iter().zip(&batches) {
+            let shares = SharedSpans::of(input, batch);
+            for item in frame::frames(&batch.items) {
+                let item = item.map_err(OperatorError::new)?;
+                let mut spans = item.spans.to_vec();
+                shares.append(item.header.seq, output, &mut spans);
+                items.push((item, spans));
+            }
+        }
+        if !self.batched {
+            items.extend(inputs.iter().map(|input| (*input, input.spans.to_vec())));
+        }
+        if !self.latency.is_zero() {
+            slots.each(inputs.len(), |_| std::thread::sleep(self.latency));
+        }
+        // A member of a batch is asked for once, as where answers are asked for one after the other.
+        let attempts = if self.batched { 1 } else { self.attempts };
+        let answers = slots.each(items.len(), |at| {
+            let answer = || contained(|| self.answer(&items[at].0));
+            (1..attempts).fold(answer(), |last, _| last.or_else(|_| answer()))
+        });
+        for ((item, spans), answer) in items.iter().zip(answers) {
+            let lineage = Lineage { header: item.header, spans };
+            match answer {
+                Ok(answer) => output.emit(lineage, 0, &answer)?,
+                Err(error) => output.fail(lineage, error),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<T: Texts> Operator for Generate<T> {
+    fn batch_limit(&self) -> usize {
+        if self.at_once.is_some() { usize::MAX } else { 1 }
+    }
+
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
+        if let Some(slots) = self.at_once.clone() {
+            return self.process_at_once(&slots, inputs, output);
+        }
         for input in inputs {
             if !self.latency.is_zero() {
                 std::thread::sleep(self.latency);

@@ -69,6 +69,8 @@ pub fn graph(workload: &str, paths: &[&str], params: &Params) -> Graph {
         },
     });
     let min_in_flight = if present("category_batch") { held_back(params) } else { 1 };
+    // Beside what open batches hold, as many calls as are wanted can be under way.
+    let min_in_flight = min_in_flight.saturating_add(params.llm_concurrency.map_or(0, |calls| calls - 1));
     Graph { workload: workload.to_owned(), edges: edges.collect(), min_in_flight, nodes }
 }
 
@@ -149,6 +151,7 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
         max_parallelism: None,
         ordering: Ordering::None,
         blocking: false,
+        concurrency: None,
         summary,
     };
     match node.name.as_str() {
@@ -164,7 +167,14 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
         "global_batch" => {
             (node.state, node.ordering, node.max_parallelism) = (State::Global, Ordering::Sequence, Some(1));
         }
-        "generate" => node.blocking = params.llm_url.is_some() || params.llm_latency_ms > 0,
+        "generate" => {
+            node.blocking =
+                params.llm_url.is_some() || params.llm_latency_ms > 0 || params.llm_concurrency.is_some();
+            if let Some(calls) = params.llm_concurrency {
+                // One instance, so that the limit is the whole run's, whatever the parallelism.
+                (node.max_parallelism, node.concurrency) = (Some(1), Some(calls));
+            }
+        }
         _ => {}
     }
     node

@@ -92,7 +92,8 @@ pub fn create(
         "global_batch" => Box::new(GlobalBatch::new(trigger(p.global_batch_size, p.global_batch_timeout_ms))),
         "generate" => {
             let latency = Duration::from_millis(p.llm_latency_ms.into());
-            let generate = Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged);
+            let generate = Generate::new(Arc::clone(&shared.generator), lookup(), latency, judged)
+                .at_once(shared.slots.clone(), p.operator_attempts);
             Box::new(if fed_by("global_batch") { generate } else { generate.one_by_one() })
         }
         name => {

@@ -14,6 +14,7 @@ use crate::parameters::{
     About, CORPUS, Flag, Hashed, ParamError, Preset, Range, Reads, Table, Together, Values, parameters,
 };
 use crate::schedule::Documents;
+use crate::text::embed::Ask;
 use crate::text::endpoint::{ChatFields, OPTIONAL_PARAMETERS};
 use crate::text::stemming::Stemming;
 
@@ -87,6 +88,17 @@ pub enum Switch {
     Off,
 }
 
+impl Switch {
+    /// When an endpoint is asked, for a switch that says whether it is asked again.
+    #[must_use]
+    pub fn ask(self) -> Ask {
+        match self {
+            Self::On => Ask::Always,
+            Self::Off => Ask::Once,
+        }
+    }
+}
+
 /// Each shard is an operator of the graph.
 const SHARDS: Range = Range::number("between 1 and 64", |shards| (1.0..=64.0).contains(&shards));
 const DIMENSION: Range = Range::number("between 8 and 16384", |dim| (8.0..=16_384.0).contains(&dim));
@@ -100,6 +112,7 @@ const FIELD: Range = Range::text("a name of letters, digits and '_'", |field| {
 const OPTIONAL: Range = Range::text("a list of max_tokens, temperature, top_p and seed", |name| {
     OPTIONAL_PARAMETERS.contains(&name)
 });
+const CONCURRENCY: Range = Range::number("between 1 and 256", |calls| (1.0..=256.0).contains(&calls));
 const FAULTS: Range = Range::grammar(|fault| fault.parse::<Fault>().map(drop));
 
 parameters! {
@@ -139,6 +152,9 @@ parameters! {
         embedding_url: Option<String> = None, "", Range::ANY, Hashed::AsServed;
         /// Model that the endpoint is asked for.
         embedding_model: String = "BAAI/bge-large-en-v1.5".to_owned(), "", Range::ANY;
+        /// Whether a run asks the endpoint for vectors that are kept from before, as that is part of the work. The
+        /// vectors that are used are those that are kept.
+        embed_again: Switch = Switch::On, "", Range::ANY, Hashed::UnlessDefault;
         /// Layers of arithmetic like an encoder's after each embedding; 0 is none.
         encoder_layers: u32 = 0, "", Range::ANY;
 
@@ -238,6 +254,9 @@ parameters! {
         llm_top_p: f64 = 0.9, "", TOP_P;
         /// Service time added to each batch of generation, as a timer.
         llm_latency_ms: u32 = 0, "ms", Range::ANY;
+        /// Calls of generation under way at once in the whole run, whatever the parallelism; null for one in each
+        /// instance.
+        llm_concurrency: Option<u32> = None, "", CONCURRENCY, Hashed::UnlessDefault;
         /// How long a request to an endpoint may take.
         request_timeout_ms: u32 = 30_000, "ms", Range::AT_LEAST_1;
         /// How often a request to an endpoint is tried.
@@ -347,8 +366,15 @@ const FLAGS: &[Flag] = &[
         ..Flag::new("embedding-url", "URL", Reads::Text, About::Services, &["embedding_url"])
             .help("OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY")
     },
-    Flag::new("llm-url", "URL", Reads::Text, About::Services, &["llm_url"])
-        .help("OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY"),
+    Flag {
+        also: &[("llm_concurrency", "8")],
+        ..Flag::new("llm-url", "URL", Reads::Text, About::Services, &["llm_url"])
+            .help("OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY")
+    },
+    Flag::new("llm-concurrency", "N", Reads::Count, About::Services, &["llm_concurrency"]).help(
+        "Calls of generation under way at once, in the whole run, whatever the parallelism and the backend \
+         [default with --llm-url: 8]",
+    ),
     Flag::new("llm-latency-ms", "MS", Reads::Milliseconds, About::Services, &["llm_latency_ms"])
         .help("Service time added to each generation batch, as a timer [default: 0]"),
 ];
@@ -623,6 +649,8 @@ mod tests {
             ("dedup", "off"),
             ("rerank_by", "fused"),
             ("mmr", "off"),
+            ("llm_concurrency", "8"),
+            ("embed_again", "off"),
         ] {
             assert!(base.get(name).is_none(), "{name}");
             assert!(TABLE.fingerprint(&with(name, text), None, None).get(name).is_some(), "{name}");

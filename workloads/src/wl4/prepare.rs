@@ -1,5 +1,7 @@
 //! Builds the indexes of the prepared state, in a stream and on all cores.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -9,9 +11,11 @@ use std::thread;
 use super::shared::Recipe;
 use crate::corpus::Corpus;
 use crate::index::postings::{self, Postings};
-use crate::index::{Index, IndexDoc, make_room, shards, try_build};
+use crate::index::{CANNOT_WRITE, Index, IndexDoc, IndexError, make_room, shards, try_build};
 use crate::schedule;
-use crate::text::embed::Embedder;
+use crate::slots::Slots;
+use crate::text::embed::{Ask, Embedder};
+use crate::text::stored::{StoredVectors, key};
 use crate::text::synthetic::{self, DocMeta};
 use crate::text::vocabulary::Category;
 use crate::workload::WorkloadError;
@@ -30,23 +34,33 @@ impl Recipe<'_> {
     /// # Errors
     /// When a text cannot be read or embedded, or a file cannot be written.
     pub fn prepare(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
-        let of = self.params.vdb_shards;
-        let mut wanted: Vec<Wanted<'_>> = Vec::new();
-        for shard in 0..of {
-            for (name, docs) in self.databases(shard) {
-                wanted.push(Wanted { path: shards::path(folder, name, shard, of), docs });
-            }
-        }
-        wanted.push(Wanted { path: folder.join("window.idx"), docs: self.window() });
-        wanted.push(Wanted { path: folder.join("nodes.idx"), docs: self.nodes() });
-        wanted.retain(|index| Index::open(&index.path).is_err());
-        if !wanted.is_empty() {
+        let missing: Vec<PathBuf> =
+            self.wanted(folder).map(|index| index.path).filter(|path| Index::open(path).is_err()).collect();
+        let wanted = || self.wanted(folder).filter(|index| missing.contains(&index.path));
+        if !missing.is_empty() {
             // Before a corpus is read or a text embedded.
             make_room(folder)?;
-            let embedder = self.embedder(|| self.term_table())?;
-            build_all(wanted, self.params.embedding_dimension as usize, &*embedder, progress)?;
+            let stored = self.stored(folder)?;
+            let embedder = self.embedder(|| self.term_table(), stored.clone(), Ask::Once)?;
+            if let Some(stored) = &stored {
+                let texts = || wanted().flat_map(|index| index.docs).map(|doc| doc.map(|doc| doc.text));
+                embed_all(texts, stored, &*embedder, self.params.embedding_batch_size, progress)?;
+            }
+            let dim = self.params.embedding_dimension as usize;
+            build_all(wanted().collect(), dim, &*embedder, progress)?;
         }
         self.invert(folder, progress)
+    }
+
+    /// Every index of the prepared state.
+    fn wanted<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = Wanted<'a>> {
+        let of = self.params.vdb_shards;
+        let databases = (0..of).flat_map(move |shard| {
+            let path = move |name: &str| shards::path(folder, name, shard, of);
+            self.databases(shard).into_iter().map(move |(name, docs)| Wanted { path: path(name), docs })
+        });
+        let window = Wanted { path: folder.join("window.idx"), docs: self.window() };
+        databases.chain([window, Wanted { path: folder.join("nodes.idx"), docs: self.nodes() }])
     }
 
     /// The inverted indexes that BM25 over the whole collection needs and that are missing.
@@ -119,6 +133,58 @@ fn corpus_doc(corpus: &Corpus, number: u64) -> Result<IndexDoc<'static>, Workloa
     let doc = corpus.docs.get(number as usize)?;
     let meta = DocMeta::plain(Category::General, "corpus");
     Ok(IndexDoc { text: doc.content().into(), id: doc.id.into(), meta })
+}
+
+/// Requests for vectors that are under way at once while indexes are prepared.
+const REQUESTS: u32 = 4;
+/// Parts in which it is told how far the embedding is.
+const PARTS: usize = 10;
+
+/// Asks for the vector of each distinct text that is not kept yet, once, and keeps it. `progress` hears how far it is.
+fn embed_all<'a, I>(
+    texts: impl Fn() -> I,
+    stored: &StoredVectors,
+    embedder: &dyn Embedder,
+    batch: u32,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), WorkloadError>
+where
+    I: Iterator<Item = Result<Cow<'a, str>, WorkloadError>>,
+{
+    let unreadable = |source| IndexError::Io { path: stored.path().to_owned(), action: CANNOT_WRITE, source };
+    let mut unknown = HashSet::new();
+    for text in texts() {
+        let text = text?;
+        if !text.trim().is_empty() && stored.get(&text).map_err(unreadable)?.is_none() {
+            unknown.insert(key(&text));
+        }
+    }
+    let (all, slots) = (unknown.len(), Slots::new(REQUESTS));
+    let mut rest = texts();
+    let mut said = None;
+    while !unknown.is_empty() {
+        let done = all - unknown.len();
+        if said != Some(done * PARTS / all) {
+            said = Some(done * PARTS / all);
+            progress(&format!("the vectors of {all} texts ({done} there)"));
+        }
+        let mut now = Vec::new();
+        while now.len() < (batch * REQUESTS) as usize {
+            let Some(text) = rest.next().transpose()? else { break };
+            if unknown.remove(&key(&text)) {
+                now.push(text);
+            }
+        }
+        let batches: Vec<Vec<&str>> =
+            now.chunks(batch as usize).map(|part| part.iter().map(AsRef::as_ref).collect()).collect();
+        // Those that succeed are kept, whatever becomes of the others.
+        let asked = slots.each(batches.len(), |number| embedder.embed(&batches[number]).map(drop));
+        asked.into_iter().collect::<Result<(), _>>()?;
+        if now.is_empty() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Builds as many at once as there are cores; `progress` hears of each as it begins.

@@ -8,7 +8,7 @@ use bench_dataflow::graph::{Edge, Graph};
 use super::graph::{carries_batches, graph};
 use super::operators::create;
 use super::params::{EmbedderKind, Params, TABLE};
-use super::shared::{Recipe, Shared, endpoint};
+use super::shared::{Recipe, Shared, chat_endpoint, endpoint};
 use crate::corpus::{Choice, Corpus, Queries};
 use crate::parameters::{ParamError, Table, Values};
 use crate::schedule::{Schedule, ScheduleConfig, Texts};
@@ -82,6 +82,10 @@ impl Workload for Rag {
 
     fn served(&self, spec: &OpenSpec) -> Result<Option<Served>, WorkloadError> {
         let params: Params = spec.params.read()?;
+        if let Some(url) = &params.llm_url {
+            // Before anything is prepared or measured.
+            chat_endpoint(&params, url)?.is_there()?;
+        }
         if params.embedder != EmbedderKind::Http {
             return Ok(None);
         }
@@ -92,7 +96,8 @@ impl Workload for Rag {
 
     fn prepare(&self, spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
         let params: Params = spec.params.read()?;
-        if let (Some(then), Some(now)) = (&spec.served, self.served(spec)?)
+        let now = self.served(spec)?;
+        if let (Some(then), Some(now)) = (&spec.served, now)
             && !now.is_the_model_of(then)
         {
             let url = params.embedding_url.unwrap_or_default();

@@ -13,14 +13,19 @@ use super::params::{EmbedderKind, Params};
 use super::records::DocRef;
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
-use crate::index::{Index, Keywords, Shards, shards};
+use crate::index::{CANNOT_WRITE, Index, IndexError, Keywords, Shards, shards};
 use crate::operator::OperatorError;
 use crate::random;
+use crate::slots::Slots;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
-use crate::text::embed::{Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
+use crate::text::embed::{Ask, Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
 use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Served};
+use crate::text::stored::StoredVectors;
 use crate::workload::WorkloadError;
 
+/// Where vectors of endpoints are kept, beside the prepared indexes, and how such a file ends.
+const EMBEDDINGS: &str = "embeddings";
+const VECTORS: &str = ".vec";
 /// Increase when the content of prepared indexes changes.
 const FORMAT: u32 = 1;
 /// Weight of the topic direction in the topic embedder.
@@ -45,6 +50,8 @@ pub struct Shared {
     pub prepared: Prepared,
     pub embedder: Arc<dyn Embedder>,
     pub generator: Arc<dyn Generator>,
+    /// How many answers this process asks for at once, where that is a setting.
+    pub slots: Option<Arc<Slots>>,
     pub graph: Arc<MemoryGraph>,
 }
 
@@ -72,15 +79,37 @@ impl Recipe<'_> {
     #[must_use]
     pub fn known(&self, cache: &Path) -> Option<Served> {
         let served = self.served?;
-        let prefix = format!("{}-", self.name());
-        let folders = std::fs::read_dir(cache).into_iter().flatten().flatten();
-        let known = folders.filter_map(|folder| {
-            let name = folder.file_name().into_string().ok()?;
-            let fingerprint: Fingerprint = name.strip_prefix(&prefix)?.parse().ok()?;
-            fingerprint.is_of_the_model_of(served.fingerprint).then_some(fingerprint)
-        });
+        let fingerprints = |folder: &Path, prefix: String| {
+            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            files.filter_map(move |file| {
+                let name = file.file_name().into_string().ok()?;
+                let fingerprint = name.strip_prefix(&prefix)?.trim_end_matches(VECTORS);
+                fingerprint.parse::<Fingerprint>().ok()
+            })
+        };
+        let indexes = fingerprints(cache, format!("{}-", self.name()));
+        let vectors = fingerprints(&cache.join(EMBEDDINGS), format!("{}-", self.model(served)));
+        let known = indexes.chain(vectors).filter(|known| known.is_of_the_model_of(served.fingerprint));
         let nearest = known.min_by_key(|known| (known.distance(served.fingerprint), known.to_string()));
         nearest.map(|fingerprint| Served { fingerprint, ..served.clone() })
+    }
+
+    /// Names the model behind the endpoint, but for its fingerprint: whatever it embeds, its vectors are kept together.
+    fn model(&self, served: &Served) -> String {
+        let (asked, named) = (&self.params.embedding_model, served.model.as_deref().unwrap_or_default());
+        let digest = Sha256::digest(format!("{asked}\n{named}").as_bytes());
+        format!("{}-{}", hex::encode(&digest[..12]), served.dimension)
+    }
+
+    /// The vectors that are kept of the endpoint's model, where there is one. `folder` holds the prepared state.
+    pub(super) fn stored(&self, folder: &Path) -> Result<Option<Arc<StoredVectors>>, WorkloadError> {
+        let Some(served) = self.served.filter(|_| self.params.embedder == EmbedderKind::Http) else {
+            return Ok(None);
+        };
+        let name = format!("{}-{}{VECTORS}", self.model(served), served.fingerprint);
+        let path = folder.with_file_name(EMBEDDINGS).join(name);
+        let stored = StoredVectors::open(&path, self.params.embedding_dimension as usize);
+        Ok(Some(Arc::new(stored.map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source })?)))
     }
 
     fn name(&self) -> String {
@@ -120,10 +149,12 @@ impl Recipe<'_> {
         };
         let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
         let statistics = Arc::clone(&vdb[0]);
+        let (stored, ask) = (self.stored(folder)?, self.params.embed_again.ask());
         Ok(Shared {
             params: self.params.clone(),
-            embedder: self.embedder(|| Ok(statistics))?,
+            embedder: self.embedder(|| Ok(statistics), stored, ask)?,
             generator: self.generator()?,
+            slots: self.params.llm_concurrency.map(|calls| Arc::new(Slots::new(calls))),
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
             prepared: Prepared { vdb, keywords, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
@@ -146,6 +177,8 @@ impl Recipe<'_> {
     pub(super) fn embedder<S: TermStatistics + 'static>(
         &self,
         statistics: impl FnOnce() -> Result<Arc<S>, WorkloadError>,
+        stored: Option<Arc<StoredVectors>>,
+        ask: Ask,
     ) -> Result<Arc<dyn Embedder>, WorkloadError> {
         let p = self.params;
         let dim = p.embedding_dimension as usize;
@@ -153,7 +186,11 @@ impl Recipe<'_> {
             EmbedderKind::Topic => Arc::new(TopicEmbedder::new(dim, BETA, p.encoder_layers)),
             EmbedderKind::Hash => Arc::new(HashEmbedder::new(dim, statistics()?, p.encoder_layers)),
             EmbedderKind::Http => {
-                Arc::new(HttpEmbedder::new(endpoint(p)?, dim, p.embedding_batch_size as usize))
+                let embedder = HttpEmbedder::new(endpoint(p)?, dim, p.embedding_batch_size as usize);
+                Arc::new(match stored {
+                    Some(stored) => embedder.with_stored(stored, ask),
+                    None => embedder,
+                })
             }
         })
     }
@@ -162,7 +199,7 @@ impl Recipe<'_> {
         let p = self.params;
         Ok(match &p.llm_url {
             Some(url) => Arc::new(Remote {
-                endpoint: Endpoint::new(url, &p.llm_model, patience(p))?.with_chat_fields(p.chat_fields()),
+                endpoint: chat_endpoint(p, url)?,
                 max_tokens: p.llm_max_tokens,
                 temperature: p.llm_temperature,
                 top_p: p.llm_top_p,
@@ -179,6 +216,14 @@ impl Recipe<'_> {
 /// When its address or the environment cannot be used.
 pub fn endpoint(p: &Params) -> Result<Endpoint, EndpointError> {
     Endpoint::new(p.embedding_url.as_deref().unwrap_or_default(), &p.embedding_model, patience(p))
+}
+
+/// The endpoint of generation at `url`.
+///
+/// # Errors
+/// As [`endpoint`].
+pub fn chat_endpoint(p: &Params, url: &str) -> Result<Endpoint, EndpointError> {
+    Ok(Endpoint::new(url, &p.llm_model, patience(p))?.with_chat_fields(p.chat_fields()))
 }
 
 fn patience(p: &Params) -> Patience {

@@ -30,6 +30,7 @@ fn run() -> Result<(), Failure> {
         max_in_flight: 128,
         load: Load::Closed,
         params: list::default().parameters().defaults(),
+        variation: Default::default(),
         corpus_digest: None,
         served: None,
         cache_dir: std::env::temp_dir().join("bench-direct"),

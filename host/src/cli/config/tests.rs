@@ -169,6 +169,16 @@ fn what_is_wrong_is_said_with_file_and_line() {
         ),
         (&["run"], "config = \"x\"\n", "FILE:1: `config` is neither"),
         (&["run"], "seed = 1\nnum_tasks = 1.5\n", "FILE:2: num_tasks: '1.5' is not a whole number"),
+        (
+            &["run"],
+            "backend: local\n",
+            "FILE:1: key with no value, expected `=` (a configuration file is TOML: key = value)",
+        ),
+        (
+            &["run"],
+            "seed = 1\nset = [\"mmr_lambda=7\"]\n",
+            "parameter 'mmr_lambda' must be between 0 and 1, not 7 (mmr_lambda is set in FILE:2)",
+        ),
         (&["run"], "timeout = -1\n", "FILE:1: timeout: '-1' is below zero"),
         (&["run"], "vdb1_corpus_size = \"x\"\n", "FILE:1: parameter 'vdb1_corpus_size': 'x' is not a number"),
         (&["run"], "load = \"opn\"\n", "FILE:1: load: 'opn' is none of closed, open, nominal"),

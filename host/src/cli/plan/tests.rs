@@ -76,3 +76,9 @@ fn parameters_take_what_flags_of_their_kind_take() {
     let wrong = args(&["--set", "vdb1_corpus_size=many"]).unwrap().plan().unwrap_err().message;
     assert!(wrong.starts_with("--set vdb1_corpus_size=many: 'many' is not a number"), "{wrong}");
 }
+
+#[test]
+fn an_empty_name_of_a_cache_folder_is_none() {
+    assert_eq!(plan(&["--cache-dir", ""]).cache_dir, default_cache_dir());
+    assert_ne!(plan(&["--cache-dir", "x"]).cache_dir, default_cache_dir());
+}

@@ -1,8 +1,10 @@
 //! What can go wrong in a call, with the service's own words and what to do about it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::KEY_VARIABLE;
+use super::breaker::Resting;
 use super::said::Said;
 
 /// What went wrong in a call.
@@ -29,6 +31,13 @@ pub enum Fault {
     ConnectTimeout(String),
     #[error("no answer within {0:?}. Raise request_timeout_ms, lower the batch size or use a faster service")]
     Timeout(Duration),
+    #[error(
+        "what it gave cannot be kept in {} ({why}). Make room there, or name another folder with --cache-dir",
+        path.display()
+    )]
+    Unkept { path: PathBuf, why: String },
+    #[error("not asked: the last {in_a_row} requests in a row had no answer ({why})")]
+    Resting { in_a_row: u32, why: String },
     #[error("access refused with status {status}{}. Set {KEY_VARIABLE} to a key of this service", quoted(.said))]
     Access { status: u16, said: String },
     #[error("the quota is used up (status {status}{}). Trying again does not help: look at the account", quoted(.said))]
@@ -45,6 +54,12 @@ pub enum Fault {
         "vectors have dimension {found}, expected {expected}. Set the dimension to that of the model: --set embedding_dimension={found}"
     )]
     Dimension { expected: usize, found: usize },
+}
+
+impl From<Resting> for Fault {
+    fn from(resting: Resting) -> Self {
+        Fault::Resting { in_a_row: resting.in_a_row, why: resting.why }
+    }
 }
 
 impl Fault {
@@ -89,6 +104,20 @@ impl Fault {
             Fault::Name(why) => why.to_lowercase().contains("temporary"),
             _ => false,
         }
+    }
+
+    /// Whether nobody answered: as against an answer that says no.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Fault::Name(_)
+                | Fault::Connection(_)
+                | Fault::Certificate { .. }
+                | Fault::Tls { .. }
+                | Fault::Proxy { .. }
+                | Fault::ConnectTimeout(_)
+                | Fault::Timeout(_)
+        )
     }
 
     /// Whether fewer or shorter texts might have been taken.

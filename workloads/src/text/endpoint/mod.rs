@@ -6,11 +6,12 @@
 //! certificate or a wrong answer is not. The key comes from the environment only, and no message repeats it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
 
+mod breaker;
 mod chat;
 mod embeddings;
 mod fault;
@@ -24,6 +25,7 @@ mod server;
 mod tls;
 mod transport;
 
+use breaker::Breaker;
 pub use chat::{ChatAnswer, ChatFields, ChatRequest, OPTIONAL as OPTIONAL_PARAMETERS};
 pub use embeddings::Embedded;
 pub use fault::{EndpointError, Fault};
@@ -42,6 +44,7 @@ pub struct Endpoint {
     patience: Patience,
     fields: ChatFields,
     transport: Transport,
+    breaker: Breaker,
     /// How many texts the service takes at a time, as far as is known.
     most_texts: AtomicUsize,
     /// Whether it gave vectors before.
@@ -50,6 +53,8 @@ pub struct Endpoint {
     renamed: AtomicBool,
     /// How time is passed between attempts.
     pause: fn(Duration),
+    /// What time it is.
+    now: fn() -> Instant,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -88,10 +93,12 @@ impl Endpoint {
             patience,
             fields: ChatFields::default(),
             transport,
+            breaker: Breaker::new(patience.attempts),
             most_texts: AtomicUsize::new(usize::MAX),
             has_answered: AtomicBool::new(false),
             renamed: AtomicBool::new(false),
             pause: std::thread::sleep,
+            now: Instant::now,
         })
     }
 
@@ -121,6 +128,22 @@ impl Endpoint {
         }
     }
 
+    /// Whether somebody answers there, asked with a question that costs nothing: what the answer says hardly matters,
+    /// since not every service has a list of its models.
+    ///
+    /// # Errors
+    /// When nobody answers, or the key is refused.
+    pub fn is_there(&self) -> Result<(), EndpointError> {
+        const PATH: &str = "models";
+        match self.transport.get(&self.url(PATH)) {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.is_silence() || matches!(fault, Fault::Access { status: 401, .. }) => {
+                Err(self.error(PATH, fault, 1))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Posts until there is an answer, patience ends, or trying again is no use.
     fn call<T>(
         &self,
@@ -133,7 +156,15 @@ impl Endpoint {
         let url = self.url(path);
         let mut attempt = 1;
         loop {
-            let fault = match self.transport.post(&url, &body).and_then(|answer| read(&answer)) {
+            if let Err(resting) = self.breaker.ask((self.now)()) {
+                return Err(self.error(path, resting.into(), attempt - 1));
+            }
+            let answer = self.transport.post(&url, &body);
+            match &answer {
+                Err(fault) if fault.is_silence() => self.breaker.unanswered((self.now)(), fault),
+                _ => self.breaker.answered(),
+            }
+            let fault = match answer.and_then(|answer| read(&answer)) {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };

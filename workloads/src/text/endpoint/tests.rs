@@ -106,6 +106,67 @@ fn silence_is_tried_again_and_then_reported() {
 }
 
 #[test]
+fn a_request_that_is_given_up_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (closed, ends) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let closed = closed.clone();
+            std::thread::spawn(move || {
+                // Never answers, and reads until whoever asks hangs up.
+                let _ = closed.send(std::io::copy(&mut &stream, &mut std::io::sink()).is_ok());
+            });
+        }
+    });
+    let limits = Patience { attempts: 2, ..patient(Duration::from_millis(100)) };
+    let error = within(&base, limits, &[]).embeddings(&["a"]).unwrap_err();
+    assert_eq!(error.attempts, 2);
+    for _ in 0..2 {
+        assert!(ends.recv_timeout(PATIENCE).unwrap());
+    }
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_left_alone_and_calls_fail_at_once_with_the_reason() {
+    static NOON: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    let (_held, address) = nobody();
+    let endpoint = Endpoint { now: || *NOON, ..endpoint(&format!("http://{address}/v1")) };
+    let calls = || endpoint.embeddings(&["a"]).unwrap_err();
+    assert_eq!([calls(), calls()].map(|error| error.attempts), [3, 2]);
+    let error = calls();
+    assert!(matches!(*error.fault, Fault::Resting { in_a_row: 5, .. }) && error.attempts == 0, "{error:?}");
+    assert!(
+        error.to_string().contains("not asked: the last 5 requests in a row had no answer (no connection")
+    );
+}
+
+#[test]
+fn an_answer_that_says_no_is_an_answer() {
+    let (base, requests) = server((0..12).map(|_| Answer(500, "oops")).collect());
+    let endpoint = endpoint(&base);
+    for _ in 0..4 {
+        assert_eq!(endpoint.embeddings(&["a"]).unwrap_err().attempts, 3);
+    }
+    assert_eq!(requests.iter().count(), 12);
+}
+
+#[test]
+fn whether_somebody_is_there_costs_one_question_and_no_answer_is_wrong_but_a_refused_key() {
+    for (status, fine) in [(200, true), (404, true), (500, true), (401, false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            answer_anything(&listener, &format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\n{{}}"));
+        });
+        assert_eq!(endpoint(&base).is_there().is_ok(), fine, "{status}");
+    }
+    let (_held, address) = nobody();
+    let error = endpoint(&format!("http://{address}/v1")).is_there().unwrap_err();
+    assert!(error.to_string().starts_with(&format!("http://{address}/v1/models: no connection")), "{error}");
+}
+
+#[test]
 fn what_does_not_pass_is_told_at_once_with_the_service_s_words() {
     let said = || "no".to_owned();
     let error = embed(vec![Answer(401, "no")]).unwrap_err();

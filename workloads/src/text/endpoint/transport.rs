@@ -19,6 +19,9 @@ const LONGEST_ANSWER: u64 = 128 * 1024 * 1024;
 /// A host that is up answers a connection at once.
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
+/// Connections that are kept for the next calls.
+const IDLE_CONNECTIONS: usize = 256;
+
 /// Gives variables by their names.
 type Variables = dyn Fn(&str) -> Option<String>;
 
@@ -75,6 +78,9 @@ impl Transport {
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(LONGEST_CONNECT)))
             .http_status_as_error(false)
+            // As many calls as may be under way keep their connections.
+            .max_idle_connections(IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .proxy(tunnel)
             // A POST that is redirected would arrive as a GET without its body.
             .max_redirects(0)
@@ -96,14 +102,36 @@ impl Transport {
     /// # Errors
     /// Whatever else happens.
     pub fn post(&self, url: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
-        let mut request = self.agent.post(url).header("Content-Type", "application/json");
+        let request = self.with_keys(self.agent.post(url).header("Content-Type", "application/json"));
+        self.read(request.send(body))
+    }
+
+    /// Asks once for what is at an address, and soon gives up.
+    ///
+    /// # Errors
+    /// As [`Transport::post`].
+    pub fn get(&self, url: &str) -> Result<Vec<u8>, Fault> {
+        let timeout = self.timeout.min(LONGEST_CONNECT);
+        let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
+        self.read(self.with_keys(request).call()).map_err(|fault| match fault {
+            Fault::Timeout(_) => Fault::Timeout(timeout),
+            other => other,
+        })
+    }
+
+    fn with_keys<B>(&self, mut request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {key}"));
         }
         if let Some(credentials) = self.credentials() {
             request = request.header("Proxy-Authorization", credentials);
         }
-        let mut response = request.send(body).map_err(|error| self.fault(&error))?;
+        request
+    }
+
+    /// The body of an answer that says yes.
+    fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, Fault> {
+        let mut response = answer.map_err(|error| self.fault(&error))?;
         let status = response.status().as_u16();
         let header = |name: &str| {
             let value = response.headers().get(name).and_then(|value| value.to_str().ok());

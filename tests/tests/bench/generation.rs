@@ -1,0 +1,136 @@
+//! Answers of a language model: how many are asked for at once, and what becomes of a run where none come.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use bench_tests::following::Following;
+use bench_tests::runtimes::runtimes;
+use bench_tests::{eventually, mark, marked, records, small_run, stderr, succeed};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::service::{Asked, DIMENSION, Reply, Service, chat, run};
+
+/// How many requests are being answered, the most there were, and how many there were in all.
+#[derive(Default)]
+struct Counted {
+    now: usize,
+    most: usize,
+    all: usize,
+}
+
+/// A model that answers its first requests only once `wave` of them wait together: with fewer at once it never would.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<Counted>, Condvar)>);
+
+impl Gate {
+    fn answer(&self, wave: usize) -> Reply {
+        let (counted, changed) = &*self.0;
+        let mut now = counted.lock().unwrap();
+        now.now += 1;
+        now.all += 1;
+        now.most = now.most.max(now.now);
+        changed.notify_all();
+        let awaited = now.all.div_ceil(wave) * wave;
+        if awaited <= 2 * wave {
+            now = changed.wait_while(now, |counted| counted.all < awaited).unwrap();
+        }
+        now.now -= 1;
+        chat(&json!({"content": "An answer."}))
+    }
+
+    fn most(&self) -> usize {
+        self.0.0.lock().unwrap().most
+    }
+}
+
+/// The most calls that were under way at once, of 60 questions, and the digest of the answers.
+fn most_at_once(backend: &str, more: &[&str]) -> (usize, Value) {
+    let gate = Gate::default();
+    let model = gate.clone();
+    let service = Service::start(move |_: &Asked| model.answer(8));
+    let output = TempDir::new().unwrap();
+    let url = service.url();
+    let flags = ["--num-tasks", "60", "--llm-url", &url, "--llm-concurrency", "8"];
+    succeed(&mut small_run(backend, output.path(), &[&flags[..], more].concat()));
+    let record = records(output.path()).remove(0);
+    assert_eq!(record["extra"]["items"]["completed"], 60, "{record}");
+    (gate.most(), record["extra"]["output_digest"].clone())
+}
+
+#[test]
+fn as_many_answers_are_asked_for_at_once_as_the_setting_says_whatever_the_parallelism() {
+    for workload in [["--workload", "wl4"], ["--workload", "wl1"]] {
+        let digests: Vec<Value> = [["1", "16"], ["3", "1"]]
+            .into_iter()
+            .map(|[parallelism, batch]| {
+                let flags = [&workload[..], &["--parallelism", parallelism, "--parity-batch-size", batch]];
+                let (most, digest) = most_at_once("local", &flags.concat());
+                assert_eq!(most, 8, "{workload:?} at parallelism {parallelism}");
+                digest
+            })
+            .collect();
+        assert_eq!(digests[0], digests[1]);
+    }
+}
+
+#[test]
+fn every_real_runtime_asks_for_as_many_at_once() {
+    let Some(_alone) = runtimes(&["ray", "dask", "sage"]) else { return };
+    let (_, answers) = most_at_once("local", &["--parallelism", "2"]);
+    for backend in ["ray", "dask", "sage"] {
+        assert_eq!(most_at_once(backend, &["--parallelism", "2"]), (8, answers.clone()), "{backend}");
+    }
+}
+
+/// Never answers.
+fn silent(_: &Asked) -> Reply {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_model_that_is_not_there_stops_a_run_and_its_rehearsal_before_anything_is_prepared() {
+    for more in [&[][..], &["--dry-run"]] {
+        let output = TempDir::new().unwrap();
+        let mut run = run(output.path(), 1, &["--llm-url", "http://127.0.0.1:9/v1"]);
+        let refused = run.args(more).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        let said = stderr(&refused);
+        assert!(said.contains("http://127.0.0.1:9/v1/models: no connection"), "{said}");
+        assert!(!said.contains("preparing"), "{said}");
+    }
+}
+
+#[test]
+fn a_model_that_falls_silent_is_left_alone_and_the_run_ends_with_the_reason() {
+    let (service, output) = (Service::start(silent), TempDir::new().unwrap());
+    let url = service.url();
+    let impatient = ["--llm-url", &url, "--set", "request_timeout_ms=200", "--set", "request_attempts=1"];
+    let mut run = small_run("local", output.path(), &impatient);
+    let failed = run.arg("--verbose").output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("/120 items, "), "failures are shown: {}", stderr(&failed));
+    let record = records(output.path()).remove(0);
+    assert_eq!(record["extra"]["items"]["failed"], 120);
+    let reasons = record["extra"]["failure_reasons"].to_string();
+    assert!(
+        reasons.contains("not asked: the last 5 requests in a row had no answer (no answer within"),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_the_preparation_at_once_though_the_service_says_nothing() {
+    let service = Service::start(silent);
+    let (output, mark) = (TempDir::new().unwrap(), mark());
+    let mut run = run(output.path(), 1, &["--embedding-url", &service.url(), "--set", DIMENSION]);
+    let child = Following::start(run.env("MARK", &mark));
+    eventually("the service is asked", || service.is_asked());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ended = child.end();
+    assert_eq!(ended.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("interrupted: the same command goes on"));
+    eventually("nothing is left", || marked(&mark).is_empty());
+}
