@@ -219,13 +219,14 @@ impl Ran {
             (sunk.duplicates, "answers were duplicates"),
             (sunk.unexpected, "answers were to queries that were never asked"),
         ];
-        if let Some((count, what)) = counted.into_iter().find(|(count, _)| *count > 0) {
-            return Some(format!("of {wanted} queries, {count} {what}"));
-        }
-        if let Some(wrong) = sunk.unproven.said() {
-            return Some(format!("of {wanted} queries, {wrong}"));
-        }
-        self.wrong_clock.then(|| WRONG_CLOCK.to_owned())
+        let (count, what) = counted.into_iter().find(|(count, _)| *count > 0)?;
+        Some(format!("of {wanted} queries, {count} {what}"))
+    }
+
+    /// Why it is not the work of the run's operators, or not in the time that passed.
+    pub fn imitated(&self) -> Option<String> {
+        let wrong_clock = || self.wrong_clock.then(|| WRONG_CLOCK.to_owned());
+        self.sunk.unproven.said().or_else(wrong_clock)
     }
 
     /// How the answers differ from the right ones.

@@ -300,8 +300,12 @@ impl Sink {
             spans.push(span);
         }
         if foreign > 0 {
-            let why = || format!("it bears {foreign} spans that no operator of this run left on it");
-            sunk.unproven.add(&item.query_id, why);
+            let why = match &answer {
+                // One under the number of another query bears that one's seals.
+                Err(reason) if frame.header.kind == Kind::Data => reason.clone(),
+                _ => format!("it bears {foreign} spans that no operator of this run left on it"),
+            };
+            sunk.unproven.add(&item.query_id, || why);
         } else if let Some(proof) = self.proof.as_ref().filter(|_| item.ok)
             && let Some(lacking) = proof.lacking(frame, &item.stages)
         {

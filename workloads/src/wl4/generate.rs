@@ -191,10 +191,12 @@ impl<T: Texts> Generate<T> {
         };
         let mut items: Vec<(Frame<'_>, Vec<u8>)> = Vec::new();
         for (input, batch) in inputs.iter().zip(&batches) {
-            let share = share_of_spans(input, batch);
+            let shares = SharedSpans::of(input, batch);
             for item in frame::frames(&batch.items) {
                 let item = item.map_err(OperatorError::new)?;
-                items.push((item, [item.spans, &share].concat()));
+                let mut spans = item.spans.to_vec();
+                shares.append(item.header.seq, output, &mut spans);
+                items.push((item, spans));
             }
         }
         if !self.batched {

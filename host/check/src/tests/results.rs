@@ -140,7 +140,7 @@ fn every_item(case: &Case) -> TestResult {
     case.with_ready(|backend| {
         let ran = Trial::null(case, 200).on(case, backend)?;
         ran.account()?;
-        let wrong = ran.wrong(200);
+        let wrong = ran.wrong(200).or_else(|| ran.imitated());
         require(wrong.is_none(), || wrong.unwrap_or_default())?;
         Ok(Verdict::Success)
     })
