@@ -52,7 +52,10 @@ known, under_way = {}, collections.deque()
 while True:
     wait = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
     for port in select.select(ports, [], [], wait)[0]:
-        frame = os.read(port, 1 << 17)
+        try:
+            frame = os.read(port, 1 << 17)
+        except OSError:
+            sys.exit()  # the host is gone
         known[frame[6:12]] = port
         to = [known[frame[:6]]] if frame[:6] in known else [other for other in ports if other != port]
         under_way.append((time.monotonic() + delay, frame, to))
