@@ -32,7 +32,7 @@ if [ -d "$empty" ]; then mount -t tmpfs tmpfs "$empty"; fi
 ip link set lo up
 echo up
 trap : CHLD
-while :; do sleep 1000 & wait $!; done
+while :; do sleep 1000 & wait $! || :; done
 "#;
 
 /// The network between them. It has nothing of theirs to do.

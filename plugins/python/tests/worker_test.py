@@ -206,16 +206,14 @@ class ReachTest(unittest.TestCase):
 
                 def serve(server: socket.socket = server, answer: bytes | None = answer) -> None:
                     connection, _ = server.accept()
-                    if answer == b"first":
-                        connection.sendall(answer)
+                    with connection:
+                        if answer == b"first":
+                            connection.sendall(answer)
                         connection.recv(100)
-                    elif answer is not None:
-                        connection.recv(100)
-                        connection.sendall(answer)
-                        connection.close()
-                    else:
-                        connection.recv(100)
-                        connection.recv(100)
+                        if answer:
+                            connection.sendall(answer)
+                        elif answer is None:
+                            connection.recv(100)
 
                 thread = threading.Thread(target=serve)
                 thread.start()
