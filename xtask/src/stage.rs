@@ -77,6 +77,7 @@ pub fn stage(profile: Profile) -> Result<PathBuf, String> {
 /// # Errors
 /// When it cannot be packed.
 pub fn pack(staged: &Path, from: &Path, to: &Path) -> Result<(), String> {
+    fs::create_dir_all(to).map_err(|cause| format!("creating {}: {cause}", to.display()))?;
     let mut pack = Command::new(staged.join("bin/bench"));
     run(pack.args(["backends", "pack"]).arg(from).arg("-o").arg(to))
 }

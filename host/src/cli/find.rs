@@ -131,9 +131,16 @@ fn share(asked: &[Asked], given: &Given) -> Result<Vec<Given>, Stopped> {
     Ok(shared.by_backend)
 }
 
-/// No plugin has the name; where it was looked for is where the list looks too.
+/// No plugin has the name; where it was looked for is where the list looks too. An engine in Python is found by its own
+/// folder, and not by the one above it.
 pub fn unknown_backend(plugins: &PluginArgs, unknown: UnknownBackend) -> Stopped {
-    Stopped::new(Exit::UnknownBackend, unknown, format!("bench backends list{}", plugins.flags()))
+    let mut below = plugins.plugins_dir.iter().map(|folder| folder.join(&unknown.wanted));
+    let engine = below.find(|folder| folder.join("engine.toml").is_file());
+    let remedy = match engine {
+        Some(engine) => format!("bench backends list --plugins-dir {}", shell_word(&engine)),
+        None => format!("bench backends list{}", plugins.flags()),
+    };
+    Stopped::new(Exit::UnknownBackend, unknown, remedy)
 }
 
 /// Everything on the search path, with what the user demands of each file.

@@ -128,6 +128,15 @@ fn every_command_takes_the_folder_itself_and_a_change_counts_at_once() {
 }
 
 #[test]
+fn who_names_the_folder_above_an_engine_is_told_of_its_own() {
+    let Some(author) = Author::new() else { return };
+    let above = author.place.path().to_str().unwrap();
+    let ended = author.bench(&["run", "--backend", "engine", "--plugins-dir", above]).output().unwrap();
+    let remedy = format!("bench backends list --plugins-dir {}", author.engine().display());
+    assert_eq!((ended.status.code(), said(&ended).contains(&remedy)), (Some(3), true), "{}", said(&ended));
+}
+
+#[test]
 fn the_same_folder_gives_the_same_file_and_check_says_whether_it_is_still_so() {
     let Some(author) = Author::new() else { return };
     let plugin = author.pack();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bench_tests::following::Following;
-use bench_tests::{bench, bench_path, eventually, mark, marked, records, small_run};
+use bench_tests::{bench, bench_path, eventually, folder, mark, marked, records, small_run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,6 +55,18 @@ fn a_second_signal_ends_it_without_waiting_for_what_is_under_way() {
     run.until("phase: ");
     signal(&run, Signal::TERM);
     signal(&run, Signal::HUP);
+    assert_eq!(run.end().status.code(), Some(130));
+    eventually("nothing is left", || marked(&mark).is_empty());
+    assert!(!output.path().join("unified_results.jsonl").exists());
+}
+
+#[test]
+fn one_signal_ends_a_run_that_has_not_begun_because_nothing_is_under_way() {
+    let (output, plugins, mark) = (TempDir::new().unwrap(), folder(&[("hostile", "hostile")]), mark());
+    let mut hangs = small_run("hostile", output.path(), &["--plugins-dir", plugins.path().to_str().unwrap()]);
+    let mut run = start(hangs.env("HOSTILE", "run:hang"), &mark);
+    run.until("phase: run");
+    signal(&run, Signal::TERM);
     assert_eq!(run.end().status.code(), Some(130));
     eventually("nothing is left", || marked(&mark).is_empty());
     assert!(!output.path().join("unified_results.jsonl").exists());

@@ -58,6 +58,11 @@ impl Whereabouts {
         }
     }
 
+    /// Whether there is anything under way that could be let end.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun > 0
+    }
+
     /// Where it is at `now`: "start-up: Ray has not answered for 25 s".
     pub(super) fn told(&self, now: Instant) -> Option<String> {
         let Step { name, waits, since } = self.step.as_ref()?;
@@ -110,7 +115,9 @@ mod tests {
         let (mut place, start) = (Whereabouts::default(), Instant::now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         place.take(step("steady", ""), start);
+        assert!(!place.has_begun());
         place.take(News::Count { begun: 20, ended: 0 }, at(1));
+        assert!(place.has_begun());
         assert_eq!(place.told(at(5)).as_deref(), Some("steady: none of 20 items is answered for 5 s"));
         place.take(News::Count { begun: 20, ended: 12 }, at(6));
         place.take(News::Count { begun: 20, ended: 12 }, at(7));

@@ -130,11 +130,12 @@ impl<'a, O: Operation> Session<'a, O> {
         concluded
     }
 
-    /// Passes on what the user asked for, each level once.
+    /// Passes on what the user asked for, each level once. What has not begun has nothing to drain: a runtime that
+    /// is only starting is not waited for.
     fn follow(&mut self, stop: &Stop) {
         self.order(match stop.level() {
             StopLevel::Go => Directive::Continue,
-            StopLevel::Drain if O::DRAINS => Directive::Drain,
+            StopLevel::Drain if O::DRAINS && self.whereabouts.has_begun() => Directive::Drain,
             StopLevel::Drain => Directive::Kill,
             StopLevel::Kill => Directive::Kill,
         });
