@@ -88,6 +88,7 @@ pub struct Span {
 
 /// Numbers of threads are below 2^22 on every Linux.
 const WORKER_BITS: u32 = 22;
+const MOST_WORKER: u32 = (1 << WORKER_BITS) - 1;
 const INSTANCE_BITS: u32 = 10;
 
 impl Span {
@@ -104,9 +105,9 @@ impl Span {
         bytes[..8].copy_from_slice(&self.start_ns.to_le_bytes());
         bytes[8..16].copy_from_slice(&busy.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.digest.to_le_bytes());
-        let worker = self.worker & (1 << WORKER_BITS) - 1 | u32::from(self.place) << WORKER_BITS;
+        let worker = (self.worker & MOST_WORKER) | (u32::from(self.place) << WORKER_BITS);
         let place_above = self.place >> (u32::BITS - WORKER_BITS);
-        let instance = self.instance & (Self::MOST_INSTANCES - 1) | place_above << INSTANCE_BITS;
+        let instance = (self.instance & (Self::MOST_INSTANCES - 1)) | (place_above << INSTANCE_BITS);
         bytes[24..28].copy_from_slice(&worker.to_le_bytes());
         bytes[28..30].copy_from_slice(&self.node.to_le_bytes());
         bytes[30..].copy_from_slice(&instance.to_le_bytes());
@@ -124,7 +125,7 @@ impl Span {
             start_ns: u64::from_le_bytes(take(bytes, 0)),
             busy_ns: busy & Self::MOST_BUSY_NS,
             digest: u64::from_le_bytes(take(bytes, 16)),
-            worker: worker & (1 << WORKER_BITS) - 1,
+            worker: worker & MOST_WORKER,
             node: u16::from_le_bytes(take(bytes, 28)),
             instance: instance & (Self::MOST_INSTANCES - 1),
             place: (worker >> WORKER_BITS) as u16 | place_above,
