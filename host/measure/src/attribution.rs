@@ -19,10 +19,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use bench_dataflow::frame::Span;
 use bench_record::evidence;
 use serde::{Deserialize, Serialize};
 
-use super::clocks::{Moment, Process};
+use super::clocks::{Clocks, Moment, Process};
 
 /// Threads whose process is kept.
 const MOST_THREADS: usize = 1 << 16;
@@ -150,6 +151,14 @@ impl Attribution {
             let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
             group.and_then(|text| text.trim().parse().ok()).unwrap_or(thread)
         })
+    }
+
+    /// The process of a span's thread. Of another place it is what was told.
+    pub fn process(&mut self, clocks: &Clocks, span: &Span) -> Process {
+        if clocks.is_here(span) {
+            return Process { place: span.place, number: self.process_of(span.worker) };
+        }
+        clocks.process(span.place, span.worker)
     }
 
     /// Threads of this place that were seen.

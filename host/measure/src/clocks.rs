@@ -15,8 +15,6 @@ use bench_workloads::place::{ClockId, Place};
 use bench_workloads::seal::Key;
 use serde::{Deserialize, Serialize};
 
-use super::attribution::Attribution;
-
 /// The extension of the host by which a backend tells of its workers' clocks, as often as it likes.
 pub const EXTENSION: &str = "bench.clocks/1";
 
@@ -252,14 +250,6 @@ impl Clocks {
     pub fn process(&self, place: u16, thread: u32) -> Process {
         let told = self.places.get(&place).and_then(|known| known.processes.get(&thread));
         Process { place, number: told.copied().unwrap_or(thread) }
-    }
-
-    /// The process of a span's thread. Those of this place are looked up when they are first seen.
-    pub fn process_of(&self, span: &Span, attribution: &mut Attribution) -> Process {
-        if self.is_here(span) {
-            return Process { place: span.place, number: attribution.process_of(span.worker) };
-        }
-        self.process(span.place, span.worker)
     }
 
     /// What a place calls its machine; nothing for the sink's own and for those that nobody told of.

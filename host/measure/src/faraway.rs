@@ -84,7 +84,7 @@ pub fn steps(spans: &[Span], clocks: &mut Clocks, attribution: &mut Attribution)
             clocks.miss(span);
             return None;
         };
-        let process = clocks.process_of(span, attribution);
+        let process = attribution.process(clocks, span);
         steps.push(Step { node: span.node, start, busy_ns: span.busy_ns, process });
     }
     Some(steps)

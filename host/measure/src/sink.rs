@@ -285,7 +285,7 @@ impl Sink {
             }
             // Whose a thread of another place is may be told later.
             let worker = match sunk.clocks.is_here(&span) {
-                true => sunk.clocks.process_of(&span, &mut sunk.attribution),
+                true => sunk.attribution.process(&sunk.clocks, &span),
                 false => Process { place: span.place, number: span.worker },
             };
             if let Some(trace) = &mut sunk.trace {
