@@ -123,6 +123,10 @@ def run(channel: Channel, config: Json, facts: Json) -> None:
         return results
 
     def second_wave(released: list[Parts]) -> None:
+        if not tails:  # what the first wave made goes to the sink as it is
+            for parts in released:
+                deliver(parts)
+            return
         if one_by_one:
             released = [[part for parts in released for part in parts]]
         refs = [tail_task.remote(tails, parts) for parts in released if any(data for _, data in parts)]

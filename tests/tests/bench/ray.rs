@@ -105,6 +105,14 @@ fn other_ways_to_use_ray_give_the_same_answers_and_are_labelled() {
 }
 
 #[test]
+fn the_naive_way_takes_a_graph_without_a_second_wave_too() {
+    let Some(_alone) = ray() else { return };
+    let local = record("local", &["--workload", "wl1"]);
+    let ray = record("ray", &["--workload", "wl1", "--backend-option", "ray_mode=naive"]);
+    assert_eq!(answers(&ray), answers(&local));
+}
+
+#[test]
 fn a_worker_that_dies_costs_its_batch_or_with_retries_nothing() {
     let Some(_alone) = ray() else { return };
     let fault = |operator: &str| format!("fault=exit:{operator}:40");
