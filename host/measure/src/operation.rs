@@ -30,7 +30,6 @@ use super::ledger::Ledger;
 use super::monitor;
 use super::plan::Plan;
 use super::proof::{Proof, Unproven};
-use super::received::throughput;
 use super::sink::{OperatorUse, Sink, SinkOutcome};
 use super::trace::{self, Trace};
 use bench_isolate::isolate::{self, Channel, Clocks, News, Operation};
@@ -377,6 +376,15 @@ fn save_trace(
         _ => trace.write(graph, clocks, &mut file)?,
     }
     file.flush()
+}
+
+/// Completed timed items per second, from the first timed emission to the last answer.
+#[must_use]
+pub fn throughput(timed_completed: u64, first_ns: Option<u64>, last_ns: Option<u64>) -> f64 {
+    match (first_ns, last_ns) {
+        (Some(first), Some(last)) if last > first => timed_completed as f64 * 1e9 / (last - first) as f64,
+        _ => 0.0,
+    }
 }
 
 /// Whether queries pass a node: some only see documents, which end where they meet the queries.

@@ -15,7 +15,7 @@ use bench_workloads::instance::monotonic_ns;
 
 use super::digest::output_digest;
 use super::guest::Edge;
-use super::operation::{MEASURE, Measured};
+use super::operation::{MEASURE, Measured, throughput};
 use super::sink::Item;
 
 /// What the sink took.
@@ -142,15 +142,6 @@ impl Received {
             [interval(histogram::RESPONSE, &self.response), interval(histogram::SERVICE, &self.service)];
         let began = SystemTime::now().checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
         histogram::log(began, &intervals)
-    }
-}
-
-/// Completed timed items per second, from the first timed emission to the last answer.
-#[must_use]
-pub fn throughput(timed_completed: u64, first_ns: Option<u64>, last_ns: Option<u64>) -> f64 {
-    match (first_ns, last_ns) {
-        (Some(first), Some(last)) if last > first => timed_completed as f64 * 1e9 / (last - first) as f64,
-        _ => 0.0,
     }
 }
 

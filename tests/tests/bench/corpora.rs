@@ -333,7 +333,7 @@ fn what_would_make_a_result_wrong_is_refused_with_file_line_and_cause() {
     let queries = format!("{QUERIES}{}\n", r#"{"_id": "1", "text": "again"}"#);
     for (corpus, queries, qrels, place) in [
         (twice.as_str(), QUERIES, None, "corpus.jsonl:5: _id \"a\" occurs twice, with different texts"),
-        ("{\"_id\": \"a\"\n", QUERIES, None, "corpus.jsonl:1: EOF"),
+        ("{\"_id\": \"a\"\n", QUERIES, None, "corpus.jsonl:1: not JSON: EOF"),
         ("{\"_id\": \"a\", \"text\": [\"x\"]}\n", QUERIES, None, "corpus.jsonl:1: title and text are text"),
         (RAGGED, "{\"text\": \"no id\"}\n", None, "queries.jsonl:1: missing field `_id`"),
         (RAGGED, &queries, None, "queries.jsonl:4: _id \"1\" stands in line 1 with another text"),
