@@ -134,6 +134,9 @@ fn who_names_the_folder_above_an_engine_is_told_of_its_own() {
     let ended = author.bench(&["run", "--backend", "engine", "--plugins-dir", above]).output().unwrap();
     let remedy = format!("bench backends list --plugins-dir {}", author.engine().display());
     assert_eq!((ended.status.code(), said(&ended).contains(&remedy)), (Some(3), true), "{}", said(&ended));
+    let folder = author.engine();
+    let listed = author.bench(&["backends", "list", "--plugins-dir", folder.to_str().unwrap()]).output();
+    assert!(said(&listed.unwrap()).contains("mine"));
 }
 
 #[test]

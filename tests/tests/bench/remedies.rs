@@ -343,11 +343,12 @@ fn a_link_to_nothing_among_plugins_is_put_right() {
 }
 
 /// Commands of ours that bench can print, and who does them as they are printed.
-const COMMANDS: [(&str, &str); 15] = [
+const COMMANDS: [(&str, &str); 16] = [
     ("bench backends check", "here"),
     ("bench backends info", NOT_DONE_HERE[0].0),
     ("bench backends install", "here"),
     ("bench backends list", "here"),
+    ("bench backends list --plugins-dir", "engines.rs: the folder that is printed has the engine"),
     ("bench backends new", "here"),
     ("bench backends pack", "engines.rs: the same folder is packed again, into the same file"),
     ("bench backends pin", "here"),
