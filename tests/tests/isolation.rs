@@ -258,12 +258,13 @@ fn rewrite(path: &std::path::Path, bytes: &[u8]) {
     file.set_modified(before.modified().unwrap()).unwrap();
 }
 
-/// A healthy plugin, made so long that any other fits into its file.
+/// A healthy plugin, made so long that the hostile one fits into its file.
 fn roomy() -> (tempfile::TempDir, Vetted) {
     let folder = folder(&[("healthy", "healthy")]);
     let path = candidates(folder.path())[0].path.clone();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.set_len(file.metadata().unwrap().len() + (8 << 20)).unwrap();
+    let needed = std::fs::metadata(bench_tests::library("hostile")).unwrap().len();
+    file.set_len(needed.max(file.metadata().unwrap().len())).unwrap();
     let vetted = vet(&candidates(folder.path())[0]).unwrap();
     (folder, vetted)
 }
