@@ -56,7 +56,7 @@ pub fn test(rest: &[String]) -> Done {
 /// The tests on several hosts, all of them.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub fn hosts() -> Done {
     let words =
         ["--package", "bench-tests", "--test", "bench", "hosts::", "--", "--include-ignored", "--nocapture"];
