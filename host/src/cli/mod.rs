@@ -44,6 +44,7 @@ use config::{ConfigFile, Unreadable};
 use bench_isolate::install::{self, venvs_dir};
 use bench_isolate::isolate::{Stop, remove_leftovers};
 use bench_isolate::text::shell_word;
+use bench_measure::plan::Plan;
 
 /// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
 pub static STOP: Stop = Stop::new();
@@ -193,14 +194,11 @@ fn command() -> clap::Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
-    let (mut cli, file) = match parse(&words) {
+    let (cli, file) = match parse(&words) {
         Ok(read) => read,
         Err(Unreadable::Words(said)) => return help(&said).into(),
         Err(Unreadable::File(stopped)) => return output::conclude(Err(stopped)).into(),
     };
-    if let Some(run) = cli.run_args() {
-        run.params.clone_from(&file.params);
-    }
     // What starts no process keeps nothing either, and may end at once.
     let starts_processes = match &cli.command {
         None => true,
@@ -243,7 +241,19 @@ pub fn main() -> ExitCode {
 
 fn parse(words: &[OsString]) -> Result<(Cli, ConfigFile), Unreadable> {
     let (matches, file) = config::read(&command(), words)?;
-    Ok((Cli::from_arg_matches(&matches)?, file))
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Some(run) = cli.run_args() {
+        run.params.clone_from(&file.params);
+    }
+    Ok((cli, file))
+}
+
+/// The plan that a run makes of a command line and the file that it names; nothing where one of them is refused. It is
+/// what the fuzzer of configuration files calls.
+#[must_use]
+pub fn plan_of(words: &[OsString]) -> Option<Plan> {
+    let (mut cli, _) = parse(words).ok()?;
+    cli.run_args()?.plan().ok()
 }
 
 /// What clap has to say instead of a command line: help, the version, or what is wrong.
