@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, frames};
+use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
@@ -257,20 +257,20 @@ impl Sink {
             timed: pending.timed,
             stages: vec![0; self.nodes],
         };
+        // What needs nothing but the frame is found out before anybody has to wait.
+        let proof = self.proof.as_ref();
+        let of_this_run = |span: &Span| proof.is_none_or(|proof| proof.admits(frame.header.seq, span));
+        let count = frame.spans.len() / SPAN_LEN;
+        let mut spans = Vec::with_capacity(count);
+        spans.extend(frame.spans().filter(of_this_run));
+        let foreign = count - spans.len();
         let mut state = self.state();
         let State { sunk, judge, faraway, meanwhile, .. } = &mut *state;
-        let mut spans = Vec::with_capacity(frame.spans.len() / SPAN_LEN);
-        let seq = frame.header.seq;
-        let mut foreign = 0_u64;
-        for span in frame.spans() {
-            if self.proof.as_ref().is_some_and(|proof| !proof.admits(seq, &span)) {
-                foreign += 1;
-                continue;
-            }
+        spans.retain(|span| {
             let node = usize::from(span.node);
             let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
-            let start = sunk.clocks.start(&span);
-            let admitted = sunk.doubts.admit(&span, start, self.began_ns, emitted_ns, now_ns);
+            let start = sunk.clocks.start(span);
+            let admitted = sunk.doubts.admit(span, start, self.began_ns, emitted_ns, now_ns);
             if let Some(usage) = sunk.operators.get_mut(node) {
                 // A fork stamps each of its copies: that is still one record worked on.
                 usage.records += u64::from(item.stages[node] == 0);
@@ -281,15 +281,15 @@ impl Sink {
                 }
             }
             if !admitted {
-                continue;
+                return false;
             }
             // Whose a thread of another place is may be told later.
-            let worker = match sunk.clocks.is_here(&span) {
-                true => sunk.attribution.process(&sunk.clocks, &span),
+            let worker = match sunk.clocks.is_here(span) {
+                true => sunk.attribution.process(&sunk.clocks, span),
                 false => Process { place: span.place, number: span.worker },
             };
             if let Some(trace) = &mut sunk.trace {
-                trace.take(&span, worker);
+                trace.take(span, worker);
             }
             let room = sunk.workers.len() < MOST_WORKERS;
             match sunk.workers.entry(worker) {
@@ -297,8 +297,8 @@ impl Sink {
                 Entry::Vacant(new) if room => drop(new.insert(1)),
                 Entry::Vacant(_) => sunk.workers_left_out += 1,
             }
-            spans.push(span);
-        }
+            true
+        });
         if foreign > 0 {
             let why = match &answer {
                 // One under the number of another query bears that one's seals.
@@ -306,7 +306,7 @@ impl Sink {
                 _ => format!("it bears {foreign} spans that no operator of this run left on it"),
             };
             sunk.unproven.add(&item.query_id, || why);
-        } else if let Some(proof) = self.proof.as_ref().filter(|_| item.ok)
+        } else if let Some(proof) = proof.filter(|_| item.ok)
             && let Some(lacking) = proof.lacking(frame, &item.stages)
         {
             sunk.unproven.add(&item.query_id, || lacking);

@@ -3,9 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bench_measure::operation::{Account, ITEMS_FILE, Measured, RunReply};
@@ -15,11 +15,14 @@ use bench_plugin_api::prelude::Spec;
 use bench_workloads::instance::monotonic_ns;
 use serde_json::{Value, json};
 
-// SAFETY: the signature is that of the C library.
+const SIGUSR1: i32 = 10;
+
+// SAFETY: the signatures are those of the C library.
 unsafe extern "C" {
     fn write(fd: i32, bytes: *const u8, len: usize) -> isize;
-    safe fn dup(fd: i32) -> i32;
-    safe fn dup2(from: i32, to: i32) -> i32;
+    safe fn pause() -> i32;
+    safe fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    safe fn tgkill(process: i32, thread: i32, number: i32) -> i32;
 }
 
 /// Replies with 40 answers in no time at all, after announcing these.
@@ -106,16 +109,35 @@ fn items_file() -> PathBuf {
     descriptors().map(|(_, target)| target).find(|target| target.ends_with(ITEMS_FILE)).expect("it is open")
 }
 
-/// Announces these, replies, and ends the process; nobody else has a word from then on.
+/// Announces these, replies, and ends the process; nobody else has a word after the reply.
 fn say(announced: &[Value], measured: Measured) -> ! {
-    tell(announced);
-    let own = dup(channel()[0]);
-    let nowhere = File::options().write(true).open("/dev/null").expect("every system has it");
-    for fd in channel().into_iter().filter(|fd| *fd != own) {
-        dup2(nowhere.as_raw_fd(), fd);
-    }
-    tell(&[reply(measured)]);
+    let (channel, text) = (channel()[0], lines(&[announced, &[reply(measured)]].concat()));
+    silence();
+    put(channel, &text);
     super::_exit(0)
+}
+
+/// Stops every other thread of the process for good. From here on nothing may wait for what one of them holds.
+fn silence() {
+    static SILENT: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn for_good(_: i32) {
+        SILENT.fetch_add(1, Ordering::SeqCst);
+        loop {
+            pause();
+        }
+    }
+    let own = fs::read_link("/proc/thread-self").expect("Linux");
+    let threads = fs::read_dir("/proc/self/task").expect("Linux").flatten().map(|entry| entry.file_name());
+    let others: Vec<i32> = threads
+        .filter(|name| own.file_name() != Some(name))
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect();
+    signal(SIGUSR1, for_good);
+    let process = std::process::id() as i32;
+    let told = others.into_iter().filter(|thread| tgkill(process, *thread, SIGUSR1) == 0).count();
+    while SILENT.load(Ordering::SeqCst) < told {
+        std::hint::spin_loop();
+    }
 }
 
 fn reply(measured: Measured) -> Value {
@@ -131,11 +153,18 @@ fn channel() -> Vec<i32> {
 }
 
 fn tell(bodies: &[Value]) {
+    put(channel()[0], &lines(bodies));
+}
+
+/// As the host's own code sends them.
+fn lines(bodies: &[Value]) -> String {
     let nonce = nonce().expect("the runner has its request in memory");
-    let text: String =
-        bodies.iter().map(|body| format!("{{\"nonce\":\"{nonce}\",\"body\":{body}}}\n")).collect();
+    bodies.iter().map(|body| format!("{{\"nonce\":\"{nonce}\",\"body\":{body}}}\n")).collect()
+}
+
+fn put(channel: i32, text: &str) {
     // SAFETY: the bytes are ours; whose the descriptor is, is the point.
-    unsafe { write(channel()[0], text.as_ptr(), text.len()) };
+    unsafe { write(channel, text.as_ptr(), text.len()) };
 }
 
 /// The request begins with it.
