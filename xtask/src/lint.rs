@@ -1,6 +1,8 @@
 //! The checks of form: Rust, Python, Markdown and licences, without running a test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +10,7 @@ use clap::Args as ClapArgs;
 
 use crate::Done;
 use crate::bench::python::LINT;
-use crate::cargo::{cargo, root, run};
+use crate::cargo::{cargo, root, run, target};
 use crate::ci::in_ci;
 
 /// What to check, or to mend.
@@ -38,6 +40,9 @@ const CHECKS: [Check; 7] = [
     ("Markdown", markdown),
     ("licences and sources of dependencies", dependencies),
 ];
+
+/// The crates that authors of plugins depend on.
+const FOR_AUTHORS: [&str; 2] = ["bench-dataflow", "bench-plugin-api"];
 
 /// Makes every check, also after one that failed: what is red is worth knowing as a whole.
 ///
@@ -93,10 +98,38 @@ fn documentation() -> Result<Outcome, String> {
     clean(run(doc.env("RUSTDOCFLAGS", "-D warnings")))
 }
 
-/// What authors of plugins depend on can be packaged, and builds from its package alone.
+/// What authors of plugins depend on can be packaged, and builds from its packages alone.
+///
+/// The packages are unpacked and built here, not by Cargo's own check: that one keeps what it unpacks in the
+/// user's Cargo home by name and version, and builds an earlier commit's package of the same version again.
 fn packages() -> Result<Outcome, String> {
-    let crates = ["--package", "bench-dataflow", "--package", "bench-plugin-api"];
-    clean(run(cargo(["package", "--quiet", "--offline", "--allow-dirty"]).args(crates)))
+    let folder = target().join("package");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+    }
+    let mut package = cargo(["package", "--no-verify", "--quiet", "--offline", "--allow-dirty"]);
+    run(package.args(FOR_AUTHORS.iter().flat_map(|name| ["--package", name])))?;
+    let mut manifest =
+        "[workspace]\nresolver = \"3\"\nmembers = [\"bench-*\"]\n\n[patch.crates-io]\n".to_owned();
+    for name in FOR_AUTHORS {
+        let package = packaged(&folder, name)?;
+        run(Command::new("tar").arg("-xzf").arg(format!("{package}.crate")).current_dir(&folder))?;
+        let _ = writeln!(manifest, "{name} = {{ path = \"{package}\" }}");
+    }
+    fs::write(folder.join("Cargo.toml"), manifest)
+        .and_then(|()| fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")))
+        .map_err(|cause| format!("{}: {cause}", folder.display()))?;
+    clean(run(cargo(["check", "--workspace", "--quiet", "--offline"]).current_dir(&folder)))
+}
+
+/// The name and version that the package of a crate was written under.
+fn packaged(folder: &Path, name: &str) -> Result<String, String> {
+    let entries = fs::read_dir(folder).map_err(|cause| format!("{}: {cause}", folder.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut packages = names.filter_map(|file| file.strip_suffix(".crate").map(str::to_owned));
+    packages
+        .find(|package| package.starts_with(name))
+        .ok_or_else(|| format!("cargo package wrote no package of {name} into {}", folder.display()))
 }
 
 /// `ruff` and `mypy --strict`, as pyproject.toml has them, on every Python file of the repository.
