@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bench_dataflow::frame::frames;
 use bench_dataflow::graph::{Partition, Role};
 use bench_dataflow::route::{Delivery, Router};
+use bench_measure::clocks::Clocks;
 use bench_measure::digest::output_digest;
 use bench_measure::emitter::Emitter;
 use bench_measure::ledger::Ledger;
@@ -69,7 +70,8 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         source: Mutex::new(()),
         sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None)
-            .wanting(Proof::of(graph, key)),
+            .wanting(Proof::of(graph, key))
+            .with_clocks(Clocks::new(key)),
         batch_size: plan.parity_batch_size,
     };
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..plan.parallelism).map(|_| channel()).unzip();
