@@ -133,6 +133,17 @@ fn is_as_on_one_clock(backend: &str, cluster: impl Fn(&Hosts) -> String) {
     for host in ["host2", "host3"] {
         assert!(workers.iter().any(|worker| worker["host"] == host), "{workers:?}");
     }
+    let machines = extra["machines"].as_array().unwrap();
+    let used = |machine: &Value| machine["cpu_seconds"].as_f64().unwrap();
+    let hosts_named: Vec<&str> = machines.iter().map(|machine| machine["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts_named, ["host1", "host2", "host3"]);
+    assert!(machines.iter().all(|machine| used(machine) > 0.0), "{machines:?}");
+    // The driver, on the first, is the kernel's to account for.
+    assert!(extra["cpu_seconds"].as_f64().unwrap() > machines.iter().map(used).sum());
+    assert_eq!(extra["memory_peak_bytes"], Value::Null);
+    // They are hosts of one kernel, which does not tell one's processes to another.
+    assert_eq!(extra["disturbance"]["others"], Value::Null);
+    assert!(extra["unknown"]["memory_peak_bytes"].is_string(), "{}", extra["unknown"]);
     let codes: Vec<&Value> =
         extra["validity"]["findings"].as_array().unwrap().iter().map(|finding| &finding["code"]).collect();
     assert!(!codes.contains(&&Value::from("operator_times")), "{codes:?}");
@@ -358,7 +369,7 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
             "dask",
             &dask_address,
             4,
-            &["no task has started on 2 of the 2 workers", "tasks of others"],
+            &["no task has started on 1 of the 1 workers", "tasks of others"],
         )],
         there(open),
     );
@@ -385,7 +396,8 @@ fn attribution_at(milliseconds: u32) -> Option<Value> {
     let hosts = Hosts::far(&[0, 100_000], &[output.path().to_owned()], milliseconds)?;
     let option = ray(&hosts, 0, &[1], "RAY_AUTH_MODE=disabled");
     let load = ["--workload", "null", "--load", "open", "--rate", "10", "--num-tasks", "100"];
-    let flags = ["--parity-batch-size", "1", "--nodes", "2", "--parallelism", "2", "--backend-option", &option];
+    let flags =
+        ["--parity-batch-size", "1", "--nodes", "2", "--parallelism", "2", "--backend-option", &option];
     succeed(&mut run_there(&hosts, "ray", output.path(), &[&load[..], &flags].concat()));
     Some(records(output.path()).remove(0)["extra"]["attribution"].clone())
 }
