@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
@@ -172,9 +173,10 @@ impl Job<'_> {
             let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
             measured.output_digest = digest.ok();
         }
+        let differ = watched.difference(&received, measured);
+        let (received, cut) = self.timed(received, measured, &scratch)?;
         let RunReply { measured, .. } = &answer.reply;
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
-        let differ = watched.difference(&received, measured);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
@@ -184,7 +186,7 @@ impl Job<'_> {
                 None
             }
         };
-        let items = kept("the items file", keep_items(&scratch, folder, self.plan));
+        let items = kept("the items file", keep_items(&scratch, folder, self.plan, cut));
         let log = received.latencies(measured.wall_seconds).map_err(io::Error::other);
         let write =
             |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
@@ -312,6 +314,28 @@ impl Job<'_> {
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })
+    }
+
+    /// With `--warmup auto`, what is timed follows the warm-up. Where that ends is decided here, from the items and not
+    /// from the reply, and only now that the reply has been held against all of them.
+    fn timed(
+        &self,
+        received: Received,
+        measured: &mut Measured,
+        scratch: &Path,
+    ) -> Result<(Received, Option<Cut>), RunError> {
+        measured.warmup = self.plan.warmup_items.into();
+        let Some((steady, cut)) = received.settling(self.plan.max_in_flight) else {
+            return Ok((received, None));
+        };
+        measured.steady = Some(steady);
+        let Some(cut) = cut.filter(|_| self.plan.warmup_auto) else { return Ok((received, None)) };
+        let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
+        let rest = items.and_then(|items| Received::after(cut, items));
+        let rest = rest.map_err(|cause| RunError::Io { what: "the items of the run".to_owned(), cause })?;
+        rest.restate(measured);
+        measured.warmup = cut.items;
+        Ok((rest, Some(cut)))
     }
 
     fn dishonest(&self, wrongs: Vec<String>, measured: &Measured) -> RunError {
@@ -454,24 +478,24 @@ fn write_hashed(
 }
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<String> {
+fn keep_items(scratch: &Path, folder: &Path, plan: &Plan, cut: Option<Cut>) -> io::Result<String> {
     let graph = plan.graph().map_err(io::Error::other)?;
     let items = read_items(Found::LEFT.open(&scratch.join(ITEMS_FILE))?);
-    let most = plan.num_tasks as usize;
+    let most = u64::from(plan.num_tasks);
     let nodes: Vec<(usize, &str)> =
         graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
     write_hashed(&folder.join("items.csv"), |file| {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
         let fixed = ["query_id", "ok", "digest", "latency_ms"];
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
-        for (number, item) in items.enumerate() {
+        for (number, item) in (0_u64..).zip(items) {
             let item = item?;
             if number == most {
                 return Err(io::Error::other(format!("there are more items than the {most} queries")));
             }
             let digest = hex::encode(item.digest);
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
-            let latency_ms = if item.timed {
+            let latency_ms = if item.timed && !cut.is_some_and(|cut| cut.takes(number)) {
                 format!("{:.3}", item.response().as_nanos() as f64 / 1e6)
             } else {
                 String::new()

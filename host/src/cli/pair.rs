@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::compare::{as_json, exit_of, show};
 use super::output;
-use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults};
+use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults, Warmup};
 use super::resume::{Root, means};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
@@ -24,7 +24,7 @@ use bench_report::terminal;
 /// Most pairs that are run until a verdict is known.
 pub const MOST_PAIRS: u32 = 60;
 
-const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
+const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo", warmup: Warmup::Auto };
 
 /// Flags of `bench pair`: those of `bench run`, for several backends.
 #[derive(Debug, Args)]

@@ -23,6 +23,7 @@ fn run() -> Result<(), Failure> {
         parallelism: 2,
         num_tasks: 2_000,
         warmup_items: 0,
+        warmup_auto: false,
         parity_batch_size: 16,
         repeat: 1,
         quick: false,
