@@ -22,32 +22,47 @@ pub enum Metric {
     SuccessRate,
     /// Wall-clock time, s.
     Duration,
+    /// CPU seconds of the whole run per million completed items. It stands in the record's evidence.
+    CpuPerMillion,
 }
 
 impl Metric {
     /// All of them, in the record's order.
-    pub const ALL: [Metric; 6] = [
+    pub const ALL: [Metric; 7] = [
         Metric::Throughput,
         Metric::LatencyP50,
         Metric::LatencyP95,
         Metric::LatencyP99,
         Metric::SuccessRate,
         Metric::Duration,
+        Metric::CpuPerMillion,
     ];
 
     /// Those that a verdict is given on. Throughput is the main one; the others are read beside it.
-    pub const JUDGED: [Metric; 4] =
-        [Metric::Throughput, Metric::LatencyP50, Metric::LatencyP95, Metric::LatencyP99];
+    pub const JUDGED: [Metric; 5] = [
+        Metric::Throughput,
+        Metric::LatencyP50,
+        Metric::LatencyP95,
+        Metric::LatencyP99,
+        Metric::CpuPerMillion,
+    ];
 
-    /// Its field in the record.
+    /// Its field in the record, or its name.
     pub fn name(self) -> &'static str {
-        ["throughput", "latency_p50", "latency_p95", "latency_p99", "success_rate", "duration_seconds"]
-            [self as usize]
+        match self {
+            Metric::Throughput => "throughput",
+            Metric::LatencyP50 => "latency_p50",
+            Metric::LatencyP95 => "latency_p95",
+            Metric::LatencyP99 => "latency_p99",
+            Metric::SuccessRate => "success_rate",
+            Metric::Duration => "duration_seconds",
+            Metric::CpuPerMillion => "cpu_seconds_per_million",
+        }
     }
 
     /// Its unit, or nothing.
     pub fn unit(self) -> &'static str {
-        ["items/s", "ms", "ms", "ms", "", "s"][self as usize]
+        ["items/s", "ms", "ms", "ms", "", "s", "s"][self as usize]
     }
 
     /// Whether more of it is better.
@@ -153,7 +168,7 @@ impl Facts {
             self.host,
             flags,
             self.embedding,
-            0,
+            m[6],
         ];
         words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
@@ -168,7 +183,7 @@ impl Facts {
             seed: w[0],
             nodes: (w[1] >> 32) as u32,
             parallelism: w[1] as u32,
-            metrics: [w[2], w[3], w[4], w[5], w[6], w[7]].map(f64::from_bits),
+            metrics: [w[2], w[3], w[4], w[5], w[6], w[7], w[19]].map(f64::from_bits),
             pair: (w[8] != NO_PAIR).then_some(w[8]),
             items: w[9],
             setting: wide(w[10], w[11]),
@@ -205,7 +220,7 @@ mod tests {
             seed: u64::MAX,
             nodes: 3,
             parallelism: 7,
-            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0],
+            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0, 7.0],
             pair: Some(0),
             items: 9,
             setting: u128::MAX - 5,

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod capacity;
 mod cause;
 mod cells;
+pub mod checklist;
 mod collect;
 pub mod describe;
 pub mod equality;
@@ -56,11 +57,13 @@ pub struct Options {
     pub include_invalid: bool,
     /// Seed of the bootstrap and of drawn permutations.
     pub seed: u64,
+    /// What an hour of a core costs, in whatever currency.
+    pub price: Option<f64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { alpha: 0.05, margin: 0.05, include_invalid: false, seed: 42 }
+        Options { alpha: 0.05, margin: 0.05, include_invalid: false, seed: 42, price: None }
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::cells::RowWriter;
-use super::facts::{Facts, Metrics, hash_text, hash_wide};
+use super::facts::{Facts, Metric, Metrics, hash_text, hash_wide};
 use super::key;
 use bench_record::evidence::{Brief, Verdict};
 use bench_record::time::UtcTime;
@@ -91,13 +91,14 @@ impl Parsed {
 
     fn at_sight(&mut self, text: &str, place: Place) -> Option<Facts> {
         let line: Line = serde_json::from_str(text).ok()?;
-        let metrics: Metrics = [
+        let mut metrics: Metrics = [
             number(line.throughput)?,
             optional(line.latency_p50)?,
             optional(line.latency_p95)?,
             optional(line.latency_p99)?,
             number(line.success_rate).filter(|share| *share <= 1.0)?,
             number(line.duration_seconds)?,
+            f64::NAN,
         ];
         let named = !(line.backend.is_empty() || line.workload.is_empty() || line.run_id.is_empty());
         let hashed = line.config_hash.as_deref() != Some("");
@@ -106,6 +107,11 @@ impl Parsed {
         }
         let extra = line.extra.map_or("{}", RawValue::get);
         let brief = Brief::of(extra)?;
+        let completed = brief.items.and_then(|items| items.completed).filter(|completed| *completed > 0);
+        let seconds = brief.cpu_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        if let (Some(seconds), Some(completed)) = (seconds, completed) {
+            metrics[Metric::CpuPerMillion as usize] = seconds * 1e6 / completed as f64;
+        }
         let time: Timestamp = line.timestamp.parse::<UtcTime>().ok()?.into();
         let backend = shown_name(&line.backend, brief.arm.as_deref());
         self.key.clear();

@@ -220,7 +220,7 @@ mod tests {
             seed,
             nodes: 1,
             parallelism: 1,
-            metrics: [1.0; 6],
+            metrics: [1.0; super::super::Metric::ALL.len()],
             pair: None,
             items: 0,
             setting: 0,

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::{Artifact, Report, text};
 use crate::Result;
+use bench_judge::checklist::{Kept, Principle, principles};
 use bench_judge::{Metric, Summary};
 
 /// Name of the file.
@@ -42,6 +43,7 @@ pub fn document(summary: &Summary) -> String {
         section(&mut out, "Notes");
         limits.iter().for_each(|line| item(&mut out, line));
     }
+    checklist(&mut out, summary);
     out
 }
 
@@ -183,6 +185,22 @@ fn verdicts(out: &mut String, summary: &Summary) {
     );
     if let Some(note) = text::until_known(summary) {
         let _ = writeln!(out, "\n{note}");
+    }
+    text::cost(summary).iter().for_each(|line| {
+        let _ = writeln!(out, "\n{}", escape(line));
+    });
+}
+
+fn checklist(out: &mut String, summary: &Summary) {
+    section(out, "Principles of the SPEC Research Group");
+    table(out, &["principle", "kept", "how"]);
+    for Principle { name, kept, how } in principles(summary) {
+        let kept = match kept {
+            Kept::Yes => "yes",
+            Kept::Partly => "partly",
+            Kept::No => "no",
+        };
+        row(out, &[name.into(), kept.into(), how]);
     }
 }
 

@@ -71,6 +71,7 @@ pub fn metric(metric: Metric) -> &'static str {
         Metric::LatencyP99 => "p99 latency (ms)",
         Metric::SuccessRate => "success rate",
         Metric::Duration => "duration (s)",
+        Metric::CpuPerMillion => "CPU time (s per million items)",
     }
 }
 
@@ -96,6 +97,29 @@ pub fn until_known(summary: &Summary) -> Option<String> {
     })
 }
 
+/// What a million items cost, a line for each backend and setting; nothing without a price.
+pub fn cost(summary: &Summary) -> Vec<String> {
+    let Some(price) = summary.options.price else { return Vec::new() };
+    let settings = summary.collected.settings.len();
+    let of = |estimate: &Estimate| {
+        let place = match settings {
+            1 => String::new(),
+            _ => format!(" ({})", summary.collected.settings[estimate.setting].label()),
+        };
+        let money = |seconds: f64| short(seconds / 3600.0 * price);
+        let between = estimate.interval.map_or(String::new(), |interval| {
+            format!(" [{}, {}]", money(interval.low), money(interval.high))
+        });
+        let cost = money(estimate.mean);
+        format!(
+            "A million items cost {cost}{between} on {}{place}, at {price} an hour of a core.",
+            estimate.backend
+        )
+    };
+    let estimates = summary.estimates.iter().filter(|estimate| estimate.metric == Metric::CpuPerMillion);
+    estimates.map(of).collect()
+}
+
 /// A number and its noun.
 pub fn many(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
@@ -104,6 +128,10 @@ pub fn many(count: u64, one: &str, several: &str) -> String {
 /// One comparison as a sentence without its end.
 pub fn verdict(comparison: &Comparison) -> String {
     let Comparison { first, second, .. } = comparison;
+    let (better, worse) = match comparison.metric {
+        Metric::CpuPerMillion => ("cheaper", "dearer"),
+        _ => ("faster", "slower"),
+    };
     let unit = |count: u64| match (comparison.paired, count) {
         (true, 1) => "pair",
         (true, _) => "pairs",
@@ -112,10 +140,10 @@ pub fn verdict(comparison: &Comparison) -> String {
     };
     match comparison.ranking {
         Ranking::Verdict(Verdict::FasterBy { share }) => {
-            format!("{first} is faster than {second} by {}", percent(share))
+            format!("{first} is {better} than {second} by {}", percent(share))
         }
         Ranking::Verdict(Verdict::SlowerBy { share }) => {
-            format!("{first} is slower than {second} by {}", percent(share))
+            format!("{first} is {worse} than {second} by {}", percent(share))
         }
         Ranking::Verdict(Verdict::EquivalentWithin { margin }) => {
             format!("{first} and {second} are equivalent within {}", percent(margin))

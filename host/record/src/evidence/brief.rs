@@ -29,6 +29,8 @@ pub struct Brief<'a> {
     pub output_digest: Option<Cow<'a, str>>,
     /// Counts of items.
     pub items: Option<Items>,
+    /// CPU time of the run.
+    pub cpu_seconds: Option<f64>,
     /// The plugin that ran.
     #[serde(borrow)]
     pub plugin: Option<Plugin<'a>>,
@@ -94,6 +96,7 @@ impl<'a> Brief<'a> {
             arm: evidence.place.arm.map(Cow::Owned),
             output_digest: evidence.output_digest.map(Cow::Owned),
             items: Some(evidence.items),
+            cpu_seconds: evidence.cpu_seconds,
             plugin: Some(Plugin { api: evidence.plugin.api.map(Cow::Owned) }),
             host: None,
             embedding_endpoint: None,
