@@ -274,8 +274,7 @@ mod tests {
         let measured =
             Measured { timed: 100, timed_completed: 100, steady: Some(steady), ..Measured::default() };
         let codes = |warmup_auto| {
-            let found =
-                Finding::of(&Plan { warmup_auto, ..plan() }, &measured, &Disturbance::default());
+            let found = Finding::of(&Plan { warmup_auto, ..plan() }, &measured, &Disturbance::default());
             found.iter().map(Finding::code).collect::<Vec<_>>()
         };
         assert_eq!((codes(false), codes(true)), (vec![], vec!["never_steady"]));

@@ -179,10 +179,20 @@ fn compare_reads_two_runs_once_each() {
     fs::copy(sub("a").join("unified_results.csv"), sub("copy").join("unified_results.csv")).unwrap();
     let (all, a) = (text(runs.path()).to_owned(), sub("a"));
     let args = ["compare", &all, text(&a), &all, "--output-dir", text(report.path()), "--json"];
-    let shown: Value = serde_json::from_slice(&succeed(&mut bench(&args)).stdout).unwrap();
+    let price = ["--price-per-core-hour", "0.05"];
+    let shown: Value = serde_json::from_slice(&succeed(bench(&args).args(price)).stdout).unwrap();
+    let cost = shown["cost"].as_array().unwrap();
+    assert!(cost.len() == 2 && cost[0].as_str().unwrap().starts_with("A million items cost "), "{cost:?}");
+    assert_eq!(shown["principles"].as_array().unwrap().len(), 8);
     assert_eq!((&shown["records"], &shown["backends"]), (&json!(2), &json!(["healthy", "local"])));
     for file in ["summary.md", "comparison.csv", "report.html", "throughput_comparison.png"] {
         assert!(report.path().join(file).is_file(), "{file}");
+    }
+    let summary = fs::read_to_string(report.path().join("summary.md")).unwrap();
+    for part in
+        ["A million items cost ", "CPU time (s per million items)", "Principles of the SPEC Research Group"]
+    {
+        assert!(summary.contains(part), "{part} in {summary}");
     }
     let csv = fs::read_to_string(report.path().join("comparison.csv")).unwrap();
     assert_eq!(csv.lines().count(), 3);
