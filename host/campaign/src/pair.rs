@@ -18,13 +18,17 @@ use super::tree::{Kept, Means, Started, Tree, excerpt};
 use bench_judge::judge::{Comparison, Ranking};
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Options};
+use bench_measure::machine::random_addresses;
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{LOG_FILE, claim_folder};
 use bench_measure::workloads::random::stream;
-use bench_record::evidence::Place;
+use bench_record::evidence::{DrawnFrom, Layout, Place};
 use bench_record::pair::{FailureReport, PairConfig, PairManifest};
 use bench_record::time::UtcTime;
 use bench_record::{self as results, OutputLock, atomic, csv, jsonl};
+
+/// Most bytes that are added to the environment of a run: a page, after which the stack lies in its page as before.
+const MOST_ENVIRONMENT: u32 = 4096;
 
 /// Everything a pair is, in `plan.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +41,9 @@ pub struct PairPlan {
     /// It ends as soon as every verdict on throughput is known; `plan.repeat` is the most pairs.
     #[serde(default)]
     pub until_known: bool,
+    /// Each pair has a seed of its own; the first has that of `plan`.
+    #[serde(default)]
+    pub vary_seed: bool,
     /// After so many seconds no pair is begun any more.
     #[serde(default)]
     pub max_seconds: Option<f64>,
@@ -53,6 +60,8 @@ pub struct Step {
     /// `a` or `b` of a backend against itself.
     pub arm: Option<char>,
     pub until_known: bool,
+    /// Which run of its pair it is.
+    pub turn: u32,
 }
 
 impl Step {
@@ -87,14 +96,42 @@ impl PairPlan {
             let mut order = arms.clone();
             stream(self.plan.seed, "pair order", u64::from(pair_index)).shuffle(&mut order);
             let until_known = self.until_known;
-            order.into_iter().map(move |(name, arm)| Step {
+            order.into_iter().zip(0..).map(move |((name, arm), turn)| Step {
                 backend: name.clone(),
                 pair_index,
                 arm,
                 until_known,
+                turn,
             })
         };
         (0..self.plan.repeat).flat_map(of_pair).collect()
+    }
+
+    /// What the runs of a pair do. Both sides of a pair do the same; another pair may have another seed.
+    #[must_use]
+    pub fn plan_of(&self, pair_index: u32) -> Plan {
+        let seed = match pair_index {
+            0 => self.plan.seed,
+            _ if !self.vary_seed => self.plan.seed,
+            _ => stream(self.plan.seed, "seed of a pair", pair_index.into()).next_u32().into(),
+        };
+        Plan { seed, ..self.plan.clone() }
+    }
+
+    /// Whether there is more than one seed.
+    #[must_use]
+    pub fn has_several_seeds(&self) -> bool {
+        self.vary_seed && self.plan.repeat > 1
+    }
+
+    /// Where a run belongs, what its seed was drawn from, and what is arranged otherwise for it.
+    fn place_of(&self, step: &Step) -> Place {
+        let from = || DrawnFrom { seed: self.plan.seed, config_hash: self.plan.config_hash() };
+        let number = u64::from(step.repeat_index()) << 8 | u64::from(step.turn & 0xff);
+        let environment_bytes = stream(self.plan.seed, "environment", number).below(MOST_ENVIRONMENT);
+        let layout = Layout { environment_bytes, turn: step.turn, random_addresses: random_addresses() };
+        let drawn_from = self.has_several_seeds().then(from);
+        Place { drawn_from, layout: Some(layout), ..step.place() }
     }
 
     /// How many sides are left to compare without the backends that were `lost`.
@@ -210,14 +247,17 @@ impl Campaign for Pair<'_> {
         let output_dir = self.tree.backend(&step.backend);
         let folder = claim_folder(&output_dir, run_id, &step.backend, step.repeat_index())?;
         let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
+        let plan = self.plan.plan_of(step.pair_index);
+        // Another seed may need other indexes.
+        runner.prepare(&plan)?;
         let wanted = Wanted {
             backend: &step.backend,
-            plan: &self.plan.plan,
+            plan: &plan,
             run_id,
             repeat_index: step.repeat_index(),
             output_dir: &output_dir,
             folder: &folder,
-            place: step.place(),
+            place: self.plan.place_of(step),
             label: format!("{}{arm} {}/{}", step.backend, step.pair_index + 1, self.plan.plan.repeat),
             to_its_end: true,
         };
@@ -355,6 +395,7 @@ mod tests {
             backends: backends.iter().map(|name| (*name).to_owned()).collect(),
             aa,
             until_known: false,
+            vary_seed: true,
             max_seconds: None,
             plan: Plan { repeat, ..plan() },
             means: Means::default(),
@@ -370,6 +411,36 @@ mod tests {
         assert!((8..=32).contains(&firsts), "{firsts}");
         assert!(steps.chunks(2).all(|both| both[0].backend != both[1].backend));
         assert!(steps.chunks(2).zip(0..).all(|(both, n)| both.iter().all(|step| step.pair_index == n)));
+    }
+
+    #[test]
+    fn pairs_have_seeds_of_their_own_and_both_sides_of_one_the_same() {
+        let varied = pair(&["sage", "ray"], false, 40);
+        let seeds: BTreeSet<u64> = (0..40).map(|pair| varied.plan_of(pair).seed).collect();
+        assert_eq!((seeds.len(), varied.plan_of(0).seed), (40, varied.plan.seed));
+        let steps = varied.steps();
+        let places: Vec<Place> = steps.iter().map(|step| varied.place_of(step)).collect();
+        let hash = varied.plan.config_hash();
+        assert!(
+            places.iter().all(|place| place.drawn_from.as_ref().is_some_and(|from| from.config_hash == hash))
+        );
+        let layouts: Vec<Layout> = places.iter().filter_map(|place| place.layout).collect();
+        assert!(layouts.chunks(2).all(|both| (both[0].turn, both[1].turn) == (0, 1)));
+        let sizes: BTreeSet<u32> = layouts.iter().map(|layout| layout.environment_bytes).collect();
+        assert!(sizes.len() > 70 && sizes.iter().all(|bytes| *bytes < MOST_ENVIRONMENT), "{sizes:?}");
+    }
+
+    #[test]
+    fn with_one_seed_all_pairs_are_the_same_work() {
+        let same = PairPlan { vary_seed: false, ..pair(&["sage", "ray"], false, 9) };
+        assert!((0..9).all(|pair| same.plan_of(pair).config_hash() == same.plan.config_hash()));
+        assert!(same.steps().iter().all(|step| same.place_of(step).drawn_from.is_none()));
+        let one = pair(&["sage", "ray"], false, 1);
+        assert_eq!(
+            one.place_of(&one.steps()[0]).drawn_from,
+            None,
+            "a single pair has the seed that was given"
+        );
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Metric {
 /// One number per metric. NaN stands for "not measured".
 pub type Metrics = [f64; Metric::ALL.len()];
 
-const WORDS: usize = 20;
+const WORDS: usize = 21;
 
 /// How many bytes [`Facts`] are.
 pub(crate) const BYTES: usize = WORDS * 8;
@@ -95,12 +95,17 @@ const PARTIAL: u64 = 2;
 const HAS_DIGEST: u64 = 4;
 const CLOSED: u64 = 8;
 const UNTIL_KNOWN: u64 = 16;
+const DRAWN: u64 = 32;
 
 /// The numbers of a record and the hashes of its texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Facts {
-    /// Seed of every random choice.
+    /// Seed of the setting.
     pub seed: u64,
+    /// Seed of every random choice of this run. Another one where pairs have seeds of their own.
+    pub input: u64,
+    /// Whether they have.
+    pub drawn: bool,
     /// Worker nodes.
     pub nodes: u32,
     /// Parallelism of each operator.
@@ -144,6 +149,7 @@ impl Facts {
             | (u64::from(self.partial) * PARTIAL)
             | (u64::from(self.closed) * CLOSED)
             | (u64::from(self.until_known) * UNTIL_KNOWN)
+            | (u64::from(self.drawn) * DRAWN)
             | (u64::from(self.digest.is_some()) * HAS_DIGEST);
         let digest = self.digest.unwrap_or(0);
         let sizes = u64::from(self.nodes) << 32 | u64::from(self.parallelism);
@@ -169,6 +175,7 @@ impl Facts {
             flags,
             self.embedding,
             m[6],
+            self.input,
         ];
         words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
@@ -181,6 +188,8 @@ impl Facts {
         let wide = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
         Facts {
             seed: w[0],
+            input: w[20],
+            drawn: w[17] & DRAWN != 0,
             nodes: (w[1] >> 32) as u32,
             parallelism: w[1] as u32,
             metrics: [w[2], w[3], w[4], w[5], w[6], w[7], w[19]].map(f64::from_bits),
@@ -218,6 +227,8 @@ mod tests {
     fn facts_come_back_as_they_were() {
         let mut facts = Facts {
             seed: u64::MAX,
+            input: 8,
+            drawn: true,
             nodes: 3,
             parallelism: 7,
             metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0, 7.0],
@@ -239,7 +250,7 @@ mod tests {
             facts.encode(&mut bytes);
             assert_eq!((bytes.len(), Facts::decode(&bytes)), (BYTES, facts));
             (facts.pair, facts.digest, facts.invalid, facts.partial) = (None, None, false, true);
-            (facts.closed, facts.until_known) = (false, false);
+            (facts.closed, facts.until_known, facts.drawn) = (false, false, false);
         }
     }
 

@@ -127,19 +127,21 @@ impl Parsed {
             _ => extra,
         };
         write_row(&mut self.row, &line, time, extra, place);
+        // Pairs with seeds of their own are one setting: that of the seed that theirs were drawn from.
+        let drawn = brief.drawn_from.is_some();
+        let (seed, config) = match brief.drawn_from {
+            Some(from) => (from.seed, Some(from.config_hash)),
+            None => (line.seed, line.config_hash.clone()),
+        };
         self.setting.clear();
-        key::write(
-            &mut self.setting,
-            [&line.workload, line.config_hash.as_deref().unwrap_or("\0"), ""],
-            0,
-            false,
-            0,
-            line.seed,
-        );
+        let texts = [&*line.workload, config.as_deref().unwrap_or("\0"), if drawn { "drawn" } else { "" }];
+        key::write(&mut self.setting, texts, 0, false, 0, seed);
         self.setting.extend_from_slice(&line.nodes.to_le_bytes());
         self.setting.extend_from_slice(&line.parallelism.to_le_bytes());
         Some(Facts {
-            seed: line.seed,
+            seed,
+            input: line.seed,
+            drawn,
             nodes: line.nodes,
             parallelism: line.parallelism,
             metrics,
@@ -147,7 +149,7 @@ impl Parsed {
             items: brief.items.and_then(|items| items.counted()).unwrap_or(0),
             setting: hash_wide(&self.setting),
             digest: brief.output_digest.map(|digest| hash_wide(digest.as_bytes())),
-            config: hash_text(line.config_hash.as_deref()),
+            config: hash_text(config.as_deref()),
             api: hash_text(brief.plugin.and_then(|plugin| plugin.api).as_deref()),
             host: hash_text(brief.host.map(RawValue::get)),
             embedding: hash_text(brief.embedding_endpoint.map(RawValue::get)),

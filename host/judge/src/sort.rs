@@ -218,6 +218,8 @@ mod tests {
     fn facts(seed: u64) -> Facts {
         Facts {
             seed,
+            input: seed,
+            drawn: false,
             nodes: 1,
             parallelism: 1,
             metrics: [1.0; super::super::Metric::ALL.len()],

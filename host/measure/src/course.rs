@@ -100,9 +100,17 @@ impl Course {
             warmup_items: known.then(|| cut.map_or(0, |cut| cut.items)),
             warmup_seconds: known.then(|| cut.map_or(0.0, |cut| seconds(first_ns, cut.at_ns))),
             share_of_timed: known.then(|| cut.map_or(0.0, share)),
+            item_error: known.then(|| relative_error(&times[groups..])).flatten(),
         };
         (steady, cut)
     }
+}
+
+/// The standard error of a mean as a share of it. Groups of so many items are nearly independent of one another, so this
+/// holds for items that are not.
+fn relative_error(times: &[f64]) -> Option<f64> {
+    let error = (bench_stats::variance(times) / times.len() as f64).sqrt();
+    Some(error / bench_stats::mean(times)).filter(|share| share.is_finite())
 }
 
 #[cfg(test)]
@@ -148,6 +156,7 @@ mod tests {
     fn a_steady_run_has_nothing_to_cut_and_a_short_one_nothing_to_say() {
         let (steady, cut) = judged(&course(1_000, 0), 1_000);
         assert_eq!((steady.verdict, steady.warmup_items, cut), (Settling::Steady, Some(0), None));
+        assert!(steady.item_error.is_some_and(|error| error < 1e-6), "all groups take as long: {steady:?}");
         for short in [course(100, 10), Course::default()] {
             let (short, cut) = judged(&short, 1_000);
             assert_eq!((short.verdict, short.warmup_items, cut), (Settling::TooShort, None, None));

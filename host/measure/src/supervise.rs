@@ -108,6 +108,9 @@ pub const LOG_FILE: &str = "run.log";
 /// Name of the file beside a run's log for a record that the results could not take.
 const RECORD_FILE: &str = "record.json";
 
+/// What makes the environment of a run longer, so that its stack begins elsewhere (Mytkowicz et al., ASPLOS 2009).
+const LAYOUT_VARIABLE: &str = "BENCH_LAYOUT";
+
 /// Bytes of what is said against a backend: it may quote the backend.
 const LONGEST_WRONG: usize = 2 << 10;
 
@@ -248,7 +251,9 @@ impl Job<'_> {
         let log_path = folder.join(LOG_FILE);
         let (log, temp_dir) = (Some(log_path.clone()), short_scratch_path());
         let scratch_dirs = vec![scratch.to_owned(), temp_dir.clone()];
-        let runner = Runner { limits, log, scratch: scratch_dirs, ..Runner::default() };
+        let padding = self.place.layout.map(|layout| "-".repeat(layout.environment_bytes as usize));
+        let variables = padding.map(|text| (LAYOUT_VARIABLE.into(), text.into())).into_iter().collect();
+        let runner = Runner { limits, log, scratch: scratch_dirs, variables, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),

@@ -270,6 +270,7 @@ mod tests {
             warmup_items: None,
             warmup_seconds: None,
             share_of_timed: None,
+            item_error: None,
         };
         let measured =
             Measured { timed: 100, timed_completed: 100, steady: Some(steady), ..Measured::default() };

@@ -125,9 +125,7 @@ fn equality(out: &mut String, summary: &Summary) {
         let setting = escape(&summary.collected.settings[equality.setting].label());
         let _ = writeln!(out, "- **{setting}**: {}", text::equality(equality.outcome));
         for (backend, digests) in &equality.backends {
-            let digests: Vec<String> = digests.iter().map(|digest| escape(digest)).collect();
-            let shown = if digests.is_empty() { "no digest".to_owned() } else { digests.join(", ") };
-            let _ = writeln!(out, "  - {}: {shown}", escape(backend));
+            let _ = writeln!(out, "  - {}: {}", escape(backend), escape(&text::digests(digests)));
         }
         for line in equality.differences.iter().flat_map(text::difference) {
             let _ = writeln!(out, "  - {}", escape(&line));
@@ -186,7 +184,8 @@ fn verdicts(out: &mut String, summary: &Summary) {
     if let Some(note) = text::until_known(summary) {
         let _ = writeln!(out, "\n{note}");
     }
-    text::cost(summary).iter().for_each(|line| {
+    let lines = [text::about(summary), text::variances(summary), text::cost(summary)].concat();
+    lines.iter().for_each(|line| {
         let _ = writeln!(out, "\n{}", escape(line));
     });
 }

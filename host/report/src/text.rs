@@ -1,11 +1,14 @@
 //! How findings are put into words and numbers into digits, once for all formats.
 
+use std::collections::BTreeMap;
+
 use bench_judge::describe::{Estimate, Outlier};
 use bench_judge::equality::{Difference, Outcome};
 use bench_judge::judge::{Comparison, Ranking};
 use bench_judge::kept::Altered;
 use bench_judge::stats::support::Supported;
 use bench_judge::stats::verdict::Verdict;
+use bench_judge::variance::{More, Variance};
 use bench_judge::{Metric, Summary};
 
 /// What stands where there is no number.
@@ -97,6 +100,66 @@ pub fn until_known(summary: &Summary) -> Option<String> {
     })
 }
 
+/// What verdicts on pairs are about: one input, or inputs like those that were drawn.
+pub fn about(summary: &Summary) -> Vec<String> {
+    let settings = &summary.collected.settings;
+    let of_pairs = summary.comparisons.iter().filter(|c| c.paired && c.metric == Metric::Throughput);
+    let mut pairs: BTreeMap<usize, u64> = BTreeMap::new();
+    for comparison in of_pairs {
+        let most = pairs.entry(comparison.setting).or_default();
+        *most = comparison.pairs.max(*most);
+    }
+    let place = |setting: usize| match settings.len() {
+        1 => String::new(),
+        _ => format!(" ({})", settings[setting].label()),
+    };
+    let about = |(setting, pairs): (&usize, &u64)| {
+        let seed = settings[*setting].seed;
+        match settings[*setting].drawn {
+            true => format!(
+                "What is said{} holds for inputs like those of {} drawn from {seed}, on this machine.",
+                place(*setting),
+                many(*pairs, "seed", "seeds")
+            ),
+            false => format!(
+                "What is said{} is about one input, that of seed {seed}, on this machine; pairs with seeds of their own \
+                 would say more.",
+                place(*setting)
+            ),
+        }
+    };
+    pairs.iter().map(about).collect()
+}
+
+/// Where variance arises, and what to repeat more, a line for each comparison in pairs.
+pub fn variances(summary: &Summary) -> Vec<String> {
+    let line = |split: &Variance| {
+        let share = |part: f64| format!("{:.0} %", part / split.total() * 100.0);
+        let common = match summary.collected.settings[split.setting].drawn {
+            true => "common to both runs of a pair (its seed, and the machine at that time)",
+            false => "common to both runs of a pair (the machine at that time)",
+        };
+        let own = match split.item {
+            Some(item) => format!("{} of the run, {} of its items", share(split.run), share(item)),
+            None => format!("{} of the run and its items", share(split.run)),
+        };
+        let more = match split.more {
+            More::Pairs => "more pairs (--repeat) narrow the interval, more items hardly do",
+            More::Items => {
+                "more items (--num-tasks) narrow the interval as well as more pairs do, and take less time"
+            }
+        };
+        format!(
+            "Throughput of {} and {} varies by {} from run to run. Of the variance {} is {common}, {own}; {more}.",
+            split.first,
+            split.second,
+            percent(split.total().sqrt()),
+            share(split.shared)
+        )
+    };
+    summary.variances.iter().map(line).collect()
+}
+
 /// What a million items cost, a line for each backend and setting; nothing without a price.
 pub fn cost(summary: &Summary) -> Vec<String> {
     let Some(price) = summary.options.price else { return Vec::new() };
@@ -168,6 +231,16 @@ pub fn verdict_kind(comparison: &Comparison) -> &'static str {
         Ranking::Verdict(Verdict::EquivalentWithin { .. }) => "same",
         Ranking::AnswersDiffer => "bad",
         _ => "open",
+    }
+}
+
+/// Digests as they are shown: of many inputs the first few.
+pub fn digests(digests: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match digests {
+        [] => "no digest".to_owned(),
+        digests if digests.len() <= SHOWN => digests.join(", "),
+        digests => format!("{}, and {} more", digests[..SHOWN].join(", "), digests.len() - SHOWN),
     }
 }
 

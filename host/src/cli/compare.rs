@@ -110,6 +110,8 @@ pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
         "unanswered": text::unanswered(summary),
         "altered": summary.altered,
         "comparisons": summary.comparisons,
+        "about": text::about(summary),
+        "variances": summary.variances,
         "cost": text::cost(summary),
         "principles": principles(summary),
         "verdicts": summary.comparisons.iter().map(text::verdict).collect::<Vec<_>>(),

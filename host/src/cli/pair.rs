@@ -45,6 +45,9 @@ pub struct PairArgs {
     /// With --until-known, begin no pair after this time, such as 20m
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Repeats")]
     max_time: Option<Duration>,
+    /// Give all pairs the same seed. Otherwise each has one of its own, so that a verdict is about more than one input
+    #[arg(long, help_heading = "Repeats")]
+    same_seed: bool,
     /// Folder of all pairs
     #[arg(
         long,
@@ -142,6 +145,7 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         backends,
         aa: args.aa,
         until_known: args.until_known,
+        vary_seed: !args.same_seed,
         max_seconds: args.max_time.map(|time| time.as_secs_f64()),
         plan,
         means: means(&args.run)?,

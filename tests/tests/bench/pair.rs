@@ -79,19 +79,29 @@ fn a_pair_leaves_the_whole_tree_with_equal_answers() {
     assert!(!tree.join("failure_report.json").exists());
     let hash = tree.file_name().unwrap().to_str().unwrap().strip_prefix("config_hash=").unwrap().to_owned();
     assert_eq!(hash.len(), 12);
-    let mut digests = Vec::new();
-    for backend in ["local", "healthy"] {
-        let records = records(&tree.join("backends").join(backend));
-        let pairs: Vec<_> = records.iter().map(|r| r["extra"]["pair_index"].as_u64().unwrap()).collect();
-        assert_eq!(pairs, [0, 1]);
-        for record in records {
-            assert!(record["config_hash"].as_str().unwrap().starts_with(&hash));
-            assert_eq!((record["run_id"].as_str(), record["seed"].as_u64()), (Some("p"), Some(42)));
-            assert_eq!(record["extra"]["scheduler"], "fifo");
-            digests.push(record["extra"]["output_digest"].clone());
-        }
+    let of = |backend: &str| records(&tree.join("backends").join(backend));
+    let (local, healthy) = (of("local"), of("healthy"));
+    for (pair, both) in local.iter().zip(&healthy).enumerate() {
+        let [first, second] = [both.0, both.1].map(|record| {
+            let extra = &record["extra"];
+            assert_eq!(
+                (record["run_id"].as_str(), extra["pair_index"].as_u64()),
+                (Some("p"), Some(pair as u64))
+            );
+            assert_eq!(extra["scheduler"], "fifo");
+            assert!(extra["drawn_from"]["config_hash"].as_str().unwrap().starts_with(&hash));
+            assert!(extra["layout"]["environment_bytes"].as_u64() < Some(4096), "{extra}");
+            // The first pair has the seed that was given, and another its own.
+            assert_eq!(record["seed"] == 42, pair == 0);
+            assert_eq!(record["config_hash"].as_str().unwrap().starts_with(&hash), pair == 0);
+            [&record["seed"], &record["config_hash"], &extra["output_digest"]]
+        });
+        assert_eq!(first, second, "both sides do the same");
     }
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    assert_eq!((local.len(), healthy.len()), (2, 2));
+    let turns: std::collections::BTreeSet<_> =
+        [&local[0], &healthy[0]].map(|record| record["extra"]["layout"]["turn"].as_u64()).into();
+    assert_eq!(turns, [Some(0), Some(1)].into());
     let manifest = json(&tree.join("manifest.json"));
     let keys: Vec<&str> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["status", "started_at", "finished_at", "run_id", "config_hash", "config", "paths"]);
@@ -124,7 +134,27 @@ fn one_backend_against_itself_has_two_arms() {
     places.sort_unstable();
     assert_eq!(places, [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]);
     let summary = fs::read_to_string(tree(root.path(), "aa").join("comparison/summary.md")).unwrap();
-    assert!(summary.contains("local"), "{summary}");
+    assert!(summary.contains("like those of 3 seeds drawn from 42"), "{summary}");
+}
+
+#[test]
+fn with_the_same_seed_all_pairs_are_the_same_work_and_the_report_says_that_it_is_about_one_input() {
+    let (root, plugins) = (output(), output());
+    let flags = ["--aa", "--repeat", "2", "--same-seed"];
+    succeed(&mut pair(root.path(), plugins.path(), "local", "same", &flags));
+    let tree = tree(root.path(), "same");
+    let records = records(&tree.join("backends/local"));
+    let same = |record: &Value| {
+        let keys = [&record["seed"], &record["config_hash"], &record["extra"]["output_digest"]];
+        keys.map(Value::clone)
+    };
+    assert!(
+        records.len() == 4 && records.iter().all(|record| same(record) == same(&records[0])),
+        "{records:?}"
+    );
+    assert!(records.iter().all(|record| record["extra"]["drawn_from"].is_null() && record["seed"] == 42));
+    let summary = fs::read_to_string(tree.join("comparison/summary.md")).unwrap();
+    assert!(summary.contains("is about one input, that of seed 42"), "{summary}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub struct Brief<'a> {
     pub pair_index: Option<u64>,
     /// Whether pairs went on until their verdict was known.
     pub until_known: Option<bool>,
+    /// What its seed was drawn from.
+    #[serde(borrow)]
+    pub drawn_from: Option<DrawnFrom<'a>>,
     /// Whether the run was cut short.
     pub partial: Option<bool>,
     /// Which side this is, when one backend runs against itself.
@@ -47,6 +50,16 @@ pub struct Brief<'a> {
     pub load: Option<Load<'a>>,
     /// Whether there is a `backend_hash`.
     pub backend_hash: Option<IgnoredAny>,
+}
+
+/// As [`super::DrawnFrom`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct DrawnFrom<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// The `config_hash` with it.
+    #[serde(borrow)]
+    pub config_hash: Cow<'a, str>,
 }
 
 /// As [`super::Plugin`].
@@ -92,6 +105,10 @@ impl<'a> Brief<'a> {
         Self {
             pair_index: evidence.place.pair_index,
             until_known: Some(evidence.place.until_known),
+            drawn_from: evidence
+                .place
+                .drawn_from
+                .map(|from| DrawnFrom { seed: from.seed, config_hash: from.config_hash.into() }),
             partial: Some(evidence.partial),
             arm: evidence.place.arm.map(Cow::Owned),
             output_digest: evidence.output_digest.map(Cow::Owned),

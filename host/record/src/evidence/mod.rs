@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 pub use brief::Brief;
 pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Worker};
-pub use place::{Place, SweepPlace, TrialPlace};
+pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
 

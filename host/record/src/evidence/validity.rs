@@ -33,6 +33,10 @@ pub struct Steady {
     pub warmup_seconds: Option<f64>,
     /// How much of the timed part, as it was planned, lies before.
     pub share_of_timed: Option<f64>,
+    /// How far the throughput of what follows is uncertain by its items alone: the standard error of the mean time of
+    /// a group of them, as a share of it.
+    #[serde(default)]
+    pub item_error: Option<f64>,
 }
 
 /// Whether a run settles.
