@@ -138,6 +138,35 @@ fn one_backend_against_itself_has_two_arms() {
 }
 
 #[test]
+fn after_the_pairs_the_latency_of_both_is_measured_at_one_rate() {
+    let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
+    // One of them stands still in each run, so that their rates are far apart.
+    let flags =
+        ["--repeat", "2", "--latency-at", "50%", "--num-tasks", "2000", "--backend-option", "stall_ms=500"];
+    succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "l", &flags));
+    let tree = tree(root.path(), "l");
+    let of = |backend: &str| records(&tree.join("backends").join(backend));
+    let mean = |records: &[Value]| {
+        let closed = records.iter().filter(|record| record["extra"]["load"]["model"] == "closed");
+        let rates: Vec<f64> = closed.map(|record| record["throughput"].as_f64().unwrap()).collect();
+        assert_eq!(rates.len(), 2);
+        rates.iter().sum::<f64>() / 2.0
+    };
+    let (local, healthy) = (of("local"), of("healthy"));
+    let slowest = mean(&local).min(mean(&healthy));
+    let open = local.iter().chain(&healthy).filter(|record| record["extra"]["equal_rate"] == true);
+    let rates: Vec<f64> = open.map(|record| record["extra"]["load"]["rate"].as_f64().unwrap()).collect();
+    assert!(rates.len() == 4 && rates.iter().all(|rate| *rate == rates[0]), "{rates:?}");
+    assert!((rates[0] / slowest - 0.5).abs() < 0.005, "{} of {slowest}", rates[0]);
+    // Whoever resumes has nothing left to do.
+    succeed(&mut resume(root.path(), "l"));
+    assert_eq!((of("local").len(), of("healthy").len()), (4, 4));
+    let refused =
+        pair(root.path(), plugins.path(), "local,healthy", "m", &["--latency-at", "100%"]).output().unwrap();
+    assert!(refused.status.code() == Some(2) && stderr(&refused).contains("below 1"), "{}", stderr(&refused));
+}
+
+#[test]
 fn with_the_same_seed_all_pairs_are_the_same_work_and_the_report_says_that_it_is_about_one_input() {
     let (root, plugins) = (output(), output());
     let flags = ["--aa", "--repeat", "2", "--same-seed"];

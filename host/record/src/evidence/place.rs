@@ -16,6 +16,9 @@ pub struct Place {
     /// The pairs went on until their verdict was known, so that their number is no accident.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub until_known: bool,
+    /// It came after the pairs, under an open load of one rate for all backends, for its latency.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub equal_rate: bool,
     /// What its seed was drawn from, where each pair has its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drawn_from: Option<DrawnFrom>,
