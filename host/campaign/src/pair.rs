@@ -249,7 +249,7 @@ fn remove(path: &Path) -> results::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::plan::tests::pair;
+    use super::plan::example as pair;
     use super::*;
     use bench_judge::testing::{paired, write};
 
@@ -258,7 +258,9 @@ mod tests {
         let tree = Tree::new(dir, "r", "0123456789abcdef");
         let plan = PairPlan { until_known: true, ..pair(&["ray", "sage"], false, 60) };
         tree.begin(&plan).unwrap();
-        let records = paired(&[("ray", speeds), ("sage", &vec![100.0; speeds.len()])]);
+        let mut records = paired(&[("ray", speeds), ("sage", &vec![100.0; speeds.len()])]);
+        let hash = plan.plan.config_hash();
+        records.iter_mut().for_each(|record| record["config_hash"] = serde_json::json!(hash));
         for (backend, records) in ["ray", "sage"].into_iter().zip(records.chunks(speeds.len())) {
             write(&tree.backend(backend), records);
         }

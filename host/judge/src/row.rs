@@ -131,7 +131,7 @@ impl Parsed {
         let drawn = brief.drawn_from.is_some();
         let (seed, config) = match brief.drawn_from {
             Some(from) => (from.seed, Some(from.config_hash)),
-            None => (line.seed, line.config_hash.clone()),
+            None => (line.seed, line.config_hash.as_deref().map(Cow::Borrowed)),
         };
         self.setting.clear();
         let texts = [&*line.workload, config.as_deref().unwrap_or("\0"), if drawn { "drawn" } else { "" }];

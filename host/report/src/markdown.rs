@@ -337,7 +337,17 @@ mod tests {
             "## Configuration Mismatches",
         ];
         assert_eq!(sections[..4], guide);
-        assert_eq!(sections[4..], ["## Equality", "## Verdicts", "## Metrics", "## Outliers", "## Validity"]);
+        assert_eq!(
+            sections[4..],
+            [
+                "## Equality",
+                "## Verdicts",
+                "## Metrics",
+                "## Outliers",
+                "## Validity",
+                "## Principles of the SPEC Research Group"
+            ]
+        );
         assert!(text.contains("| ray | 1 | 10.000 | 2.250 | n/a | 1.000 |"), "{text}");
         assert!(text.contains(NO_MISMATCHES));
     }

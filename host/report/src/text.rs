@@ -371,6 +371,8 @@ pub fn limits(summary: &Summary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bench_judge::testing::{collected, drawn, paired};
+    use bench_judge::{Options, summarize};
 
     #[test]
     fn numbers_are_short_and_not_wrong() {
@@ -383,6 +385,32 @@ mod tests {
             ("n/a".into(), "n/a".into(), "2.000".into())
         );
         assert_eq!((p_value(Some(0.00001)), p_value(Some(0.03125))), ("< 0.0001".into(), "0.0312".into()));
+    }
+
+    #[test]
+    fn a_verdict_says_which_inputs_it_is_about_and_what_to_repeat_more() {
+        let speeds = [100.0, 102.0, 99.0, 101.0, 98.0, 103.0];
+        let said = |records: &[serde_json::Value]| {
+            let summary = summarize(collected(records), &Options::default());
+            [about(&summary), variances(&summary)].concat()
+        };
+        let other = speeds.map(|speed| 200.0 - speed);
+        let seeds = said(&drawn(&[("ray", &speeds), ("sage", &other)]));
+        assert_eq!(
+            seeds[0],
+            "What is said holds for inputs like those of 6 seeds drawn from 42, on this machine."
+        );
+        assert!(
+            seeds[1].starts_with("Throughput of ray and sage varies by 2.6 % from run to run."),
+            "{seeds:?}"
+        );
+        assert!(
+            seeds[1].contains("(its seed, and the machine") && seeds[1].contains("more pairs"),
+            "{seeds:?}"
+        );
+        let one = said(&paired(&[("ray", &speeds), ("sage", &other)]));
+        assert!(one[0].contains("is about one input, that of seed 42"), "{one:?}");
+        assert_eq!(said(&paired(&[("ray", &speeds)])), Vec::<String>::new(), "one backend is not compared");
     }
 
     #[test]

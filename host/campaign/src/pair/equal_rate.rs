@@ -91,7 +91,7 @@ impl Campaign for EqualRate<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::PairPlan;
-    use super::super::plan::tests::pair;
+    use super::super::plan::example as pair;
     use super::*;
     use crate::tree::Tree;
     use bench_judge::testing::{paired, write};

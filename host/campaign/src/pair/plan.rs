@@ -177,28 +177,28 @@ impl Kept for PairPlan {
     }
 }
 
+/// A pair, for tests.
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use bench_measure::plan::example as plan;
-
-    pub fn pair(backends: &[&str], aa: bool, repeat: u32) -> PairPlan {
-        PairPlan {
-            started: Started::now("r".into(), "0123456789abcdef".into()),
-            backends: backends.iter().map(|name| (*name).to_owned()).collect(),
-            aa,
-            until_known: false,
-            vary_seed: true,
-            latency_at: None,
-            max_seconds: None,
-            plan: Plan { repeat, ..plan() },
-            means: Means::default(),
-        }
+pub(super) fn example(backends: &[&str], aa: bool, repeat: u32) -> PairPlan {
+    PairPlan {
+        started: Started::now("r".into(), "0123456789abcdef".into()),
+        backends: backends.iter().map(|name| (*name).to_owned()).collect(),
+        aa,
+        until_known: false,
+        vary_seed: true,
+        latency_at: None,
+        max_seconds: None,
+        plan: Plan { repeat, ..bench_measure::plan::example() },
+        means: Means::default(),
     }
+}
 
+#[cfg(test)]
+mod tests {
+    use super::*;
     #[test]
     fn every_pair_has_each_backend_once_and_the_order_varies_with_the_seed_only() {
-        let pair = pair(&["sage", "ray"], false, 40);
+        let pair = example(&["sage", "ray"], false, 40);
         let steps = pair.steps();
         assert_eq!(steps, pair.steps());
         let firsts = steps.chunks(2).filter(|both| both[0].backend == "ray").count();
@@ -209,7 +209,7 @@ pub(super) mod tests {
 
     #[test]
     fn pairs_have_seeds_of_their_own_and_both_sides_of_one_the_same() {
-        let varied = pair(&["sage", "ray"], false, 40);
+        let varied = example(&["sage", "ray"], false, 40);
         let seeds: BTreeSet<u64> = (0..40).map(|pair| varied.plan_of(pair).seed).collect();
         assert_eq!((seeds.len(), varied.plan_of(0).seed), (40, varied.plan.seed));
         let steps = varied.steps();
@@ -226,10 +226,10 @@ pub(super) mod tests {
 
     #[test]
     fn with_one_seed_all_pairs_are_the_same_work() {
-        let same = PairPlan { vary_seed: false, ..pair(&["sage", "ray"], false, 9) };
+        let same = PairPlan { vary_seed: false, ..example(&["sage", "ray"], false, 9) };
         assert!((0..9).all(|pair| same.plan_of(pair).config_hash() == same.plan.config_hash()));
         assert!(same.steps().iter().all(|step| same.place_of(step).drawn_from.is_none()));
-        let one = pair(&["sage", "ray"], false, 1);
+        let one = example(&["sage", "ray"], false, 1);
         assert_eq!(
             one.place_of(&one.steps()[0]).drawn_from,
             None,
@@ -239,7 +239,7 @@ pub(super) mod tests {
 
     #[test]
     fn one_backend_against_itself_has_two_arms_and_a_folder_for_each_run() {
-        let steps = pair(&["sage"], true, 5).steps();
+        let steps = example(&["sage"], true, 5).steps();
         let indexes: BTreeSet<u32> = steps.iter().map(Step::repeat_index).collect();
         assert_eq!((steps.len(), indexes.len()), (10, 10));
     }
