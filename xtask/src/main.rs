@@ -79,8 +79,8 @@ enum Command {
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
     /// into a virtual environment below target/.
     BenchCompare(bench::compare::Args),
-    /// What measuring itself costs: the same work, called directly, with and without spans, proof, the sink's account and
-    /// sampling, in turns.
+    /// What measuring itself costs: the same work, called directly, with and without spans, proof, the sink's account
+    /// and sampling, in turns.
     ///
     /// Prints tables and writes target/bench-observer.json.
     BenchObserver(bench::observer::Args),

@@ -1,9 +1,9 @@
 //! Where the variance of throughput arises, and what to repeat more (Kalibera and Jones, ISMM 2013).
 //!
-//! Both sides of a pair have the same seed, and the same machine within a few seconds: what they have in common is the
-//! covariance of their logarithms over pairs. It cancels in their ratio. What is left is half the variance of the
-//! log-ratio on each side: it is the run's own, and a part of it would be there in any run that is made of so many items,
-//! which each run measures in itself by the spread between groups of its items.
+//! Both sides of a pair have the same seed, and the same machine within a few seconds: what they have in common is
+//! the covariance of their logarithms over pairs. It cancels in their ratio. What is left is half the variance of the
+//! log-ratio on each side: it is the run's own, and a part of it would be there in any run that is made of so many
+//! items, which each run measures in itself by the spread between groups of its items.
 
 use super::facts::Metric;
 use super::judge::Comparison;

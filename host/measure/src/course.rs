@@ -106,8 +106,8 @@ impl Course {
     }
 }
 
-/// The standard error of a mean as a share of it. Groups of so many items are nearly independent of one another, so this
-/// holds for items that are not.
+/// The standard error of a mean as a share of it. Groups of so many items are nearly independent of one another, so
+/// this holds for items that are not.
 fn relative_error(times: &[f64]) -> Option<f64> {
     let error = (bench_stats::variance(times) / times.len() as f64).sqrt();
     Some(error / bench_stats::mean(times)).filter(|share| share.is_finite())

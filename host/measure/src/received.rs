@@ -30,7 +30,8 @@ pub struct Received {
     /// Emission of the first timed query, and its answer of the last. Monotonic nanoseconds.
     pub first_timed_ns: Option<u64>,
     pub last_ns: Option<u64>,
-    /// Emission of the first query, timed or not, and when items were finished, in the order in which the sink took them.
+    /// Emission of the first query, timed or not, and when items were finished, in the order in which the sink took
+    /// them.
     first_ns: Option<u64>,
     course: Course,
     /// Earliest and latest time of all.

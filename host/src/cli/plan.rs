@@ -222,8 +222,8 @@ pub struct RunArgs {
     /// Items processed before timing begins, out of --num-tasks [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub warmup_items: Option<u32>,
-    /// What is not timed: the first --warmup-items, or with auto all that comes before the run is steady [default: items;
-    /// of `pair` and `sweep` auto, unless --warmup-items is given]
+    /// What is not timed: the first --warmup-items, or with auto all that comes before the run is steady [default:
+    /// items; of `pair` and `sweep` auto, unless --warmup-items is given]
     #[arg(long, value_enum, value_name = "WHICH")]
     pub warmup: Option<Warmup>,
     /// Queries per input batch, equal for every backend [default: 16]

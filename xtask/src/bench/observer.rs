@@ -1,7 +1,7 @@
 //! `cargo xtask bench-observer`: what measuring itself costs.
 //!
-//! The operators are called in a loop (`direct`), with the host's own source and sink, so that what is left out is all that
-//! differs. Each round runs every variant once, beginning with another one each time.
+//! The operators are called in a loop (`direct`), with the host's own source and sink, so that what is left out is
+//! all that differs. Each round runs every variant once, beginning with another one each time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +117,8 @@ fn rate(
         .args(["--parallelism", &parallelism.to_string()])
         .arg("--cache-dir")
         .arg(cache_dir());
-    variant.without.iter().for_each(|what| drop(command.args(["--without", what])));
+    for what in variant.without {
+        command.args(["--without", what]);
+    }
     json_of(&mut command)?["throughput"].as_f64().ok_or_else(|| "no throughput".to_owned())
 }

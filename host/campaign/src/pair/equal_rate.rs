@@ -1,8 +1,9 @@
 //! Latency of all backends at one rate.
 //!
-//! Under a closed load latency is the queries in flight divided by the throughput, and says nothing that throughput does
-//! not. So, after the pairs, each runs once more under an open load whose rate is the same for all: a stated share of what
-//! the slowest completed in the pairs. That is read from their records, so that whoever resumes comes to the same rate.
+//! Under a closed load latency is the queries in flight divided by the throughput, and says nothing that throughput
+//! does not. So, after the pairs, each runs once more under an open load whose rate is the same for all: a stated
+//! share of what the slowest completed in the pairs. That is read from their records, so that whoever resumes comes
+//! to the same rate.
 
 use super::{Pair, Step};
 use crate::drive::Campaign;

@@ -61,7 +61,7 @@ impl Observed {
 
 /// Where answers end.
 enum End {
-    Sink(Sink),
+    Sink(Box<Sink>),
     /// Who knows how many there were and when the last came, and nothing else.
     Count {
         ledger: Arc<Ledger>,
@@ -128,7 +128,7 @@ pub fn run(plan: &Plan, observed: Observed) -> Result<Value, Failure> {
         sink = sink.wanting(Proof::of(graph, key));
     }
     let end = match observed.sink {
-        true => End::Sink(sink),
+        true => End::Sink(Box::new(sink)),
         false => {
             let (ledger, completed, last_ns) = (Arc::clone(&ledger), AtomicU64::new(0), AtomicU64::new(0));
             End::Count { ledger, completed, last_ns }

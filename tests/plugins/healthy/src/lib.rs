@@ -1,8 +1,8 @@
 //! A well-behaved plugin that tests can watch and hold up. With the option `stall_ms` it stands still once, after its
 //! first batches. Where `ANNOUNCE` names a folder, being asked whether it is available leaves a file of its name
 //! there. Where `HOLD` names a file, a run waits after its first batch until the file is there, and says so: its
-//! phase is `held`. `SLOW_START` is how many batches it is slow with at its beginning. What it declares of its options is
-//! in `DECLARES`: `nothing`, or an answer of any kind.
+//! phase is `held`. `SLOW_START` is how many batches it is slow with at its beginning. What it declares of its
+//! options is in `DECLARES`: `nothing`, or an answer of any kind.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
