@@ -8,6 +8,7 @@
 
 pub mod attribution;
 pub mod clocks;
+pub mod course;
 pub mod doubts;
 pub mod emitter;
 mod evidence;

@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 
 pub use brief::Brief;
 pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Worker};
-pub use place::{Place, SweepPlace, TrialPlace};
-pub use validity::{Finding, Validity, Verdict};
+pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
+pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
 
 /// Everything a run found out, in the order in which it is written.
@@ -119,6 +119,9 @@ pub struct Evidence {
     pub host: Option<Map<String, Value>>,
     /// What else the machine did while queries were timed.
     pub disturbance: Disturbance,
+    /// From when on the run was steady.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
     /// Whether the run may be read as a measurement.
     pub validity: Validity,
     /// The configuration that `config_hash` is of.
