@@ -8,6 +8,7 @@
 
 pub mod attribution;
 pub mod clocks;
+pub mod course;
 pub mod doubts;
 pub mod emitter;
 mod evidence;
@@ -19,6 +20,7 @@ pub mod machine;
 pub mod monitor;
 pub mod nodes;
 pub mod operation;
+pub mod outside;
 pub mod plan;
 pub mod processes;
 pub mod proof;

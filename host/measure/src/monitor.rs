@@ -109,7 +109,7 @@ impl TreeMonitor {
             let shared = Arc::clone(&shared);
             move || shared.watch()
         });
-        let own = Own { root, host: std::process::id() as i32 };
+        let own = Own { root, host: std::process::id() as i32, ..Own::default() };
         let started = shared.proc.read();
         Self { shared, thread, own, started, began: None, ended: None }
     }
@@ -130,6 +130,11 @@ impl TreeMonitor {
         self.thread.thread().unpark();
     }
 
+    /// Processes outside of the tree that work for the run.
+    pub fn also(&mut self, workers: &[u32]) {
+        self.own.workers.extend(workers.iter().filter_map(|worker| i32::try_from(*worker).ok()));
+    }
+
     /// Stops watching. To be called when everything in the tree has ended; `adopted` are the processes that
     /// the tree's root waited for.
     #[must_use]
@@ -139,7 +144,7 @@ impl TreeMonitor {
         // A thread that panicked leaves what it had seen.
         let _ = self.thread.join();
         let disturbance = match (&self.began, &self.ended) {
-            (Some(began), Some(ended)) => disturbance(&self.started, began, ended, self.own),
+            (Some(began), Some(ended)) => disturbance(&self.started, began, ended, &self.own),
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());

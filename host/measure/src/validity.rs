@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench_record::evidence::{self, Disturbance};
+use bench_record::evidence::{self, Disturbance, Settling};
 
 use super::doubts::Doubts;
 use super::operation::Measured;
@@ -23,6 +23,8 @@ pub enum Finding {
     TooFewItems {
         timed: u64,
     },
+    /// Only what is steady was to be timed.
+    NeverSteady,
     NoAnswers {
         of: u64,
         reason: Option<String>,
@@ -40,6 +42,8 @@ pub enum Finding {
         within: f64,
     },
     OtherLoad {
+        /// Where that is not this machine.
+        host: Option<String>,
         share: f64,
         within: f64,
     },
@@ -72,6 +76,10 @@ impl Finding {
         if measured.timed < FEWEST_ITEMS {
             findings.push(Self::TooFewItems { timed: measured.timed });
         }
+        let never = measured.steady.is_some_and(|steady| steady.verdict == Settling::Never);
+        if plan.warmup_auto && never {
+            findings.push(Self::NeverSteady);
+        }
         let failed = measured.failed + measured.missing;
         if let Some((of, reason)) = measured.unanswered() {
             findings.push(Self::NoAnswers { of, reason });
@@ -91,7 +99,12 @@ impl Finding {
             findings.push(Self::CpuSteal { share, within });
         }
         if let Some((share, within)) = beyond(disturbance.others, resolution.others, MOST_OTHERS) {
-            findings.push(Self::OtherLoad { share, within });
+            findings.push(Self::OtherLoad { host: None, share, within });
+        }
+        for machine in &measured.outside.machines {
+            if let Some(share) = machine.others.filter(|share| *share > MOST_OTHERS) {
+                findings.push(Self::OtherLoad { host: Some(machine.host.clone()), share, within: 0.0 });
+            }
         }
         if measured.doubts.any() {
             let Doubts { spans, ref first, busier } = measured.doubts;
@@ -119,6 +132,7 @@ impl Finding {
         match self {
             Self::Partial => "partial",
             Self::TooFewItems { .. } => "too_few_items",
+            Self::NeverSteady => "never_steady",
             Self::NoAnswers { .. } => "no_answers",
             Self::FailedItems { .. } => "failed_items",
             Self::LateGenerator { .. } => "late_generator",
@@ -145,6 +159,7 @@ impl Finding {
                     "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
                 )
             }
+            Self::NeverSteady => "its speed still changed at the end: nothing of it was steady".to_owned(),
             Self::NoAnswers { of, reason } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 format!("none of {of} timed items was answered{reason}")
@@ -158,8 +173,9 @@ impl Finding {
             Self::CpuSteal { share, within } => {
                 format!("the hypervisor took {} of the CPU time", percent(*share, *within))
             }
-            Self::OtherLoad { share, within } => {
-                format!("other processes used {} of the CPU time", percent(*share, *within))
+            Self::OtherLoad { host, share, within } => {
+                let of = host.as_ref().map_or(String::new(), |host| format!(" of `{host}`"));
+                format!("other processes used {} of the CPU time{of}", percent(*share, *within))
             }
             Self::Clocks { said, seen: Some(seen) } => format!(
                 "by the clock of the backend's process it took {:.3} s, by bench's own {:.3} s",
@@ -196,6 +212,7 @@ impl Finding {
         match self {
             Self::Partial => "run it again and let it finish",
             Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
+            Self::NeverSteady => "give more with --num-tasks, or time it as it is with --warmup items",
             Self::NoAnswers { .. } | Self::FailedItems { .. } => {
                 "see the reasons in extra.failure_reasons and the log"
             }
@@ -203,7 +220,8 @@ impl Finding {
             Self::CpuSteal { .. } => {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
-            Self::OtherLoad { .. } => "stop other work on this machine and run again",
+            Self::OtherLoad { host: None, .. } => "stop other work on this machine and run again",
+            Self::OtherLoad { .. } => "stop other work on that machine and run again",
             Self::Clocks { .. } | Self::NotWatched { .. } => {
                 "let nothing stop bench while it runs, or else report this to the plugin's author"
             }
@@ -224,8 +242,9 @@ impl From<&Finding> for evidence::Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outside::Outside;
     use crate::plan::example as plan;
-    use bench_record::evidence::Resolution;
+    use bench_record::evidence::{Resolution, Steady};
 
     fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
         let resolution = Resolution { steal: Some(within), others: Some(within) };
@@ -255,8 +274,41 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_machine_among_several_is_named() {
+        let machine = |host: &str, others| evidence::Machine {
+            host: host.to_owned(),
+            others,
+            ..evidence::Machine::default()
+        };
+        let machines = vec![machine("a", Some(0.1)), machine("b", Some(0.4)), machine("c", None)];
+        let outside = Outside { machines, ..Outside::default() };
+        let measured = Measured { timed: 100, timed_completed: 100, outside, ..Measured::default() };
+        let found = Finding::of(&plan(), &measured, &Disturbance::default());
+        let messages: Vec<String> = found.iter().map(Finding::message).collect();
+        assert_eq!(messages, ["other processes used 40.0 % of the CPU time of `b`"]);
+    }
+
+    #[test]
+    fn a_run_that_never_settles_is_a_finding_where_only_what_is_steady_was_wanted() {
+        let steady = Steady {
+            verdict: Settling::Never,
+            warmup_items: None,
+            warmup_seconds: None,
+            share_of_timed: None,
+            item_error: None,
+        };
+        let measured =
+            Measured { timed: 100, timed_completed: 100, steady: Some(steady), ..Measured::default() };
+        let codes = |warmup_auto| {
+            let found = Finding::of(&Plan { warmup_auto, ..plan() }, &measured, &Disturbance::default());
+            found.iter().map(Finding::code).collect::<Vec<_>>()
+        };
+        assert_eq!((codes(false), codes(true)), (vec![], vec!["never_steady"]));
+    }
+
+    #[test]
     fn a_finding_says_how_exact_it_is() {
-        let message = |within| Finding::OtherLoad { share: 0.4, within }.message();
+        let message = |within| Finding::OtherLoad { host: None, share: 0.4, within }.message();
         assert_eq!(message(0.0), "other processes used 40.0 % of the CPU time");
         assert_eq!(message(0.05), "other processes used 40.0 % (± 5.0 %) of the CPU time");
     }

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use brief::Brief;
-pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Worker};
-pub use place::{Place, SweepPlace, TrialPlace};
-pub use validity::{Finding, Validity, Verdict};
+pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Worker};
+pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
+pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
 
 /// Everything a run found out, in the order in which it is written.
@@ -68,9 +68,10 @@ pub struct Evidence {
     /// How well the generator of an open load kept to its schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<Generator>,
-    /// Most memory of the process tree.
+    /// Most memory of the process tree. Null where operators ran outside of it.
     pub memory_peak_bytes: Option<u64>,
-    /// CPU time of the process tree, by the kernel's account. Null where there was none.
+    /// CPU time of the process tree, by the kernel's account, and of workers outside of it, by theirs. Null where one of
+    /// the two is missing.
     pub cpu_seconds: Option<f64>,
     /// How much of it the kernel hands to nobody, so that it was sampled.
     pub cpu_seconds_sampled: Option<f64>,
@@ -81,6 +82,9 @@ pub struct Evidence {
     /// Operator calls of processes that are not among them, because there were too many.
     #[serde(skip_serializing_if = "is_none")]
     pub workers_left_out: u64,
+    /// Machines with workers outside of the process tree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
     /// Scores of the rankings, where the corpus has judgements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Map<String, Value>>,
@@ -115,6 +119,9 @@ pub struct Evidence {
     pub host: Option<Map<String, Value>>,
     /// What else the machine did while queries were timed.
     pub disturbance: Disturbance,
+    /// From when on the run was steady.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
     /// Whether the run may be read as a measurement.
     pub validity: Validity,
     /// The configuration that `config_hash` is of.
