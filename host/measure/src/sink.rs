@@ -286,7 +286,7 @@ impl Sink {
         let line = encode(&item, line);
         steps.clear();
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, items, failure } = &mut *state;
+        let State { sunk, judge, faraway, meanwhile, items, failure, .. } = &mut *state;
         // A fork stamps each of its copies: that is still one record worked on.
         for (usage, wrote) in sunk.operators.iter_mut().zip(&item.stages) {
             usage.records += u64::from(*wrote != 0);
