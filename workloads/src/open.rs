@@ -11,7 +11,7 @@ use crate::fault::Fault;
 use crate::instance::{Instance, Placement};
 use crate::judge::Judge;
 use crate::list::{self, Listed};
-use crate::parameters::{FAULT, STEMMER};
+use crate::parameters::{FAULT, GOAL_TPOT, GOAL_TTFT, STEMMER};
 use crate::schedule::Schedule;
 use crate::text::stemming::Stemming;
 use crate::workload::{OpenSpec, Operators, Source, WorkloadError, planned_corpus};
@@ -25,6 +25,15 @@ pub struct OpenWorkload {
     operators: Operators,
     corpus: Option<Arc<Corpus>>,
     fault: Option<Fault>,
+}
+
+/// What is wanted of an answer of a language model, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Goals {
+    /// To the first token.
+    pub ttft_ms: Option<f64>,
+    /// For each further one.
+    pub tpot_ms: Option<f64>,
 }
 
 /// Builds what the workload needs and the cache lacks. Call it once, before any [`OpenWorkload::new`].
@@ -130,6 +139,13 @@ impl OpenWorkload {
     /// When the parameters are another workload's.
     pub fn schedule(&self) -> Result<Schedule, WorkloadError> {
         Ok(self.workload.schedule(&self.spec, self.corpus.clone())?)
+    }
+
+    /// What a good answer of a language model is.
+    #[must_use]
+    pub fn goals(&self) -> Goals {
+        let goal = |name| self.spec.params.get(name).and_then(serde_json::Value::as_f64);
+        Goals { ttft_ms: goal(GOAL_TTFT), tpot_ms: goal(GOAL_TPOT) }
     }
 
     /// A judge of rankings, when the corpus came with judgements and its texts were read.

@@ -108,6 +108,55 @@ impl Answer {
     }
 }
 
+/// How a language model was heard for one answer. It follows the answer in a record, and is no part of its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Call {
+    /// From the question to the last byte, other attempts and pauses between them included, in microseconds.
+    pub latency_us: u64,
+    /// To the first token and to the last, where the answer came in pieces.
+    pub first_us: Option<u64>,
+    pub last_us: Option<u64>,
+    /// Between one piece and the next.
+    pub gaps_us: Vec<u32>,
+    /// What the service counted, where it tells.
+    pub prompt_tokens: Option<u32>,
+    pub completion_tokens: Option<u32>,
+}
+
+impl Call {
+    /// What follows an answer in its record, if a model was called and what is said of it can be: none of its times is
+    /// longer than `waited_us`, and none comes before the one before.
+    #[must_use]
+    pub fn after(answer: &[u8], waited_us: u64) -> Option<Result<Self, Impossible>> {
+        if answer.is_empty() {
+            return None;
+        }
+        let call: Self = postcard::from_bytes(answer).ok()?;
+        let in_order = match (call.first_us, call.last_us) {
+            (None, None) => call.gaps_us.is_empty(),
+            (Some(first), Some(last)) => {
+                let gaps = call.gaps_us.iter().fold(0_u64, |sum, gap| sum.saturating_add((*gap).into()));
+                first <= last
+                    && last <= call.latency_us
+                    && gaps <= last.saturating_add(call.gaps_us.len() as u64)
+            }
+            _ => false,
+        };
+        Some(if in_order && call.latency_us <= waited_us { Ok(call) } else { Err(Impossible) })
+    }
+
+    /// Time for each token after the first, in microseconds.
+    #[must_use]
+    pub fn per_token_us(&self) -> Option<u64> {
+        let more = self.completion_tokens?.checked_sub(1).filter(|more| *more > 0)?;
+        Some((self.last_us? - self.first_us?) / u64::from(more))
+    }
+}
+
+/// What is said of a call cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Impossible;
+
 /// Byte strings encode as one slice instead of element by element.
 mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -118,5 +167,56 @@ mod bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8]>::deserialize(from).map(<[u8]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        let (first_us, last_us) = (Some(200), Some(900));
+        let gaps_us = vec![300, 400];
+        Call {
+            latency_us: 1_000,
+            first_us,
+            last_us,
+            gaps_us,
+            prompt_tokens: Some(7),
+            completion_tokens: Some(8),
+        }
+    }
+
+    fn after(call: &Call, waited_us: u64) -> Option<Result<Call, Impossible>> {
+        Call::after(&postcard::to_stdvec(call).unwrap(), waited_us)
+    }
+
+    #[test]
+    fn a_call_follows_its_answer_or_does_not() {
+        assert_eq!(after(&call(), 1_000), Some(Ok(call())));
+        assert_eq!(Call::after(b"", 1_000), None);
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_refused() {
+        let wrong = [
+            (call(), 999),
+            (Call { first_us: Some(901), ..call() }, 1_000),
+            (Call { last_us: Some(1_001), ..call() }, 5_000),
+            (Call { last_us: None, ..call() }, 5_000),
+            (Call { gaps_us: vec![800, 800], ..call() }, 5_000),
+            (Call { first_us: None, last_us: None, ..call() }, 5_000),
+        ];
+        for (call, waited) in wrong {
+            assert_eq!(after(&call, waited), Some(Err(Impossible)), "{call:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_token_is_that_of_those_after_the_first() {
+        assert_eq!(call().per_token_us(), Some(100));
+        for unknown in [Some(1), Some(0), None] {
+            assert_eq!(Call { completion_tokens: unknown, ..call() }.per_token_us(), None);
+        }
     }
 }

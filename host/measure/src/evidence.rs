@@ -57,6 +57,7 @@ impl Job<'_> {
                 .collect(),
             workers_left_out: measured.workers_left_out,
             quality: measured.scores.as_ref().map(object),
+            generation: measured.generation.clone(),
             corpus: measured.corpus.as_ref().map(object),
             embedding_endpoint: plan.served.as_ref().map(object),
             plugin: Plugin {

@@ -10,6 +10,7 @@ pub mod attribution;
 pub mod doubts;
 pub mod emitter;
 mod evidence;
+mod generation;
 pub mod guest;
 pub mod input_plan;
 pub mod ledger;

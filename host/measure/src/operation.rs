@@ -35,7 +35,7 @@ use bench_isolate::text::one_line;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 pub use bench_record::evidence::Account;
-use bench_record::evidence::Generator;
+use bench_record::evidence::{Generation, Generator};
 use bench_record::found::Found;
 use bench_record::histogram::{self, Interval};
 use bench_record::units::Millis;
@@ -171,6 +171,8 @@ pub struct Measured {
     /// Failed items whose reason is not listed.
     pub reasons_left_out: u64,
     pub scores: Option<Scores>,
+    /// What answers of a language model took, where one was asked.
+    pub generation: Option<Generation>,
     /// What is to be told about the corpus.
     pub corpus: Option<Facts>,
     /// The stream was cut short by the user.
@@ -261,6 +263,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_runs(request.scratch.clone())
+            .with_goals(workload.goals())
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,
@@ -326,7 +329,8 @@ fn measure(
         duplicates: sunk.duplicates,
         unexpected: sunk.unexpected,
         join_empty: guest.workload.source().documents.map_or(0, |_| sunk.join_empty),
-        throughput: throughput(&emitted, &sunk),
+        throughput: window(&emitted, &sunk).map_or(0.0, |seconds| sunk.timed_completed as f64 / seconds),
+        generation: sunk.calls.evidence(window(&emitted, &sunk)),
         latency_p50: sunk.response.quantile(0.50),
         latency_p95: sunk.response.quantile(0.95),
         latency_p99: sunk.response.quantile(0.99),
@@ -352,13 +356,10 @@ fn measure(
     })
 }
 
-fn throughput(emitted: &Emitted, sunk: &SinkOutcome) -> f64 {
-    match (emitted.first_timed_ns, sunk.last_ns) {
-        (Some(first), Some(last)) if last > first => {
-            sunk.timed_completed as f64 * 1e9 / (last - first) as f64
-        }
-        _ => 0.0,
-    }
+/// Seconds from the first timed emission to the last answer.
+fn window(emitted: &Emitted, sunk: &SinkOutcome) -> Option<f64> {
+    let (first, last) = (emitted.first_timed_ns?, sunk.last_ns?);
+    (last > first).then(|| (last - first) as f64 / 1e9)
 }
 
 /// What was measured is worth more than any of the files about it: those that fail are named, and the rest kept.
@@ -388,8 +389,9 @@ fn save_histogram(request: &RunRequest, sunk: &SinkOutcome, wall_seconds: f64) -
         length: Duration::from_secs_f64(wall_seconds),
         latencies: latencies.clone(),
     };
-    let intervals =
-        [interval(histogram::RESPONSE, &sunk.response), interval(histogram::SERVICE, &sunk.service)];
+    let items = [(histogram::RESPONSE, &sunk.response), (histogram::SERVICE, &sunk.service)];
+    let all = items.into_iter().chain(sunk.calls.tagged());
+    let intervals: Vec<Interval> = all.map(|(tag, latencies)| interval(tag, latencies)).collect();
     let began = std::time::SystemTime::now() - Duration::from_secs_f64(wall_seconds);
     histogram::save(&request.scratch.join(HISTOGRAM_FILE), began, &intervals)
 }

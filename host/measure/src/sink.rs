@@ -15,6 +15,7 @@ use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
+use bench_workloads::open::Goals;
 use bench_workloads::operator::Tombstone;
 use bench_workloads::records::Answer;
 use bench_workloads::schedule::query_key;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use super::attribution::Attribution;
 use super::doubts::Doubts;
+use super::generation::Calls;
 use super::ledger::{Ledger, Pending, Settled};
 use super::trace::Trace;
 use bench_isolate::text::bounded;
@@ -110,6 +112,8 @@ pub struct SinkOutcome {
     /// What spans say that cannot be. They are in no figure of time.
     pub doubts: Doubts,
     pub scores: Option<Scores>,
+    /// What answers of a language model took.
+    pub calls: Calls,
     /// Every operator call, where that is wanted.
     pub trace: Option<Trace>,
 }
@@ -155,6 +159,13 @@ impl Sink {
         Self { runs: Some(folder), ..self }
     }
 
+    /// Counts answers of a language model as good by these goals.
+    #[must_use]
+    pub fn with_goals(self, goals: Goals) -> Self {
+        self.state().sunk.calls = Calls::with_goals(goals);
+        self
+    }
+
     /// Keeps every operator call in `trace`.
     #[must_use]
     pub fn with_trace(self, trace: Option<Trace>) -> Self {
@@ -193,10 +204,14 @@ impl Sink {
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
+        let mut after: &[u8] = &[];
         let answer = match frame.header.kind {
-            Kind::Data => postcard::from_bytes::<Answer>(frame.body)
+            Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
                 .map_err(|cause| format!("the answer is unreadable: {cause}"))
-                .and_then(|answer| of_its_query(answer, frame.header.seq, &pending)),
+                .and_then(|(answer, rest)| {
+                    after = rest;
+                    of_its_query(answer, frame.header.seq, &pending)
+                }),
             _ => Err(reason(frame)),
         };
         let mut item = Item {
@@ -273,6 +288,7 @@ impl Sink {
                 // A latency beyond what the histogram can hold (hours) would be a broken clock.
                 sunk.response.record(Duration::from_nanos(item.response_ns));
                 sunk.service.record(Duration::from_nanos(item.service_ns));
+                sunk.calls.take(after, item.service_ns);
             }
             sunk.attribution.add(pending.emitted_ns, now_ns, spans.into_iter());
         }
