@@ -584,7 +584,10 @@ mod tests {
 
     #[test]
     fn goals_are_read_and_written() {
-        assert_eq!("p99=200ms".parse(), Ok(Slo { quantile: 0.99, limit_ms: 200.0 }));
+        assert_eq!(
+            "p99=200ms".parse(),
+            Ok(Slo { figure: Figure::Response, quantile: 0.99, limit_ms: 200.0 })
+        );
         assert_eq!("p99.9=1.5s".parse::<Slo>().unwrap().to_string(), "p99.9=1500ms");
         assert_eq!("p50=0.07".parse::<Slo>().unwrap().to_string(), "p50=70ms");
         for wrong in ["", "p99", "99=1s", "p0=1s", "p100=1s", "p99=", "p99=-1s", "p99=infs", "p99=0"] {
