@@ -12,6 +12,7 @@ pub mod doubts;
 pub mod emitter;
 mod evidence;
 mod faraway;
+mod generation;
 pub mod guest;
 pub mod input_plan;
 pub mod ledger;

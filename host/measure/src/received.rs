@@ -12,8 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use bench_isolate::isolate::RUN;
 use bench_record::histogram::{self, Interval, LatencyHistogram};
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::records::Goals;
 
 use super::digest::output_digest;
+use super::generation::Calls;
 use super::guest::Edge;
 use super::operation::{MEASURE, Measured, throughput};
 use super::sink::Item;
@@ -35,18 +37,23 @@ pub struct Received {
     /// Of timed answers: from the intended arrival, and from the emission.
     pub response: LatencyHistogram,
     pub service: LatencyHistogram,
+    /// Of timed answers, what a language model took for them.
+    pub calls: Calls,
 }
 
 impl Received {
-    /// Counts `items`, and digests what they answer, with files in `scratch` while it goes on.
+    /// Counts `items`, answers of a language model as good by these `goals`, and digests what they answer, with files
+    /// in `scratch` while it goes on.
     ///
     /// # Errors
     /// When an item cannot be read. That the digest cannot be made costs the digest alone.
     pub fn count(
         items: impl Iterator<Item = io::Result<Item>>,
+        goals: Goals,
         scratch: &Path,
     ) -> io::Result<(Self, io::Result<String>)> {
-        let (mut received, mut unreadable) = (Self::default(), None);
+        let mut received = Self { calls: Calls::with_goals(goals), ..Self::default() };
+        let mut unreadable = None;
         let mut items = items.map_while(|item| item.map_err(|cause| unreadable = Some(cause)).ok());
         let good = items.by_ref().inspect(|item| received.take(item)).filter(|item| item.ok);
         let digest = output_digest(good.map(|item| Ok((item.query_id, item.digest))), scratch);
@@ -72,6 +79,7 @@ impl Received {
         if item.ok {
             self.response.record(item.response());
             self.service.record(item.service());
+            item.call.iter().for_each(|call| self.calls.take(call, item.service()));
         }
     }
 
@@ -138,8 +146,9 @@ impl Received {
             length,
             latencies: latencies.clone(),
         };
-        let intervals =
-            [interval(histogram::RESPONSE, &self.response), interval(histogram::SERVICE, &self.service)];
+        let items = [(histogram::RESPONSE, &self.response), (histogram::SERVICE, &self.service)];
+        let all = items.into_iter().chain(self.calls.tagged());
+        let intervals: Vec<Interval> = all.map(|(tag, latencies)| interval(tag, latencies)).collect();
         let began = SystemTime::now().checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
         histogram::log(began, &intervals)
     }
@@ -286,13 +295,14 @@ mod tests {
             answered_ns,
             timed: number > 0,
             stages: Vec::new(),
+            call: None,
         }
     }
 
     /// Five items a millisecond apart, each answered after two; the first is not timed, the fourth failed.
     fn received(from_ns: u64) -> Received {
         let items = (0..5).map(|i| item(i, from_ns + i * MS, from_ns + i * MS + 2 * MS));
-        Received::count(items.map(Ok), &std::env::temp_dir()).unwrap().0
+        Received::count(items.map(Ok), Goals::default(), &std::env::temp_dir()).unwrap().0
     }
 
     fn said(received: &Received) -> Measured {
@@ -377,7 +387,7 @@ mod tests {
     #[test]
     fn an_item_that_cannot_be_read_is_an_error() {
         let items = [Ok(item(0, 0, 1)), Err(io::Error::other("cut short"))];
-        let error = Received::count(items.into_iter(), &std::env::temp_dir()).unwrap_err();
+        let error = Received::count(items.into_iter(), Goals::default(), &std::env::temp_dir()).unwrap_err();
         assert_eq!(error.to_string(), "cut short");
     }
 

@@ -16,8 +16,9 @@ use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
 use bench_workloads::operator::Tombstone;
-use bench_workloads::records::Answer;
+use bench_workloads::records::{Answer, Call};
 use bench_workloads::schedule::query_key;
+use bench_workloads::seal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -78,6 +79,8 @@ pub struct Item {
     pub timed: bool,
     /// Digest of what each node wrote, by node id; 0 where it wrote nothing.
     pub stages: Vec<u64>,
+    /// How a language model was heard for it, where one was called.
+    pub call: Option<Call>,
 }
 
 impl Item {
@@ -239,10 +242,14 @@ impl Sink {
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
+        let mut after: &[u8] = &[];
         let answer = match frame.header.kind {
-            Kind::Data => postcard::from_bytes::<Answer>(frame.body)
+            Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
                 .map_err(|cause| format!("the answer is unreadable: {cause}"))
-                .and_then(|answer| of_its_query(answer, frame.header.seq, &pending)),
+                .and_then(|(answer, rest)| {
+                    after = rest;
+                    of_its_query(answer, frame.header.seq, &pending)
+                }),
             _ => Err(reason(frame)),
         };
         let mut item = Item {
@@ -256,6 +263,7 @@ impl Sink {
             answered_ns: now_ns,
             timed: pending.timed,
             stages: vec![0; self.nodes],
+            call: Call::after(after).filter(|_| answer.is_ok()),
         };
         // What needs nothing but the frame is found out before anybody has to wait.
         let proof = self.proof.as_ref();
@@ -310,6 +318,15 @@ impl Sink {
             && let Some(lacking) = proof.lacking(frame, &item.stages)
         {
             sunk.unproven.add(&item.query_id, || lacking);
+        }
+        if !after.is_empty() {
+            // Times are no part of what was answered, by which stages are compared with those of other runs.
+            let (whole, said) = (frame.body, &frame.body[..frame.body.len() - after.len()]);
+            let whole = seal::digest(whole);
+            item.stages
+                .iter_mut()
+                .filter(|wrote| **wrote == whole)
+                .for_each(|wrote| *wrote = seal::digest(said));
         }
         sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
         match &answer {

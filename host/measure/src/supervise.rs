@@ -33,6 +33,7 @@ use bench_record::{
     manifest, spreadsheet,
 };
 use bench_workloads::judge::RUN_FILES;
+use bench_workloads::records::Goals;
 
 /// What a run needs besides its plan.
 pub struct Job<'a> {
@@ -207,6 +208,7 @@ impl Job<'_> {
             items_sha256: items,
             latency_histogram: named(histogram::FILE_NAME, &histogram),
             latency_histogram_sha256: histogram,
+            generation: received.calls.evidence(received.window()),
             unwritten: unwritten.clone(),
             ..self.evidence(&answer, &seen, &findings)
         };
@@ -308,7 +310,7 @@ impl Job<'_> {
         scratch: &Path,
     ) -> Result<(Received, io::Result<String>), RunError> {
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
-        let received = items.and_then(|items| Received::count(items, scratch));
+        let received = items.and_then(|items| Received::count(items, Goals::of(&self.plan.params), scratch));
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })

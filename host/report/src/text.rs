@@ -7,6 +7,8 @@ use bench_judge::kept::Altered;
 use bench_judge::stats::support::Supported;
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Summary};
+use bench_record::evidence::{Generation, Percentiles};
+use bench_record::units::Millis;
 
 /// What stands where there is no number.
 pub const NONE: &str = "n/a";
@@ -265,6 +267,29 @@ pub fn limits(summary: &Summary) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What answers of a language model took, in a line.
+#[must_use]
+pub fn generation(generation: &Generation) -> String {
+    let ms = |figure: Option<Millis>| figure.map_or(NONE.to_owned(), |ms| format!("{:.1}", ms.get()));
+    let pair = |of: &Option<Percentiles>| {
+        let of = of.unwrap_or_default();
+        format!("{}/{}", ms(of.p50), ms(of.p95))
+    };
+    let rate = |rate: Option<f64>| rate.map_or(NONE.to_owned(), |rate| format!("{rate:.1}"));
+    let good = generation.goodput.map_or(String::new(), |good| {
+        format!("  goodput {}/s ({} of {} answers)", rate(good.per_second), good.answers, generation.answers)
+    });
+    format!(
+        "p50/p95 ms  TTFT {}  TPOT {}  between tokens {}  answer {};  tokens/s in {} out {}{good}",
+        pair(&generation.ttft_ms),
+        pair(&generation.tpot_ms),
+        pair(&generation.between_tokens_ms),
+        pair(&generation.answer_ms),
+        rate(generation.prompt_tokens_per_second),
+        rate(generation.completion_tokens_per_second),
+    )
 }
 
 #[cfg(test)]

@@ -252,6 +252,12 @@ parameters! {
         llm_temperature: f64 = 0.7, "", Range::AT_LEAST_0;
         /// Probability that the tokens to choose from add up to.
         llm_top_p: f64 = 0.9, "", TOP_P;
+        /// Whether answers come in pieces, so that the time to the first token is known.
+        llm_stream: Switch = Switch::Off, "", Range::ANY, Hashed::UnlessDefault;
+        /// Longest time to the first token of an answer that counts as good.
+        llm_goal_ttft_ms: Option<f64> = None, "ms", Range::ABOVE_0, Hashed::Never;
+        /// Longest time for each further token of an answer that counts as good.
+        llm_goal_tpot_ms: Option<f64> = None, "ms", Range::ABOVE_0, Hashed::Never;
         /// Service time added to each batch of generation, as a timer.
         llm_latency_ms: u32 = 0, "ms", Range::ANY;
         /// Calls of generation under way at once in the whole run, whatever the parallelism; null for one in each
@@ -367,7 +373,7 @@ const FLAGS: &[Flag] = &[
             .help("OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY")
     },
     Flag {
-        also: &[("llm_concurrency", "8")],
+        also: &[("llm_concurrency", "8"), ("llm_stream", "on")],
         ..Flag::new("llm-url", "URL", Reads::Text, About::Services, &["llm_url"])
             .help("OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY")
     },
@@ -458,6 +464,7 @@ impl Params {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::{GOAL_TPOT, GOAL_TTFT};
 
     /// The defaults with this set.
     fn with(name: &str, text: &str) -> Values {
@@ -651,9 +658,18 @@ mod tests {
             ("mmr", "off"),
             ("llm_concurrency", "8"),
             ("embed_again", "off"),
+            ("llm_stream", "on"),
         ] {
             assert!(base.get(name).is_none(), "{name}");
             assert!(TABLE.fingerprint(&with(name, text), None, None).get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn goals_change_no_work() {
+        let base = TABLE.fingerprint(&TABLE.defaults(), None, None);
+        for name in [GOAL_TTFT, GOAL_TPOT] {
+            assert_eq!(TABLE.fingerprint(&with(name, "250"), None, None), base);
         }
     }
 

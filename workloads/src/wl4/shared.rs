@@ -2,15 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::dedup::Vectors;
 use super::generate::{Extractive, Generated, Generator, Texts, prompt};
 use super::graph_memory::MemoryGraph;
-use super::params::{EmbedderKind, Params};
-use super::records::DocRef;
+use super::params::{EmbedderKind, Params, Switch};
+use super::records::{Call, DocRef};
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
 use crate::index::{CANNOT_WRITE, Index, IndexError, Keywords, Shards, shards};
@@ -19,7 +19,9 @@ use crate::random;
 use crate::slots::Slots;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
 use crate::text::embed::{Ask, Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
-use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Served};
+use crate::text::endpoint::{
+    ChatAnswer, ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Pieces, Served,
+};
 use crate::text::stored::StoredVectors;
 use crate::workload::WorkloadError;
 
@@ -204,6 +206,7 @@ impl Recipe<'_> {
                 temperature: p.llm_temperature,
                 top_p: p.llm_top_p,
                 seed: self.seed,
+                stream: p.llm_stream == Switch::On,
             }),
             None => Arc::new(Extractive { bm25: bm25(p), max_tokens: p.llm_max_tokens as usize }),
         })
@@ -264,6 +267,7 @@ struct Remote {
     temperature: f64,
     top_p: f64,
     seed: u64,
+    stream: bool,
 }
 
 impl Generator for Remote {
@@ -274,14 +278,33 @@ impl Generator for Remote {
             temperature: self.temperature,
             top_p: self.top_p,
             seed: Some(self.seed),
+            stream: self.stream,
         };
+        let asked = Instant::now();
         let answer =
             self.endpoint.chat(&request).map_err(|cause: EndpointError| OperatorError::new(cause))?;
         Ok(Generated {
+            call: Some(heard(asked, asked.elapsed(), &answer)),
             text: answer.text,
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
         })
+    }
+}
+
+/// How an answer to a question that was `asked` then was heard.
+fn heard(asked: Instant, latency: Duration, answer: &ChatAnswer) -> Call {
+    let us = |time: Duration| time.as_micros().try_into().unwrap_or(u64::MAX);
+    let after = |then: fn(&Pieces) -> Instant| answer.pieces.as_ref().map(|pieces| us(then(pieces) - asked));
+    let gaps = answer.pieces.iter().flat_map(|pieces| &pieces.gaps);
+    let told = |count: u32| Some(count).filter(|count| *count > 0);
+    Call {
+        latency_us: us(latency),
+        first_us: after(|pieces| pieces.first),
+        last_us: after(|pieces| pieces.last),
+        gaps_us: gaps.map(|gap| gap.as_micros().try_into().unwrap_or(u32::MAX)).collect(),
+        prompt_tokens: told(answer.prompt_tokens),
+        completion_tokens: told(answer.completion_tokens),
     }
 }
 

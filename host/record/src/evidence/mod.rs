@@ -6,6 +6,7 @@
 //! belongs to its backend as well, and nothing fails over it. The record itself keeps what was written, to the byte.
 
 mod brief;
+mod generation;
 mod machine;
 mod place;
 mod validity;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use brief::Brief;
+pub use generation::{Generation, Goodput, Percentiles};
 pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Worker};
 pub use place::{Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Validity, Verdict};
@@ -84,6 +86,9 @@ pub struct Evidence {
     /// Scores of the rankings, where the corpus has judgements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Map<String, Value>>,
+    /// What answers of a language model took, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// The corpus, and what is odd about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<Map<String, Value>>,
