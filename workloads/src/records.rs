@@ -5,6 +5,7 @@ use bench_dataflow::frame::{Frame, frames};
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::{GOAL_TPOT, GOAL_TTFT, Values};
+use crate::text::endpoint::MOST_PIECES;
 use crate::text::vocabulary::{Category, QueryType};
 use crate::vector::Quantised;
 
@@ -108,9 +109,6 @@ impl Answer {
         self.counts.join_matched_docs > 0
     }
 }
-
-/// Pieces of an answer of which the times are kept.
-pub const MOST_PIECES: usize = 1 << 18;
 
 /// How a language model was heard for one answer. It follows the answer in a record, and is no part of the
 /// answer's digest.

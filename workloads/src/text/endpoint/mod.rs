@@ -35,6 +35,9 @@ use said::Said;
 pub use served::{Fingerprint, Served};
 use transport::{Environment, Transport};
 
+/// Pieces in which an answer may come: the time of each is kept.
+pub const MOST_PIECES: usize = 1 << 18;
+
 /// The variable that holds the bearer key.
 pub const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 
@@ -136,12 +139,19 @@ impl Endpoint {
     /// since not every service has a list of its models.
     ///
     /// # Errors
-    /// When nobody answers, or the key is refused.
+    /// When nobody answers yet, or the key is refused.
     pub fn is_there(&self) -> Result<(), EndpointError> {
         const PATH: &str = "models";
         match self.transport.get(&self.url(PATH)) {
             Ok(_) => Ok(()),
-            Err(fault) if fault.is_silence() || matches!(fault, Fault::Access { status: 401, .. }) => {
+            // A server that still loads its model says 503.
+            Err(fault)
+                if fault.is_silence()
+                    || matches!(
+                        fault,
+                        Fault::Access { status: 401, .. } | Fault::Server { status: 503, .. }
+                    ) =>
+            {
                 Err(self.error(PATH, fault, 1))
             }
             Err(_) => Ok(()),

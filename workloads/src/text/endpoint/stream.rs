@@ -8,8 +8,7 @@ use serde_json::Value;
 
 use super::chat::of;
 use super::transport::Transport;
-use super::{ChatAnswer, Endpoint, Fault, Pieces};
-use crate::records::MOST_PIECES;
+use super::{ChatAnswer, Endpoint, Fault, MOST_PIECES, Pieces};
 
 /// What ends a stream.
 const DONE: &[u8] = b"[DONE]";
