@@ -302,6 +302,13 @@ impl Values {
 }
 
 impl Table {
+    /// The flags that give the address of a service, each with the parameter that holds it.
+    #[must_use]
+    pub fn services(&self) -> Vec<(&'static str, &'static str)> {
+        let addresses = self.flags.iter().filter(|flag| flag.about == About::Services && flag.value == "URL");
+        addresses.filter_map(|flag| Some((flag.name, *flag.sets.first()?))).collect()
+    }
+
     /// What holds where nothing is said.
     #[must_use]
     pub fn defaults(&self) -> Values {

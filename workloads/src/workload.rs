@@ -152,3 +152,11 @@ pub fn planned_corpus(
     }
     Ok(Some(Arc::new(corpus)))
 }
+impl WorkloadError {
+    /// Whether the same may be well a little later: a service does not answer yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Endpoint(error) if error.fault.may_pass())
+    }
+}
+

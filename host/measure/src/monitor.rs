@@ -70,7 +70,8 @@ pub fn own_usage() -> (f64, u64) {
 pub struct TreeMonitor {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
-    own: Own,
+    /// The processes at the roots of what the user declared.
+    servers: Vec<i32>,
     started: Reading,
     began: Option<Reading>,
     ended: Option<Reading>,
@@ -94,9 +95,9 @@ struct Samples {
 }
 
 impl TreeMonitor {
-    /// Watches everything below process `root`, `root` included.
+    /// Watches everything below process `root`, `root` included. What is below `servers` is neither the run's nor others'.
     #[must_use]
-    pub fn start(root: u32) -> Self {
+    pub fn start(root: u32, servers: Vec<i32>) -> Self {
         let root = root as i32;
         let shared = Arc::new(Shared {
             proc: Proc::default(),
@@ -109,9 +110,8 @@ impl TreeMonitor {
             let shared = Arc::clone(&shared);
             move || shared.watch()
         });
-        let own = Own { root, host: std::process::id() as i32 };
         let started = shared.proc.read();
-        Self { shared, thread, own, started, began: None, ended: None }
+        Self { shared, thread, servers, started, began: None, ended: None }
     }
 
     /// The first timed query was handed out, or the last was answered. What the machine does is read here
@@ -139,7 +139,10 @@ impl TreeMonitor {
         // A thread that panicked leaves what it had seen.
         let _ = self.thread.join();
         let disturbance = match (&self.began, &self.ended) {
-            (Some(began), Some(ended)) => disturbance(&self.started, began, ended, self.own),
+            (Some(began), Some(ended)) => {
+                let (root, host) = (self.shared.root, std::process::id() as i32);
+                disturbance(&self.started, began, ended, Own { root, host, servers: &self.servers })
+            }
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_timed_queries_is_a_sample() {
-        let mut monitor = TreeMonitor::start(std::process::id());
+        let mut monitor = TreeMonitor::start(std::process::id(), Vec::new());
         monitor.edge(Edge::Began);
         monitor.edge(Edge::Ended);
         let seen = monitor.finish(&[]);
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn without_timed_queries_the_disturbance_is_unknown() {
-        let seen = TreeMonitor::start(std::process::id()).finish(&[]);
+        let seen = TreeMonitor::start(std::process::id(), Vec::new()).finish(&[]);
         assert_eq!(seen.disturbance.others, None);
         assert_eq!(seen.disturbance.unknown["others"], NOT_TIMED);
     }

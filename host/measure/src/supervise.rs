@@ -52,6 +52,8 @@ pub struct Job<'a> {
     /// Where in a campaign the run belongs.
     pub place: evidence::Place,
     /// Where a trace of every operator call goes.
+    /// Servers on this machine that the run asks: what they use is neither the run's nor others'.
+    pub servers: Vec<evidence::Server>,
     pub trace: Option<(&'a Path, Format)>,
 }
 
@@ -219,6 +221,11 @@ impl Job<'_> {
         let memory = seen.memory;
         let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
         if unwritten.is_empty() {
+            answers_file: named(answers::FILE_NAME, &answers),
+            answers_sha256: answers,
+            vectors_file: named(vectors::FILE_NAME, &vectors),
+            vectors_sha256: vectors,
+            servers: self.servers.clone(),
             return Ok(finished);
         }
         Err(RunError::Unwritten(Box::new(Unwritten { finished, place, causes: unwritten })))
@@ -265,13 +272,14 @@ impl Job<'_> {
             request,
             &mut |notice| {
                 match notice {
-                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
+                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid, servers.clone())),
                     Notice::Phase(phase) => {
                         watched.phase(&phase);
                         watcher.phase(&phase);
                     }
                     Notice::Event(RunEvent::LogFiles(files)) => log_files = files,
                     Notice::Event(event) => {
+        let servers: Vec<i32> = self.servers.iter().map(|server| server.pid as i32).collect();
                         if let RunEvent::Timed(edge) = &event {
                             watched.edge(*edge);
                             monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));

@@ -11,7 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::signals::AtOnce;
+use super::server::ServerArgs;
 use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
 use bench_isolate::options::{FROM_THE_PLAN, Given};
@@ -290,6 +290,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub plugins: PluginArgs,
 
+    #[command(flatten)]
+    pub server: ServerArgs,
+
     /// Parameters of the workload in the file of --config.
     #[arg(skip)]
     pub params: Vec<(String, Value)>,
@@ -417,8 +420,7 @@ impl RunArgs {
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
-        let _at_once = AtOnce::begin();
-        plan.served = workload.served(&plan.open_spec()).map_err(Stopped::usage)?;
+        plan.served = args.server.served(&plan)?;
         Ok(plan)
     }
 

@@ -56,6 +56,10 @@ impl Root<'_> {
             return Err(Stopped::new(Exit::Usage, text, format!("start a new {}", P::NAME)));
         }
         plan.plans().iter().try_for_each(|plan| plan.validate().map_err(Stopped::usage))?;
+        if self.run.server.is_given() {
+            // Preparing asks whether it is the model that was planned with.
+            self.run.server.served(plan.plan())?;
+        }
         Ok((tree, plan))
     }
 

@@ -10,7 +10,7 @@ use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::shipped::workload_library;
 use super::signals::AtOnce;
-use super::{Exit, RunArgs, STOP, Stopped, places};
+use super::{Exit, RunArgs, STOP, Stopped, places, server};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
 use bench_isolate::room;
@@ -59,6 +59,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             options: options.clone(),
             place: Default::default(),
             trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
+            servers: server::declared(),
+            answers: args.save_answers,
         };
         let label = if plan.repeat > 1 {
             format!("{name} {}/{}", repeat_index + 1, plan.repeat)

@@ -9,7 +9,7 @@ use super::find::{ReadyBackend, ready_backends};
 use super::run::{answered, check_folder, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::shipped::workload_library;
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places, server};
 use bench_campaign::capacity::{self, Trials};
 use bench_campaign::run::{Failure, Runner, Wanted};
 use bench_isolate::isolate::{Stop, StopLevel};
@@ -106,6 +106,7 @@ impl Runner for Terminal<'_> {
             true => while_not_killed(self.stop, |stop| job.run(&mut both, stop)),
             false => job.run(&mut both, self.stop),
         };
+            servers: server::declared(),
         drop(both);
         result.map_err(|error| stopped(error, &job))
     }

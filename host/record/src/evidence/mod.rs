@@ -136,6 +136,9 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend_account: Option<Account>,
     /// What was not as it should be, and cost nothing.
+    /// Servers on this machine that were declared: what they used is none of the others'.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Value>,
     /// Whatever else somebody had to say.
