@@ -16,6 +16,8 @@ use crate::parameters::{CORPUS, ParamError, Table, Values};
 use crate::schedule::{Documents, Schedule};
 use crate::seal::Key;
 use crate::text::endpoint::{EndpointError, Served};
+use crate::text::stored::StoredVectors;
+use crate::truncation::Truncation;
 
 /// A workload: what it is, and how it is made ready.
 pub trait Workload: Sync {
@@ -64,6 +66,22 @@ pub trait Workload: Sync {
     /// # Errors
     /// When one does not answer.
     fn served(&self, _spec: &OpenSpec) -> Result<Option<Served>, WorkloadError> {
+        Ok(None)
+    }
+
+    /// The vectors that its endpoint gave, where it asks one.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn vectors(&self, _spec: &OpenSpec) -> Result<Option<StoredVectors>, WorkloadError> {
+        Ok(None)
+    }
+
+    /// What its encoder leaves unread of the documents of the prepared corpus, where that is known.
+    ///
+    /// # Errors
+    /// When the parameters are another workload's.
+    fn truncation(&self, _spec: &OpenSpec) -> Result<Option<Truncation>, ParamError> {
         Ok(None)
     }
 

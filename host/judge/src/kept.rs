@@ -37,6 +37,14 @@ pub fn altered(collected: &Collected) -> Vec<Altered> {
         }
         let items = run.file(evidence.items_file.as_deref()).filter(|path| is_there(path));
         let latencies = run.file(evidence.latency_histogram.as_deref()).filter(|path| is_there(path));
+        let others = [
+            (&evidence.vectors_file, &evidence.vectors_sha256),
+            (&evidence.answers_file, &evidence.answers_sha256),
+        ];
+        let others = others.into_iter().filter_map(|(file, sha256)| {
+            let path = run.file(file.as_deref()).filter(|path| is_there(path))?;
+            Some((differs(&path, sha256.as_ref()?), path))
+        });
         let wrongs = [
             items.map(|path| (wrong_items(run, &path), path)),
             latencies.map(|path| (wrong_latencies(run, &path), path)),

@@ -30,7 +30,7 @@ use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
     self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, histogram, json_style, jsonl,
-    manifest, spreadsheet,
+    manifest, spreadsheet, vectors,
 };
 use bench_workloads::judge::RUN_FILES;
 use bench_workloads::records::Goals;
@@ -212,6 +212,8 @@ impl Job<'_> {
             latency_histogram_sha256: histogram,
             generation: received.calls.evidence(received.window()),
             unwritten: unwritten.clone(),
+        let vectors = keep_vectors(self.plan, folder).transpose();
+        let vectors = vectors.and_then(|done| kept("the vectors of texts", done));
             ..self.evidence(&answer, &seen, &findings)
         };
         let record = self.record(measured, evidence)?;
@@ -219,13 +221,13 @@ impl Job<'_> {
         let Answer { reply, remarks, .. } = answer;
         let folder = folder.to_owned();
         let memory = seen.memory;
-        let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
-        if unwritten.is_empty() {
             answers_file: named(answers::FILE_NAME, &answers),
             answers_sha256: answers,
             vectors_file: named(vectors::FILE_NAME, &vectors),
             vectors_sha256: vectors,
             servers: self.servers.clone(),
+        let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
+        if unwritten.is_empty() {
             return Ok(finished);
         }
         Err(RunError::Unwritten(Box::new(Unwritten { finished, place, causes: unwritten })))
@@ -505,6 +507,17 @@ fn stage_digest(stages: &[u64], node: usize) -> String {
 /// Adds to the log what the runtime wrote elsewhere and how the run ended.
 fn complete(log: &Path, failure: &Failure, files: &[String]) -> io::Result<()> {
     let mut log = Found::SHARED.open_with(File::options().append(true).create(true), log)?;
+/// The vectors that an endpoint gave, where one was asked: by them it is told whether answers differ because of it.
+fn keep_vectors(plan: &Plan, folder: &Path) -> io::Result<Option<String>> {
+    let stored = plan.workload.vectors(&plan.open_spec()).map_err(io::Error::other)?;
+    let Some(stored) = stored else { return Ok(None) };
+    let dimension = stored.dimension();
+    let lowest = stored.lowest(vectors::Vectors::most(dimension))?;
+    let by_key = lowest.into_iter().map(|(key, vector)| (key, vector.dims)).collect();
+    let kept = vectors::Vectors { dimension, by_key };
+    write_hashed(&folder.join(vectors::FILE_NAME), |file| kept.write(file)).map(Some)
+}
+
     if failure.cause != Cause::Stopped {
         runtime_logs::keep(files, &mut log)?;
     }

@@ -9,6 +9,7 @@ use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Summary};
 use bench_record::evidence::{Generation, Percentiles};
 use bench_record::units::Millis;
+use bench_record::vectors::Apart;
 
 /// What stands where there is no number.
 pub const NONE: &str = "n/a";
@@ -181,6 +182,7 @@ pub fn difference(difference: &Difference) -> Vec<String> {
         Some(items) => vec![format!("{who}: {items} items differ")],
         None => vec![who],
     };
+    lines.extend(difference.embeddings.as_ref().map(embeddings));
     lines.extend(difference.examples.iter().map(|example| {
         let stage =
             example.stage.as_deref().map_or("no stage differs".into(), |stage| format!("first at {stage}"));
@@ -188,6 +190,17 @@ pub fn difference(difference: &Difference) -> Vec<String> {
     }));
     lines.extend(difference.note.clone());
     lines
+}
+
+/// Whether answers differ because their texts have other vectors.
+fn embeddings(apart: &Apart) -> String {
+    let Apart { texts, differ, largest_distance } = *apart;
+    match largest_distance {
+        Some(distance) => format!(
+            "answers differ because embeddings did: {differ} of {texts} texts have another vector, the largest distance (1 - cosine) is {distance:.2e}"
+        ),
+        None => format!("the embeddings are not why: all {texts} texts that both kept have the same vectors"),
+    }
 }
 
 /// An outlier as a sentence without its end.

@@ -47,7 +47,7 @@ impl Recipe<'_> {
         let missing = missing();
         let wanted = || self.wanted(folder).filter(|index| missing.contains(&index.path));
         if !missing.is_empty() {
-            let stored = self.stored(folder)?;
+            let stored = self.stored(folder)?.map(Arc::new);
             let embedder = self.embedder(|| self.term_table(), stored.clone(), Ask::Once)?;
             if let Some(stored) = &stored {
                 let texts = || wanted().flat_map(|index| index.docs).map(|doc| doc.map(|doc| doc.text));

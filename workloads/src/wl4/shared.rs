@@ -104,7 +104,7 @@ impl Recipe<'_> {
     }
 
     /// The vectors that are kept of the endpoint's model, where there is one. `folder` holds the prepared state.
-    pub(super) fn stored(&self, folder: &Path) -> Result<Option<Arc<StoredVectors>>, WorkloadError> {
+    pub(super) fn stored(&self, folder: &Path) -> Result<Option<StoredVectors>, WorkloadError> {
         let Some(served) = self.served.filter(|_| self.params.embedder == EmbedderKind::Http) else {
             return Ok(None);
         };
@@ -151,7 +151,8 @@ impl Recipe<'_> {
         };
         let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
         let statistics = Arc::clone(&vdb[0]);
-        let (stored, ask) = (self.stored(folder)?, self.params.embed_again.ask());
+        let parts = if self.params.chunk_tokens.is_some() { vdb[0].most_of_an_id() } else { 1 };
+        let (stored, ask) = (self.stored(folder)?.map(Arc::new), self.params.embed_again.ask());
         Ok(Shared {
             params: self.params.clone(),
             embedder: self.embedder(|| Ok(statistics), stored, ask)?,

@@ -109,6 +109,18 @@ pub struct Evidence {
     pub plugin: Plugin,
     /// Version of the runtime, as the plugin states it.
     pub runtime_version: Option<String>,
+    /// Where every answer is with what it cites, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_file: Option<String>,
+    /// SHA-256 of that file as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_sha256: Option<String>,
+    /// Where the vectors are that an embedding endpoint gave, as many as fit: as the cache had them when the run was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors_file: Option<String>,
+    /// SHA-256 of that file as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors_sha256: Option<String>,
     /// SHA-256 of the operators' library. Null where there was none.
     pub workloads_sha256: Option<String>,
     /// Version of bench.
