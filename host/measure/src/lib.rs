@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod attribution;
 pub mod clocks;
 pub mod doubts;

@@ -22,6 +22,7 @@ use bench_workloads::seal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::answers::{self, Answers};
 use super::attribution::Attribution;
 use super::clocks::{Clocks, Process, Told, WorkerUse};
 use super::doubts::Doubts;
@@ -136,6 +137,8 @@ pub struct SinkOutcome {
     /// What spans say that cannot be. They are in no figure of time.
     pub doubts: Doubts,
     pub scores: Option<Scores>,
+    /// Why answers could not be saved that were to be.
+    pub unsaved: Option<String>,
     /// Every operator call, where that is wanted.
     pub trace: Option<Trace>,
 }
@@ -146,6 +149,8 @@ struct State {
     faraway: Faraway,
     meanwhile: Attribution,
     items: BufWriter<File>,
+    /// Where answers are saved, if they are to be.
+    answers: Option<Answers>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
 }
@@ -160,6 +165,7 @@ pub struct Sink {
     timed: AtomicU64,
     /// Where the judged rankings go.
     runs: Option<PathBuf>,
+    saves_answers: bool,
     state: Mutex<State>,
 }
 
@@ -175,15 +181,25 @@ impl Sink {
             ..SinkOutcome::default()
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
-        let state = State { sunk, faraway, meanwhile, items: BufWriter::new(items), judge, failure: None };
+        let items = BufWriter::new(items);
+        let state = State { sunk, faraway, meanwhile, items, answers: None, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
-        Self { ledger, nodes, proof: None, began_ns: monotonic_ns(), timed, runs: None, state }
+        let began_ns = monotonic_ns();
+        Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
     }
 
     /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
     #[must_use]
     pub fn with_runs(self, folder: PathBuf) -> Self {
         Self { runs: Some(folder), ..self }
+    }
+
+    /// Saves every answer in `file`.
+    #[must_use]
+    pub fn with_answers(self, file: Option<File>) -> Self {
+        let saves_answers = file.is_some();
+        self.state().answers = file.map(Answers::new);
+        Self { saves_answers, ..self }
     }
 
     /// Keeps every operator call in `trace`.
@@ -266,6 +282,9 @@ impl Sink {
             call: Call::after(after).filter(|_| answer.is_ok()),
         };
         // What needs nothing but the frame is found out before anybody has to wait.
+        let line = self
+            .saves_answers
+            .then(|| answers::line(&item.query_id, answer.as_ref().map_err(String::as_str)));
         let proof = self.proof.as_ref();
         let of_this_run = |span: &Span| proof.is_none_or(|proof| proof.admits(frame.header.seq, span));
         let count = frame.spans.len() / SPAN_LEN;
@@ -273,7 +292,10 @@ impl Sink {
         spans.extend(frame.spans().filter(of_this_run));
         let foreign = count - spans.len();
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, .. } = &mut *state;
+        let State { sunk, judge, faraway, meanwhile, answers, .. } = &mut *state;
+        if let (Some(answers), Some(line)) = (answers, line) {
+            answers.add(&line);
+        }
         spans.retain(|span| {
             let node = usize::from(span.node);
             let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
@@ -420,6 +442,7 @@ impl Sink {
             return Err(error);
         }
         state.items.flush()?;
+        let unsaved = state.answers.take().and_then(|answers| answers.finish().err());
         let judge = state.judge.take();
         if let (Some(judge), Some(folder)) = (&judge, &self.runs) {
             judge.write_runs(folder)?;
@@ -436,7 +459,8 @@ impl Sink {
         let instances = sunk.instances.iter().map(|seen| u64::from(*seen)).sum::<u64>();
         let time_ns = monotonic_ns().saturating_sub(self.began_ns);
         sunk.doubts.sum(busy_ns, threads + far + instances, time_ns);
-        Ok(SinkOutcome { scores, ..sunk })
+        let unsaved = unsaved.map(|cause| cause.to_string());
+        Ok(SinkOutcome { scores, unsaved, ..sunk })
     }
 }
 

@@ -5,10 +5,11 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::answers;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
-use super::operation::{Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
+use super::operation::{ANSWERS, Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
 use super::received::{Received, Watched};
 use super::runtime_logs;
@@ -51,10 +52,12 @@ pub struct Job<'a> {
     pub options: Vec<(String, String)>,
     /// Where in a campaign the run belongs.
     pub place: evidence::Place,
-    /// Where a trace of every operator call goes.
     /// Servers on this machine that the run asks: what they use is neither the run's nor others'.
     pub servers: Vec<evidence::Server>,
+    /// Where a trace of every operator call goes.
     pub trace: Option<(&'a Path, Format)>,
+    /// Whether every answer is saved.
+    pub answers: bool,
 }
 
 /// What a user sees of a run while it goes on.
@@ -197,12 +200,20 @@ impl Job<'_> {
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
         }
+        let untold = !measured.unwritten.iter().any(|cause| cause.starts_with(ANSWERS));
+        let answers = (self.answers && untold).then(|| {
+            let (from, to) = (scratch.join(answers::FILE_NAME), folder.join(answers::FILE_NAME));
+            kept(ANSWERS, keep(&from, &to, answers::LARGEST))
+        });
+        let answers = answers.flatten();
         for name in RUN_FILES {
             let ranking = scratch.join(name);
             if ranking.exists() {
                 kept(name, keep(&ranking, &folder.join(name), RUN_FILE_LARGEST));
             }
         }
+        let vectors = keep_vectors(self.plan, folder).transpose();
+        let vectors = vectors.and_then(|done| kept("the vectors of texts", done));
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
         let named = |name, kept: &Option<String>| kept.as_ref().map(|_| beside(name).display().to_string());
         let evidence = Evidence {
@@ -210,10 +221,13 @@ impl Job<'_> {
             items_sha256: items,
             latency_histogram: named(histogram::FILE_NAME, &histogram),
             latency_histogram_sha256: histogram,
+            answers_file: named(answers::FILE_NAME, &answers),
+            answers_sha256: answers,
+            vectors_file: named(vectors::FILE_NAME, &vectors),
+            vectors_sha256: vectors,
+            servers: self.servers.clone(),
             generation: received.calls.evidence(received.window()),
             unwritten: unwritten.clone(),
-        let vectors = keep_vectors(self.plan, folder).transpose();
-        let vectors = vectors.and_then(|done| kept("the vectors of texts", done));
             ..self.evidence(&answer, &seen, &findings)
         };
         let record = self.record(measured, evidence)?;
@@ -221,11 +235,6 @@ impl Job<'_> {
         let Answer { reply, remarks, .. } = answer;
         let folder = folder.to_owned();
         let memory = seen.memory;
-            answers_file: named(answers::FILE_NAME, &answers),
-            answers_sha256: answers,
-            vectors_file: named(vectors::FILE_NAME, &vectors),
-            vectors_sha256: vectors,
-            servers: self.servers.clone(),
         let finished = Finished { record, measured: reply.measured, findings, remarks, folder, memory };
         if unwritten.is_empty() {
             return Ok(finished);
@@ -267,8 +276,10 @@ impl Job<'_> {
             temp_dir,
             extra: self.options.clone(),
             trace: self.trace.map(|(_, format)| format),
+            answers: self.answers,
         };
         let (mut monitor, mut log_files) = (None, Vec::new());
+        let servers: Vec<i32> = self.servers.iter().map(|server| server.pid as i32).collect();
         let mut watched = Watched::new();
         let answer = runner.call::<Run>(
             request,
@@ -281,7 +292,6 @@ impl Job<'_> {
                     }
                     Notice::Event(RunEvent::LogFiles(files)) => log_files = files,
                     Notice::Event(event) => {
-        let servers: Vec<i32> = self.servers.iter().map(|server| server.pid as i32).collect();
                         if let RunEvent::Timed(edge) = &event {
                             watched.edge(*edge);
                             monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));
@@ -497,16 +507,6 @@ fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<String> 
     })
 }
 
-fn stage_digest(stages: &[u64], node: usize) -> String {
-    match stages.get(node) {
-        Some(0) | None => String::new(),
-        Some(digest) => format!("{digest:016x}"),
-    }
-}
-
-/// Adds to the log what the runtime wrote elsewhere and how the run ended.
-fn complete(log: &Path, failure: &Failure, files: &[String]) -> io::Result<()> {
-    let mut log = Found::SHARED.open_with(File::options().append(true).create(true), log)?;
 /// The vectors that an endpoint gave, where one was asked: by them it is told whether answers differ because of it.
 fn keep_vectors(plan: &Plan, folder: &Path) -> io::Result<Option<String>> {
     let stored = plan.workload.vectors(&plan.open_spec()).map_err(io::Error::other)?;
@@ -518,6 +518,16 @@ fn keep_vectors(plan: &Plan, folder: &Path) -> io::Result<Option<String>> {
     write_hashed(&folder.join(vectors::FILE_NAME), |file| kept.write(file)).map(Some)
 }
 
+fn stage_digest(stages: &[u64], node: usize) -> String {
+    match stages.get(node) {
+        Some(0) | None => String::new(),
+        Some(digest) => format!("{digest:016x}"),
+    }
+}
+
+/// Adds to the log what the runtime wrote elsewhere and how the run ended.
+fn complete(log: &Path, failure: &Failure, files: &[String]) -> io::Result<()> {
+    let mut log = Found::SHARED.open_with(File::options().append(true).create(true), log)?;
     if failure.cause != Cause::Stopped {
         runtime_logs::keep(files, &mut log)?;
     }

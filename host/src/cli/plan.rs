@@ -241,6 +241,9 @@ pub struct RunArgs {
         help_heading = "Output"
     )]
     pub trace_format: TraceFormat,
+    /// Keep every answer with what it cites, as answers.jsonl beside the items
+    #[arg(long, help_heading = "Output")]
+    pub save_answers: bool,
     /// Show what each stage does while the run goes on: rate, queue, share of time busy
     #[arg(long, help_heading = "Output")]
     pub top: bool,
@@ -288,10 +291,10 @@ pub struct RunArgs {
     pub backend_options: Vec<String>,
 
     #[command(flatten)]
-    pub plugins: PluginArgs,
+    pub server: ServerArgs,
 
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub plugins: PluginArgs,
 
     /// Parameters of the workload in the file of --config.
     #[arg(skip)]

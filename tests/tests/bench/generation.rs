@@ -1,8 +1,10 @@
 //! Answers of a language model: how many are asked for at once, what they take, and what becomes of a run where none
 //! come.
 
+use std::fs;
 use std::sync::{Arc, Condvar, Mutex};
 
+use bench_record::digest::sha256_of;
 use bench_tests::following::Following;
 use bench_tests::runtimes::runtimes;
 use bench_tests::{eventually, mark, marked, records, small_run, stderr, succeed};
@@ -186,4 +188,36 @@ fn what_is_not_known_of_an_answer_is_null_with_its_reason() {
     let output = TempDir::new().unwrap();
     succeed(&mut small_run("local", output.path(), &[]));
     assert_eq!(records(output.path())[0]["extra"].get("generation"), None);
+}
+
+#[test]
+fn answers_are_saved_with_what_they_cite_and_failures_with_their_reason() {
+    let service = Service::start(|asked| {
+        let prompt = asked.body["messages"][0]["content"].as_str().unwrap();
+        match prompt.len().is_multiple_of(5) {
+            true => (400, json!({"error": "not this one"}).to_string()),
+            false => chat(&json!({"content": format!("answer of {} letters", prompt.len())})),
+        }
+    });
+    let output = TempDir::new().unwrap();
+    succeed(&mut run(output.path(), 1, &["--llm-url", &service.url(), "--save-answers"]));
+    let extra = records(output.path()).remove(0)["extra"].clone();
+    let path = output.path().join(extra["answers_file"].as_str().unwrap());
+    assert_eq!(extra["answers_sha256"], sha256_of(fs::File::open(&path).unwrap()).unwrap());
+    let file = fs::read_to_string(path).unwrap();
+    let lines: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (good, failed): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["ok"] == true);
+    let items = &extra["items"];
+    assert_eq!((&json!(good.len()), &json!(failed.len())), (&items["completed"], &items["failed"]));
+    assert!(!good.is_empty() && !failed.is_empty(), "{items}");
+    for answer in good {
+        assert!(answer["response"].as_str().unwrap().starts_with("answer of "), "{answer}");
+        assert!(!answer["references"].as_array().unwrap().is_empty(), "{answer}");
+        assert!(!answer["ranking"].as_array().unwrap().is_empty(), "{answer}");
+    }
+    assert!(failed.iter().all(|line| line["error"].as_str().unwrap().contains("not this one")), "{failed:?}");
+    // Who did not ask for them has none.
+    let other = TempDir::new().unwrap();
+    succeed(&mut small_run("local", other.path(), &[]));
+    assert_eq!(records(other.path())[0]["extra"].get("answers_file"), None);
 }
