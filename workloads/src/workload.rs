@@ -155,6 +155,14 @@ pub enum WorkloadError {
     Endpoint(#[from] EndpointError),
 }
 
+impl WorkloadError {
+    /// Whether the same may be well a little later: a service does not answer yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Endpoint(error) if error.fault.may_pass())
+    }
+}
+
 /// Reads the collection that was planned.
 ///
 /// # Errors
@@ -170,11 +178,3 @@ pub fn planned_corpus(
     }
     Ok(Some(Arc::new(corpus)))
 }
-impl WorkloadError {
-    /// Whether the same may be well a little later: a service does not answer yet.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Endpoint(error) if error.fault.may_pass())
-    }
-}
-

@@ -1,6 +1,6 @@
 //! Are the files beside the records still what the runs wrote?
 //!
-//! A record keeps the SHA-256 of its items file and of its latency log. Older records do not; of those the output
+//! A record keeps the SHA-256 of its items file, of its latency log, and of what else is beside it. Older records do not; of those the output
 //! digest is made again from the items. A file that is not there says nothing: results may be copied without them.
 
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ pub fn altered(collected: &Collected) -> Vec<Altered> {
             items.map(|path| (wrong_items(run, &path), path)),
             latencies.map(|path| (wrong_latencies(run, &path), path)),
         ];
-        for (wrong, file) in wrongs.into_iter().flatten() {
+        for (wrong, file) in wrongs.into_iter().flatten().chain(others) {
             if let Some(why) = wrong
                 && looked_at.insert(file.clone())
             {

@@ -19,6 +19,7 @@ use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Job, LOG_FILE, Place, RunError, Unwritten, claim_folder};
 use bench_record::{atomic, folder, jsonl, lock};
 use bench_workloads::index::{CANNOT_WRITE, IndexError};
+use bench_workloads::truncation::Truncation;
 use bench_workloads::workload::WorkloadError;
 
 /// Runs the plan as often as wanted and shows the results.
@@ -58,9 +59,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
             place: Default::default(),
-            trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
             servers: server::declared(),
             answers: args.save_answers,
+            trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
         };
         let label = if plan.repeat > 1 {
             format!("{name} {}/{}", repeat_index + 1, plan.repeat)
@@ -163,6 +164,12 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
             other => Stopped::new(Exit::Usage, other, ""),
         })?;
     drop(at_once);
+    if let Some(found) = plan.workload.truncation(&plan.open_spec()).map_err(Stopped::usage)? {
+        let Truncation { words, longer, of } = found;
+        screen::warning(&format!(
+            "the encoder reads the first {words} words of the longest text, and {longer} of {of} have more: the rest of them is in no vector (chunk_tokens embeds them in parts)"
+        ));
+    }
     go_on()
 }
 

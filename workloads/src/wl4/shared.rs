@@ -18,6 +18,7 @@ use crate::operator::OperatorError;
 use crate::random;
 use crate::slots::Slots;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
+use crate::text::chunks::chunks;
 use crate::text::embed::{Ask, Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
 use crate::text::endpoint::{
     ChatAnswer, ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Pieces, Served,
@@ -55,6 +56,8 @@ pub struct Shared {
     /// How many answers this process asks for at once, where that is a setting.
     pub slots: Option<Arc<Slots>>,
     pub graph: Arc<MemoryGraph>,
+    /// Parts that a document of the corpus has at most.
+    pub parts: usize,
 }
 
 /// What the prepared state is made of, and so what its name in the cache depends on.
@@ -111,7 +114,7 @@ impl Recipe<'_> {
         let name = format!("{}-{}{VECTORS}", self.model(served), served.fingerprint);
         let path = folder.with_file_name(EMBEDDINGS).join(name);
         let stored = StoredVectors::open(&path, self.params.embedding_dimension as usize);
-        Ok(Some(Arc::new(stored.map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source })?)))
+        Ok(Some(stored.map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source })?))
     }
 
     fn name(&self) -> String {
@@ -132,6 +135,14 @@ impl Recipe<'_> {
             p.graph_nodes,
             self.served.and_then(|served| served.model.as_deref()).unwrap_or_default(),
         );
+        let text = match p.document_prefix.as_str() {
+            "" => text,
+            prefix => format!("{text} {prefix:?}"),
+        };
+        let text = match p.chunk_tokens {
+            None => text,
+            Some(words) => format!("{text} parts {words} {}", p.chunk_overlap),
+        };
         let digest = Sha256::digest(text.as_bytes());
         hex::encode(&digest[..12])
     }
@@ -158,6 +169,7 @@ impl Recipe<'_> {
             embedder: self.embedder(|| Ok(statistics), stored, ask)?,
             generator: self.generator()?,
             slots: self.params.llm_concurrency.map(|calls| Arc::new(Slots::new(calls))),
+            parts,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
             prepared: Prepared { vdb, keywords, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
@@ -172,8 +184,17 @@ impl Recipe<'_> {
         Ok([open("vdb1")?, open("vdb2")?])
     }
 
+    /// What of a document of the corpus is embedded and searched by itself.
+    pub(super) fn parts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        match self.params.chunk_tokens {
+            None => vec![text],
+            Some(words) => chunks(text, words as usize, self.params.chunk_overlap as usize),
+        }
+    }
+
     pub(super) fn term_table(&self) -> Result<Arc<TermTable>, WorkloadError> {
-        let table = self.corpus.as_ref().map(|corpus| corpus.term_table()).transpose()?;
+        let of = |corpus: &Arc<Corpus>| corpus.term_table(|text| self.parts(text));
+        let table = self.corpus.as_ref().map(of).transpose()?;
         Ok(Arc::new(table.unwrap_or_default()))
     }
 

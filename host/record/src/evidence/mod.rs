@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 pub use brief::Brief;
 pub use generation::{Generation, Goodput, Percentiles};
-pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Worker};
+pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Server, Worker};
 pub use place::{Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
@@ -92,6 +92,10 @@ pub struct Evidence {
     /// The corpus, and what is odd about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<Map<String, Value>>,
+    /// What the encoder left unread of the longest texts of the corpus, where it did: `words` that it reads, how many texts
+    /// are `longer`, `of` how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Map<String, Value>>,
     /// What the embedding endpoint serves, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding_endpoint: Option<Map<String, Value>>,
@@ -105,10 +109,6 @@ pub struct Evidence {
     /// SHA-256 of that file as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_histogram_sha256: Option<String>,
-    /// The plugin that ran.
-    pub plugin: Plugin,
-    /// Version of the runtime, as the plugin states it.
-    pub runtime_version: Option<String>,
     /// Where every answer is with what it cites, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers_file: Option<String>,
@@ -121,6 +121,10 @@ pub struct Evidence {
     /// SHA-256 of that file as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vectors_sha256: Option<String>,
+    /// The plugin that ran.
+    pub plugin: Plugin,
+    /// Version of the runtime, as the plugin states it.
+    pub runtime_version: Option<String>,
     /// SHA-256 of the operators' library. Null where there was none.
     pub workloads_sha256: Option<String>,
     /// Version of bench.
@@ -132,6 +136,9 @@ pub struct Evidence {
     pub host: Option<Map<String, Value>>,
     /// What else the machine did while queries were timed.
     pub disturbance: Disturbance,
+    /// Servers on this machine that were declared: what they used is none of the others'.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     /// Whether the run may be read as a measurement.
     pub validity: Validity,
     /// The configuration that `config_hash` is of.
@@ -148,9 +155,6 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend_account: Option<Account>,
     /// What was not as it should be, and cost nothing.
-    /// Servers on this machine that were declared: what they used is none of the others'.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub servers: Vec<Server>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Value>,
     /// Whatever else somebody had to say.
