@@ -3,6 +3,7 @@
 //! It is found out by asking: where words of another subject behind a text change nothing about its vector, they were
 //! not read.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,16 @@ pub struct Truncation {
     pub longer: u64,
     /// Of so many.
     pub of: u64,
+}
+
+impl fmt::Display for Truncation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { words, longer, of } = self;
+        write!(
+            f,
+            "the encoder reads the first {words} words of the longest text, and {longer} of {of} have more: the rest of them is in no vector. Embed them in parts: --set chunk_tokens={words}"
+        )
+    }
 }
 
 /// What is left unread of `texts`, of which it is known how many words each has, and what the longest is.

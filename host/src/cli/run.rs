@@ -19,7 +19,6 @@ use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Job, LOG_FILE, Place, RunError, Unwritten, claim_folder};
 use bench_record::{atomic, folder, jsonl, lock};
 use bench_workloads::index::{CANNOT_WRITE, IndexError};
-use bench_workloads::truncation::Truncation;
 use bench_workloads::workload::WorkloadError;
 
 /// Runs the plan as often as wanted and shows the results.
@@ -165,10 +164,7 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
         })?;
     drop(at_once);
     if let Some(found) = plan.workload.truncation(&plan.open_spec()).map_err(Stopped::usage)? {
-        let Truncation { words, longer, of } = found;
-        screen::warning(&format!(
-            "the encoder reads the first {words} words of the longest text, and {longer} of {of} have more: the rest of them is in no vector (chunk_tokens embeds them in parts)"
-        ));
+        screen::warning(&found.to_string());
     }
     go_on()
 }

@@ -119,7 +119,9 @@ fn a_model_that_falls_silent_is_left_alone_and_the_run_ends_with_the_reason() {
     assert_eq!(record["extra"]["items"]["failed"], 120);
     let reasons = record["extra"]["failure_reasons"].to_string();
     assert!(
-        reasons.contains("not asked: the last 5 requests in a row had no answer (no answer within"),
+        // Five are enough; eight are under way at once.
+        reasons.contains("not asked: the last ")
+            && reasons.contains(" requests in a row had no answer (no answer within"),
         "{reasons}"
     );
 }
@@ -212,9 +214,12 @@ fn answers_are_saved_with_what_they_cite_and_failures_with_their_reason() {
     assert!(!good.is_empty() && !failed.is_empty(), "{items}");
     for answer in good {
         assert!(answer["response"].as_str().unwrap().starts_with("answer of "), "{answer}");
-        assert!(!answer["references"].as_array().unwrap().is_empty(), "{answer}");
-        assert!(!answer["ranking"].as_array().unwrap().is_empty(), "{answer}");
+        let (cited, ranking) =
+            (answer["references"].as_array().unwrap(), answer["ranking"].as_array().unwrap());
+        assert!(cited.iter().all(|reference| ranking.contains(&reference["doc_id"])), "{answer}");
+        assert_eq!(cited.is_empty(), ranking.is_empty(), "{answer}");
     }
+    assert!(lines.iter().any(|line| line["references"][0]["snippet"].is_string()));
     assert!(failed.iter().all(|line| line["error"].as_str().unwrap().contains("not this one")), "{failed:?}");
     // Who did not ask for them has none.
     let other = TempDir::new().unwrap();

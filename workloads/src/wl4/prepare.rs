@@ -57,7 +57,7 @@ impl Recipe<'_> {
                 };
                 embed_all(texts, stored, &*embedder, self.params.embedding_batch_size, progress)?;
                 if self.corpus.is_some() {
-                    self.find_truncation(folder, texts())?;
+                    self.find_truncation(folder)?;
                 }
             }
             let embedder = Prefixed::over(embedder, &self.params.document_prefix);
@@ -67,15 +67,12 @@ impl Recipe<'_> {
         self.invert(folder, progress)
     }
 
-    /// Asks how much of the longest text the encoder reads, and keeps it.
-    fn find_truncation<'a>(
-        &self,
-        folder: &Path,
-        texts: impl Iterator<Item = Result<Cow<'a, str>, WorkloadError>>,
-    ) -> Result<(), WorkloadError> {
+    /// Asks how much of the longest text that is searched the encoder reads, and keeps it.
+    fn find_truncation(&self, folder: &Path) -> Result<(), WorkloadError> {
         let (mut counts, mut longest) = (HashMap::new(), (0, String::new()));
-        for text in texts {
-            let text = text?;
+        let shards = (0..self.params.vdb_shards).flat_map(|shard| self.databases(shard));
+        for doc in shards.flat_map(|(_, docs)| docs) {
+            let text = prefixed(&self.params.document_prefix, doc?.text);
             let words = text.split_whitespace().count();
             counts.insert(key(&text), words);
             if words > longest.0 {
