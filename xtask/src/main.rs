@@ -91,8 +91,8 @@ enum Command {
     ///
     /// Needs a Java of version 17 or 21, and half an hour on two cores.
     Spark,
-    /// Pairs of all engines over a real encoder (multilingual-e5-small in 4 bits, on the CPU) behind its own server, which
-    /// bench starts and ends: are all digests equal?
+    /// Pairs of all engines over a real encoder (multilingual-e5-small in 4 bits, on the CPU) behind its own server,
+    /// which bench starts and ends: are all digests equal?
     ///
     /// Installs the encoder (91 MB) and the runtimes below target/. Ten pairs take some ten minutes on two cores.
     Encoder(encoder::Args),

@@ -1,7 +1,8 @@
 //! Are the files beside the records still what the runs wrote?
 //!
-//! A record keeps the SHA-256 of its items file, of its latency log, and of what else is beside it. Older records do not; of those the output
-//! digest is made again from the items. A file that is not there says nothing: results may be copied without them.
+//! A record keeps the SHA-256 of its items file, of its latency log, and of what else is beside it. Older records do
+//! not; of those the output digest is made again from the items. A file that is not there says nothing: results may be
+//! copied without them.
 
 use std::collections::HashSet;
 use std::io;

@@ -95,7 +95,8 @@ struct Samples {
 }
 
 impl TreeMonitor {
-    /// Watches everything below process `root`, `root` included. What is below `servers` is neither the run's nor others'.
+    /// Watches everything below process `root`, `root` included. What is below `servers` is neither the run's nor
+    /// others'.
     #[must_use]
     pub fn start(root: u32, servers: Vec<i32>) -> Self {
         let root = root as i32;

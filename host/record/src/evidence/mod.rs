@@ -92,8 +92,8 @@ pub struct Evidence {
     /// The corpus, and what is odd about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<Map<String, Value>>,
-    /// What the encoder left unread of the longest texts of the corpus, where it did: `words` that it reads, how many texts
-    /// are `longer`, `of` how many.
+    /// What the encoder left unread of the longest texts of the corpus, where it did: `words` that it reads, how many
+    /// texts are `longer`, `of` how many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncation: Option<Map<String, Value>>,
     /// What the embedding endpoint serves, where there is one.
@@ -115,7 +115,8 @@ pub struct Evidence {
     /// SHA-256 of that file as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers_sha256: Option<String>,
-    /// Where the vectors are that an embedding endpoint gave, as many as fit: as the cache had them when the run was over.
+    /// Where the vectors are that an embedding endpoint gave, as many as fit: as the cache had them when the run was
+    /// over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vectors_file: Option<String>,
     /// SHA-256 of that file as it was written.
