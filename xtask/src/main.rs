@@ -80,6 +80,17 @@ enum Command {
     /// Prints a table and writes target/bench-compare.json. pandas and matplotlib are installed, pinned,
     /// into a virtual environment below target/.
     BenchCompare(bench::compare::Args),
+    /// What measuring itself costs: the same work, called directly, with and without spans, proof, the sink's account
+    /// and sampling, in turns.
+    ///
+    /// Prints tables and writes target/bench-observer.json.
+    BenchObserver(bench::observer::Args),
+    /// Runs of real runtimes against themselves, looked at after every pair: does any campaign find a difference?
+    ///
+    /// Prints a table and writes target/bench-same.json after every campaign; what is there is not done again. 60
+    /// campaigns on three runtimes take most of a day on a machine that has nothing else to do. Installs SAGE and Ray
+    /// below target/.
+    BenchSame(bench::same::Args),
     /// Run the real runtimes on the oldest, the newest and one more of the versions that their plugins accept,
     /// and compare the answers with those of `local`.
     ///
@@ -140,6 +151,8 @@ fn main() -> ExitCode {
         Command::BenchScale(args) => bench::scale::run(&args),
         Command::BenchLoad(args) => bench::load::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
+        Command::BenchObserver(args) => bench::observer::run(&args),
+        Command::BenchSame(args) => bench::same::run(&args),
         Command::RuntimeVersions(args) => versions::run(&args),
         Command::Spark => spark::spark(),
         Command::Encoder(args) => encoder::encoder(&args),

@@ -21,11 +21,12 @@ impl Subject {
     #[must_use]
     pub fn setting(&self) -> String {
         let Record { workload, nodes, parallelism, seed, config_hash, .. } = self.record.clone();
-        Setting { workload, nodes, parallelism, seed, config_hash }.label()
+        Setting { workload, nodes, parallelism, seed, config_hash, drawn: false }.label()
     }
 }
 
-/// The last whole record of each backend and configuration below `path`, by backend.
+/// The last whole record of each backend and configuration below `path`, by backend. Pairs with seeds of their own are
+/// one configuration.
 ///
 /// # Errors
 /// When there are no records, or they cannot be read.
@@ -42,7 +43,8 @@ pub fn records(path: &Path) -> Result<Vec<Record>, bench_judge::Error> {
             if record.evidence().partial || !record.has_answers() {
                 continue;
             }
-            let key = (record.backend.clone(), record.config_hash.clone());
+            let drawn_from = record.evidence().place.drawn_from.map(|from| from.config_hash);
+            let key = (record.backend.clone(), drawn_from.or_else(|| record.config_hash.clone()));
             let is_later = last.get(&key).is_none_or(|known| known.timestamp <= record.timestamp);
             if is_later {
                 last.insert(key, record);

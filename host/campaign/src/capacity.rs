@@ -111,7 +111,14 @@ impl Trials<'_> {
 
     fn plan_of(&self, items: u32, load: Load) -> Plan {
         let settle = (f64::from(items) * SETTLE) as u32;
-        Plan { num_tasks: items, warmup_items: settle, repeat: 1, load, ..self.plan.clone() }
+        Plan {
+            num_tasks: items,
+            warmup_items: settle,
+            warmup_auto: false,
+            repeat: 1,
+            load,
+            ..self.plan.clone()
+        }
     }
 
     /// One run that nobody cut short.

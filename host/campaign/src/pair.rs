@@ -3,154 +3,30 @@
 //! Repeats alternate between backends in a seeded random order, so that a machine that slows down
 //! slows all of them.
 
+pub mod equal_rate;
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::drive::Campaign;
 use super::run::{Failure, Runner, Wanted};
-use super::tree::{Kept, Means, Started, Tree, excerpt};
+use super::tree::{Started, Tree, excerpt};
 use bench_judge::judge::{Comparison, Ranking};
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::{Metric, Options};
-use bench_measure::plan::Plan;
+use bench_measure::plan::{Load, Plan};
 use bench_measure::supervise::{LOG_FILE, claim_folder};
-use bench_measure::workloads::random::stream;
 use bench_record::evidence::Place;
-use bench_record::pair::{FailureReport, PairConfig, PairManifest};
+use bench_record::pair::{FailureReport, PairManifest};
 use bench_record::time::UtcTime;
 use bench_record::{self as results, OutputLock, atomic, csv, jsonl};
-
-/// Everything a pair is, in `plan.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PairPlan {
-    #[serde(flatten)]
-    pub started: Started,
-    pub backends: Vec<String>,
-    /// One backend against itself.
-    pub aa: bool,
-    /// It ends as soon as every verdict on throughput is known; `plan.repeat` is the most pairs.
-    #[serde(default)]
-    pub until_known: bool,
-    /// After so many seconds no pair is begun any more.
-    #[serde(default)]
-    pub max_seconds: Option<f64>,
-    pub plan: Plan,
-    #[serde(flatten)]
-    pub means: Means,
-}
-
-/// One run of a pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    pub backend: String,
-    pub pair_index: u32,
-    /// `a` or `b` of a backend against itself.
-    pub arm: Option<char>,
-    pub until_known: bool,
-}
-
-impl Step {
-    /// Different for every run of a backend.
-    #[must_use]
-    pub fn repeat_index(&self) -> u32 {
-        match self.arm {
-            None => self.pair_index,
-            Some(arm) => 2 * self.pair_index + u32::from(arm == 'b'),
-        }
-    }
-
-    /// What the record says about its place in the pair.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        let arm = self.arm.map(String::from);
-        let (pair_index, until_known) = (Some(self.pair_index.into()), self.until_known);
-        Place { pair_index, arm, until_known, ..Place::default() }
-    }
-}
-
-impl PairPlan {
-    /// All runs, in order. The same for the same seed.
-    #[must_use]
-    pub fn steps(&self) -> Vec<Step> {
-        let arms: Vec<(&String, Option<char>)> = if self.aa {
-            self.backends.iter().flat_map(|name| [(name, Some('a')), (name, Some('b'))]).collect()
-        } else {
-            self.backends.iter().map(|name| (name, None)).collect()
-        };
-        let of_pair = |pair_index| {
-            let mut order = arms.clone();
-            stream(self.plan.seed, "pair order", u64::from(pair_index)).shuffle(&mut order);
-            let until_known = self.until_known;
-            order.into_iter().map(move |(name, arm)| Step {
-                backend: name.clone(),
-                pair_index,
-                arm,
-                until_known,
-            })
-        };
-        (0..self.plan.repeat).flat_map(of_pair).collect()
-    }
-
-    /// How many sides are left to compare without the backends that were `lost`.
-    #[must_use]
-    pub fn sides_without(&self, lost: &BTreeSet<&str>) -> usize {
-        let left = self.backends.iter().filter(|name| !lost.contains(name.as_str())).count();
-        if self.aa { 2 * left } else { left }
-    }
-
-    /// What the guide calls the configuration.
-    fn config(&self) -> PairConfig {
-        PairConfig {
-            scheduler: self.plan.scheduler.clone(),
-            items: self.plan.num_tasks,
-            parallelism: self.plan.parallelism,
-            nodes: self.plan.nodes,
-            seed: self.plan.seed,
-            repeat: self.plan.repeat,
-            workload: self.plan.workload.name().to_owned(),
-            backends: self.backends.clone(),
-            aa: self.aa,
-        }
-    }
-}
-
-impl Kept for PairPlan {
-    const NAME: &'static str = "pair";
-
-    fn started(&self) -> &Started {
-        &self.started
-    }
-
-    fn means(&self) -> &Means {
-        &self.means
-    }
-
-    fn hash(&self) -> String {
-        self.plan.config_hash()
-    }
-
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn plans(&self) -> Vec<Plan> {
-        vec![self.plan.clone()]
-    }
-
-    fn backends(&self) -> Vec<&str> {
-        self.backends.iter().map(String::as_str).collect()
-    }
-
-    fn folders(&self, tree: &Tree) -> Vec<PathBuf> {
-        self.backends.iter().map(|name| tree.backend(name)).collect()
-    }
-}
+pub use plan::{PairPlan, Step};
 
 /// A pair and its folder.
 #[derive(Debug)]
@@ -170,10 +46,7 @@ impl Campaign for Pair<'_> {
     }
 
     fn is_finished(&self, step: &Step) -> bool {
-        let wanted = step.place();
-        self.tree.has_record(&step.backend, |place| {
-            (place.pair_index, &place.arm) == (wanted.pair_index, &wanted.arm)
-        })
+        self.has_record(step, false)
     }
 
     /// Looked at before each pair, after all earlier ones; and as soon as what failed leaves nothing to compare.
@@ -204,30 +77,9 @@ impl Campaign for Pair<'_> {
         step.backend == failed.backend
     }
 
-    /// One run, with its section in the log.
     fn job<R: Runner>(&self, step: &Step, runner: &mut R) -> Result<(), R::Failure> {
-        let Started { run_id, .. } = &self.plan.started;
-        let output_dir = self.tree.backend(&step.backend);
-        let folder = claim_folder(&output_dir, run_id, &step.backend, step.repeat_index())?;
-        let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
-        let wanted = Wanted {
-            backend: &step.backend,
-            plan: &self.plan.plan,
-            run_id,
-            repeat_index: step.repeat_index(),
-            output_dir: &output_dir,
-            folder: &folder,
-            place: step.place(),
-            label: format!("{}{arm} {}/{}", step.backend, step.pair_index + 1, self.plan.plan.repeat),
-            to_its_end: true,
-        };
-        let result = runner.run(&wanted, &mut ()).and_then(|run| runner.answered(&run).map(|()| run));
-        let (code, stderr) = match &result {
-            Err(failure) => failure.logged(),
-            Ok(run) => (0, run.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),
-        };
-        self.log(step, &folder.join(LOG_FILE), &stderr, code)?;
-        result.map(drop)
+        let place = self.plan.place_of(step);
+        self.run(step, &self.plan.plan_of(step.pair_index), place, step.repeat_index(), runner)
     }
 
     /// Makes each CSV anew: a pair that was killed may have left one behind its JSONL.
@@ -242,15 +94,67 @@ impl Campaign for Pair<'_> {
 }
 
 impl Pair<'_> {
+    /// Whether a step has its record, among those at one rate or among the others.
+    fn has_record(&self, step: &Step, equal_rate: bool) -> bool {
+        let wanted = Place { equal_rate, ..step.place() };
+        self.tree.has_record(&step.backend, |place| {
+            let key = |place: &Place| (place.pair_index, place.arm.clone(), place.equal_rate);
+            key(place) == key(&wanted)
+        })
+    }
+
+    /// One run, with its section in the log.
+    fn run<R: Runner>(
+        &self,
+        step: &Step,
+        plan: &Plan,
+        place: Place,
+        repeat_index: u32,
+        runner: &mut R,
+    ) -> Result<(), R::Failure> {
+        let Started { run_id, .. } = &self.plan.started;
+        let output_dir = self.tree.backend(&step.backend);
+        let folder = claim_folder(&output_dir, run_id, &step.backend, repeat_index)?;
+        let arm = step.arm.map_or(String::new(), |arm| format!(" [{arm}]"));
+        let rate = match plan.load {
+            Load::Open { rate, .. } if place.equal_rate => format!(" at {rate}/s"),
+            _ => String::new(),
+        };
+        // Another seed may need other indexes.
+        runner.prepare(plan)?;
+        let wanted = Wanted {
+            backend: &step.backend,
+            plan,
+            run_id,
+            repeat_index,
+            output_dir: &output_dir,
+            folder: &folder,
+            place,
+            label: format!("{}{arm}{rate} {}/{}", step.backend, step.pair_index + 1, self.plan.plan.repeat),
+            to_its_end: true,
+        };
+        let result = runner.run(&wanted, &mut ()).and_then(|run| runner.answered(&run).map(|()| run));
+        let (code, stderr) = match &result {
+            Err(failure) => failure.logged(),
+            Ok(run) => (0, run.findings.iter().map(|f| format!("INVALID: {}\n", f.message())).collect()),
+        };
+        self.log(step, &folder.join(LOG_FILE), &stderr, code)?;
+        result.map(drop)
+    }
+
     /// Whether nothing is open that more pairs could decide: every verdict on throughput is known, or cannot be had
     /// because of what was `lost`.
     fn is_known(&self, lost: &BTreeSet<&str>) -> bool {
         let options = Options { seed: self.plan.plan.seed, ..Options::default() };
         let Ok(collected) = bench_judge::collect(&[self.tree.backends()], &options) else { return false };
         let summary = bench_judge::summarize(collected, &options);
+        // Runs at one rate all come to that rate.
+        let hash = self.plan.plan.config_hash();
+        let is_its =
+            |c: &Comparison| summary.collected.settings[c.setting].config_hash.as_ref() == Some(&hash);
         let is_open = |c: &&Comparison| {
             let sides = [c.first.as_str(), c.second.as_str()];
-            c.metric == Metric::Throughput && !sides.iter().any(|side| lost.contains(side))
+            c.metric == Metric::Throughput && is_its(c) && !sides.iter().any(|side| lost.contains(side))
         };
         let mut throughput = summary.comparisons.iter().filter(is_open).peekable();
         throughput.peek().is_some()
@@ -345,46 +249,18 @@ fn remove(path: &Path) -> results::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::plan::example as pair;
     use super::*;
     use bench_judge::testing::{paired, write};
-    use bench_measure::plan::example as plan;
-
-    fn pair(backends: &[&str], aa: bool, repeat: u32) -> PairPlan {
-        PairPlan {
-            started: Started::now("r".into(), "0123456789abcdef".into()),
-            backends: backends.iter().map(|name| (*name).to_owned()).collect(),
-            aa,
-            until_known: false,
-            max_seconds: None,
-            plan: Plan { repeat, ..plan() },
-            means: Means::default(),
-        }
-    }
-
-    #[test]
-    fn every_pair_has_each_backend_once_and_the_order_varies_with_the_seed_only() {
-        let pair = pair(&["sage", "ray"], false, 40);
-        let steps = pair.steps();
-        assert_eq!(steps, pair.steps());
-        let firsts = steps.chunks(2).filter(|both| both[0].backend == "ray").count();
-        assert!((8..=32).contains(&firsts), "{firsts}");
-        assert!(steps.chunks(2).all(|both| both[0].backend != both[1].backend));
-        assert!(steps.chunks(2).zip(0..).all(|(both, n)| both.iter().all(|step| step.pair_index == n)));
-    }
-
-    #[test]
-    fn one_backend_against_itself_has_two_arms_and_a_folder_for_each_run() {
-        let steps = pair(&["sage"], true, 5).steps();
-        let indexes: BTreeSet<u32> = steps.iter().map(Step::repeat_index).collect();
-        assert_eq!((steps.len(), indexes.len()), (10, 10));
-    }
 
     /// A pair that may end early, of which so many pairs were run, the first backend with these speeds to the other's 100.
     fn watched(dir: &Path, speeds: &[f64]) -> (Tree, PairPlan) {
         let tree = Tree::new(dir, "r", "0123456789abcdef");
         let plan = PairPlan { until_known: true, ..pair(&["ray", "sage"], false, 60) };
         tree.begin(&plan).unwrap();
-        let records = paired(&[("ray", speeds), ("sage", &vec![100.0; speeds.len()])]);
+        let mut records = paired(&[("ray", speeds), ("sage", &vec![100.0; speeds.len()])]);
+        let hash = plan.plan.config_hash();
+        records.iter_mut().for_each(|record| record["config_hash"] = serde_json::json!(hash));
         for (backend, records) in ["ray", "sage"].into_iter().zip(records.chunks(speeds.len())) {
             write(&tree.backend(backend), records);
         }

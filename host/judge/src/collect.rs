@@ -22,7 +22,9 @@ const MOST_GROUPS: usize = 1_024;
 const MOST_RUNS: usize = 2_000;
 const MOST_MEMBERS: usize = 50_000;
 const MOST_PAIRS: usize = 10_000;
+/// Digests of one input, and of all inputs of a group.
 const MOST_DIGESTS: usize = 4;
+const MOST_DIGESTS_OF_ALL: usize = 1_024;
 
 /// A run of the current `run_id`.
 struct Member {
@@ -40,7 +42,7 @@ pub(crate) struct Collector<'a> {
     settings: HashMap<u128, usize>,
     /// By setting and backend, both hashed. Every record asks.
     groups: HashMap<(u128, u64), usize>,
-    digests: HashMap<(usize, u128), usize>,
+    digests: HashMap<(usize, u64, u128), usize>,
     pairs: HashMap<(usize, usize), Pairs>,
     watch: Watch,
     /// Workload and run of the members, as bytes of the key.
@@ -126,7 +128,8 @@ impl<'a> Collector<'a> {
     /// Remembers the texts behind hashes that are new.
     fn learn(&mut self, row: &Row, facts: &Facts) {
         self.workloads.insert(row.cell("workload").to_owned());
-        let config = Some(row.cell("config_hash")).filter(|hash| !hash.is_empty());
+        let from = row.evidence.place.drawn_from.as_ref().map(|from| from.config_hash.as_str());
+        let config = from.or_else(|| Some(row.cell("config_hash")).filter(|hash| !hash.is_empty()));
         self.watch.learn(facts, config, &row.evidence);
         if !self.settings.contains_key(&facts.setting) && self.collected.settings.len() < MOST_GROUPS {
             self.settings.insert(facts.setting, self.collected.settings.len());
@@ -136,6 +139,7 @@ impl<'a> Collector<'a> {
                 parallelism: facts.parallelism,
                 seed: facts.seed,
                 config_hash: config.map(str::to_owned),
+                drawn: facts.drawn,
             });
         }
     }
@@ -152,10 +156,8 @@ impl<'a> Collector<'a> {
     }
 
     fn new_digest(&self, group: usize, facts: &Facts) -> bool {
-        facts.digest.is_some_and(|digest| {
-            self.collected.groups[group].digests.len() < MOST_DIGESTS
-                && !self.digests.contains_key(&(group, digest))
-        })
+        let is_new = |digest| !self.digests.contains_key(&(group, facts.input, digest));
+        facts.digest.is_some_and(is_new) && has_room(&self.collected.groups[group], facts.input)
     }
 
     fn count(&mut self, index: usize, facts: &Facts, row: Option<&Row>, entry: &Entry) {
@@ -178,18 +180,23 @@ impl<'a> Collector<'a> {
             group.without_digest += 1;
             return;
         };
-        if let Some(known) = self.digests.get(&(index, digest)) {
+        let key = (index, facts.input, digest);
+        if let Some(known) = self.digests.get(&key) {
             group.digests[*known].runs += 1;
         } else if let Some(row) = row
-            && group.digests.len() < MOST_DIGESTS
+            && has_room(group, facts.input)
         {
-            self.digests.insert((index, digest), group.digests.len());
+            self.digests.insert(key, group.digests.len());
             let folder = self.sources[key::source(entry.key) as usize].folder();
             group.digests.push(Digest {
                 text: row.evidence.output_digest.clone().unwrap_or_default(),
+                input: facts.input,
                 runs: 1,
                 items_file: row.evidence.items_file.as_deref().and_then(|name| inside(folder, name)),
             });
+        } else if group.digests.len() >= MOST_DIGESTS_OF_ALL {
+            // What is not kept is not compared.
+            group.without_digest += 1;
         }
     }
 
@@ -255,7 +262,8 @@ impl<'a> Collector<'a> {
             until_known: false,
         });
         pairs.until_known |= first.facts.until_known || second.facts.until_known;
-        if !is_usable(&first.facts, self.include_invalid) || !is_usable(&second.facts, self.include_invalid) {
+        let usable = |member: &Member| is_usable(&member.facts, self.include_invalid);
+        if !usable(first) || !usable(second) || first.facts.input != second.facts.input {
             pairs.unusable += 1;
             return;
         }
@@ -267,6 +275,12 @@ impl<'a> Collector<'a> {
             }
         }
     }
+}
+
+/// Whether another digest of this input can be kept.
+fn has_room(group: &Group, input: u64) -> bool {
+    group.digests.len() < MOST_DIGESTS_OF_ALL
+        && group.digests.iter().filter(|digest| digest.input == input).count() < MOST_DIGESTS
 }
 
 /// Whether a run's numbers may decide anything.

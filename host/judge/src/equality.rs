@@ -110,14 +110,11 @@ fn check_setting(setting: usize, groups: &[&Group]) -> Option<Equality> {
     }
     let mut differences = Vec::new();
     for (place, first) in groups.iter().enumerate() {
-        if let [one, another, ..] = first.digests.as_slice() {
+        if let Some((one, another)) = contradiction(&first.digests) {
             differences.push(difference((&first.backend, one), (&first.backend, another)));
         }
         for second in &groups[place + 1..] {
-            let same = |digest: &&Digest| second.digests.iter().any(|other| other.text == digest.text);
-            if let Some(mine) = first.digests.iter().find(|digest| !same(digest))
-                && let Some(theirs) = second.digests.first()
-            {
+            if let Some((mine, theirs)) = parted(&first.digests, &second.digests) {
                 differences.push(difference((&first.backend, mine), (&second.backend, theirs)));
             }
         }
@@ -135,6 +132,22 @@ fn check_setting(setting: usize, groups: &[&Group]) -> Option<Equality> {
         (group.backend.clone(), digests.into_iter().map(|digest| digest.text).collect())
     });
     Some(Equality { setting, backends: backends.collect(), outcome, differences })
+}
+
+/// Two answers of one backend to one input.
+fn contradiction(digests: &[Digest]) -> Option<(&Digest, &Digest)> {
+    let other =
+        |one: &Digest| digests.iter().find(|other| other.input == one.input && other.text != one.text);
+    digests.iter().find_map(|one| Some((one, other(one)?)))
+}
+
+/// Answers of two backends to one input, of which the second never gave the first's.
+pub(crate) fn parted<'a>(first: &'a [Digest], second: &'a [Digest]) -> Option<(&'a Digest, &'a Digest)> {
+    first.iter().find_map(|mine| {
+        let mut theirs = second.iter().filter(|theirs| theirs.input == mine.input).peekable();
+        let one = *theirs.peek()?;
+        (!theirs.any(|theirs| theirs.text == mine.text)).then_some((mine, one))
+    })
 }
 
 fn difference(first: (&str, &Digest), second: (&str, &Digest)) -> Difference {

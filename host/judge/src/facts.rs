@@ -22,32 +22,47 @@ pub enum Metric {
     SuccessRate,
     /// Wall-clock time, s.
     Duration,
+    /// CPU seconds of the whole run per million completed items. It stands in the record's evidence.
+    CpuPerMillion,
 }
 
 impl Metric {
     /// All of them, in the record's order.
-    pub const ALL: [Metric; 6] = [
+    pub const ALL: [Metric; 7] = [
         Metric::Throughput,
         Metric::LatencyP50,
         Metric::LatencyP95,
         Metric::LatencyP99,
         Metric::SuccessRate,
         Metric::Duration,
+        Metric::CpuPerMillion,
     ];
 
     /// Those that a verdict is given on. Throughput is the main one; the others are read beside it.
-    pub const JUDGED: [Metric; 4] =
-        [Metric::Throughput, Metric::LatencyP50, Metric::LatencyP95, Metric::LatencyP99];
+    pub const JUDGED: [Metric; 5] = [
+        Metric::Throughput,
+        Metric::LatencyP50,
+        Metric::LatencyP95,
+        Metric::LatencyP99,
+        Metric::CpuPerMillion,
+    ];
 
-    /// Its field in the record.
+    /// Its field in the record, or its name.
     pub fn name(self) -> &'static str {
-        ["throughput", "latency_p50", "latency_p95", "latency_p99", "success_rate", "duration_seconds"]
-            [self as usize]
+        match self {
+            Metric::Throughput => "throughput",
+            Metric::LatencyP50 => "latency_p50",
+            Metric::LatencyP95 => "latency_p95",
+            Metric::LatencyP99 => "latency_p99",
+            Metric::SuccessRate => "success_rate",
+            Metric::Duration => "duration_seconds",
+            Metric::CpuPerMillion => "cpu_seconds_per_million",
+        }
     }
 
     /// Its unit, or nothing.
     pub fn unit(self) -> &'static str {
-        ["items/s", "ms", "ms", "ms", "", "s"][self as usize]
+        ["items/s", "ms", "ms", "ms", "", "s", "s"][self as usize]
     }
 
     /// Whether more of it is better.
@@ -69,7 +84,7 @@ impl Metric {
 /// One number per metric. NaN stands for "not measured".
 pub type Metrics = [f64; Metric::ALL.len()];
 
-const WORDS: usize = 20;
+const WORDS: usize = 21;
 
 /// How many bytes [`Facts`] are.
 pub(crate) const BYTES: usize = WORDS * 8;
@@ -80,12 +95,17 @@ const PARTIAL: u64 = 2;
 const HAS_DIGEST: u64 = 4;
 const CLOSED: u64 = 8;
 const UNTIL_KNOWN: u64 = 16;
+const DRAWN: u64 = 32;
 
 /// The numbers of a record and the hashes of its texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Facts {
-    /// Seed of every random choice.
+    /// Seed of the setting.
     pub seed: u64,
+    /// Seed of every random choice of this run. Another one where pairs have seeds of their own.
+    pub input: u64,
+    /// Whether they have.
+    pub drawn: bool,
     /// Worker nodes.
     pub nodes: u32,
     /// Parallelism of each operator.
@@ -129,6 +149,7 @@ impl Facts {
             | (u64::from(self.partial) * PARTIAL)
             | (u64::from(self.closed) * CLOSED)
             | (u64::from(self.until_known) * UNTIL_KNOWN)
+            | (u64::from(self.drawn) * DRAWN)
             | (u64::from(self.digest.is_some()) * HAS_DIGEST);
         let digest = self.digest.unwrap_or(0);
         let sizes = u64::from(self.nodes) << 32 | u64::from(self.parallelism);
@@ -153,7 +174,8 @@ impl Facts {
             self.host,
             flags,
             self.embedding,
-            0,
+            m[6],
+            self.input,
         ];
         words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
@@ -166,9 +188,11 @@ impl Facts {
         let wide = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
         Facts {
             seed: w[0],
+            input: w[20],
+            drawn: w[17] & DRAWN != 0,
             nodes: (w[1] >> 32) as u32,
             parallelism: w[1] as u32,
-            metrics: [w[2], w[3], w[4], w[5], w[6], w[7]].map(f64::from_bits),
+            metrics: [w[2], w[3], w[4], w[5], w[6], w[7], w[19]].map(f64::from_bits),
             pair: (w[8] != NO_PAIR).then_some(w[8]),
             items: w[9],
             setting: wide(w[10], w[11]),
@@ -203,9 +227,11 @@ mod tests {
     fn facts_come_back_as_they_were() {
         let mut facts = Facts {
             seed: u64::MAX,
+            input: 8,
+            drawn: true,
             nodes: 3,
             parallelism: 7,
-            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0],
+            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0, 7.0],
             pair: Some(0),
             items: 9,
             setting: u128::MAX - 5,
@@ -224,7 +250,7 @@ mod tests {
             facts.encode(&mut bytes);
             assert_eq!((bytes.len(), Facts::decode(&bytes)), (BYTES, facts));
             (facts.pair, facts.digest, facts.invalid, facts.partial) = (None, None, false, true);
-            (facts.closed, facts.until_known) = (false, false);
+            (facts.closed, facts.until_known, facts.drawn) = (false, false, false);
         }
     }
 

@@ -9,6 +9,7 @@
 //! Whoever adds runs until the gate opens has looked more than once, and needs a test that allows it: the runs of both
 //! sides are then taken in pairs, in the order in which they were made, and judged by what holds at every look.
 
+use super::equality::parted;
 use super::facts::Metric;
 use super::model::{Collected, Group, Run};
 use bench_stats::support::items_needed;
@@ -171,8 +172,7 @@ impl Sides<'_> {
 
 fn judge_group(sides: &Sides<'_>, label: &str, options: &GateOptions) -> Vec<Check> {
     let (old, new) = (sides.old.0, sides.new.0);
-    let known = |digest: &super::model::Digest| old.digests.iter().any(|other| other.text == digest.text);
-    if let (Some(was), Some(is)) = (old.digests.first(), new.digests.iter().find(|digest| !known(digest))) {
+    if let Some((is, was)) = parted(&new.digests, &old.digests) {
         let text = format!("answers changed: output_digest was {}, is {}", was.text, is.text);
         return vec![check(label, &new.backend, GateOutcome::Mismatch, text)];
     }
@@ -262,7 +262,7 @@ fn allowed(how: &str, options: &GateOptions) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{collected, paired};
+    use crate::testing::{collected, drawn, paired};
     use serde_json::json;
 
     const BEFORE: [f64; 8] = [100.0, 101.0, 99.0, 100.5, 98.5, 101.5, 100.0, 99.5];
@@ -280,6 +280,17 @@ mod tests {
     fn the_same_speed_passes_and_so_does_a_faster_one() {
         assert_eq!(throughput(&gate(&BEFORE)).outcome, GateOutcome::Pass);
         assert_eq!(throughput(&gate(&BEFORE.map(|v| v * 1.3))).outcome, GateOutcome::Pass);
+    }
+
+    #[test]
+    fn answers_to_other_seeds_are_no_change_and_other_answers_to_one_are() {
+        let (old, mut new) = (drawn(&[("sage", &BEFORE)]), drawn(&[("sage", &BEFORE)]));
+        let outcome = |new: &[serde_json::Value]| {
+            judge(&collected(&old), &collected(new), &GateOptions::default()).outcome
+        };
+        assert_eq!(outcome(&new), GateOutcome::Pass);
+        new[5]["extra"]["output_digest"] = json!("d1");
+        assert_eq!(outcome(&new), GateOutcome::Mismatch);
     }
 
     #[test]

@@ -240,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn cpu_time_of_a_million_items_has_a_verdict_of_its_own() {
+        let mut records = paired(&[("ray", &SLOW), ("sage", &SLOW)]);
+        for (record, throughput) in records.iter_mut().zip(SLOW.iter().chain(&SLOW)) {
+            let sage = record["backend"] == "sage";
+            record["extra"]["cpu_seconds"] = json!(if sage { 100.0 } else { 150.0 } / throughput);
+            record["extra"]["items"] = json!({"timed": 400, "completed": 500});
+        }
+        let summary = summary(&records);
+        let cpu = summary.comparisons.iter().find(|c| c.metric == Metric::CpuPerMillion).unwrap();
+        assert!((cpu.ratio.unwrap() - 1.5).abs() < 1e-9 && cpu.pairs == 8, "{cpu:?}");
+        let Ranking::Verdict(Verdict::SlowerBy { share }) = cpu.ranking else { panic!("{cpu:?}") };
+        assert!((share - 0.5).abs() < 1e-9, "ray takes half as much again: {share}");
+        assert!((summary.collected.totals[1].metrics[6].mean().unwrap() - 2000.0).abs() < 30.0);
+        assert!(!matches!(throughput(&summary)[0].ranking, Ranking::Verdict(Verdict::SlowerBy { .. })));
+    }
+
+    #[test]
     fn several_comparisons_are_corrected() {
         let summary = summary(&paired(&[("a", &SLOW), ("b", &FAST), ("c", &SLOW.map(|v| v * 1.1))]));
         let all = throughput(&summary);

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod capacity;
 mod cause;
 mod cells;
+pub mod checklist;
 mod collect;
 pub mod describe;
 pub mod equality;
@@ -33,6 +34,7 @@ mod sort;
 pub mod sources;
 #[doc(hidden)]
 pub mod testing;
+pub mod variance;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -56,11 +58,13 @@ pub struct Options {
     pub include_invalid: bool,
     /// Seed of the bootstrap and of drawn permutations.
     pub seed: u64,
+    /// What an hour of a core costs, in whatever currency.
+    pub price: Option<f64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { alpha: 0.05, margin: 0.05, include_invalid: false, seed: 42 }
+        Options { alpha: 0.05, margin: 0.05, include_invalid: false, seed: 42, price: None }
     }
 }
 
@@ -77,6 +81,8 @@ pub struct Summary {
     pub estimates: Vec<describe::Estimate>,
     /// Which backend was faster, as far as that can be said.
     pub comparisons: Vec<judge::Comparison>,
+    /// Where the variance of throughput arises.
+    pub variances: Vec<variance::Variance>,
     /// Runs that stand apart.
     pub outliers: Vec<describe::Outlier>,
     /// Pooled latencies of each group, with percentiles that they support.
@@ -136,6 +142,7 @@ pub fn summarize(collected: Collected, options: &Options) -> Summary {
     let equality = equality::check(&collected);
     let estimates = describe::estimates(&collected, options);
     let comparisons = judge::comparisons(&collected, &equality, options);
+    let variances = variance::split(&collected, &comparisons, options.include_invalid);
     let outliers = describe::outliers(&collected);
     let altered = kept::altered(&collected);
     let latencies = latency::pooled(&collected, &altered);
@@ -146,6 +153,7 @@ pub fn summarize(collected: Collected, options: &Options) -> Summary {
         equality,
         estimates,
         comparisons,
+        variances,
         outliers,
         latencies,
         altered,
@@ -161,7 +169,7 @@ fn complete(collector: collect::Collector, counts: load::Counts, paths: &[PathBu
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{collected, paired, record, write};
+    use super::testing::{collected, drawn, paired, record, write};
     use super::*;
     use serde_json::json;
 
@@ -184,6 +192,29 @@ mod tests {
         let shared =
             [record("sage", "a", 0), record("ray", "a", 1), record("sage", "b", 2), record("ray", "b", 3)];
         assert_eq!(collected(&shared).pairs[0].log_ratios[0].len(), 2);
+    }
+
+    #[test]
+    fn pairs_with_seeds_of_their_own_are_one_setting_and_their_answers_are_equal_seed_by_seed() {
+        let speeds: [(&str, &[f64]); 2] = [("sage", &[20.0, 30.0, 40.0]), ("ray", &[10.0, 10.0, 10.0])];
+        let found = summarize(collected(&drawn(&speeds)), &Options::default());
+        assert_eq!(found.collected.settings.len(), 1);
+        let label = found.collected.settings[0].label();
+        assert!(label.contains("seeds drawn from 42") && label.ends_with("config c0"), "{label}");
+        assert_eq!(found.collected.pairs[0].log_ratios[0].len(), 3);
+        assert!(found.is_clean(), "{:?}", found.collected.mismatches);
+        assert_eq!(found.equality[0].outcome, equality::Outcome::Equal);
+        let changed = |change: fn(&mut serde_json::Value)| {
+            let mut records = drawn(&speeds);
+            change(&mut records[1]);
+            summarize(collected(&records), &Options::default())
+        };
+        // The answer to another seed is another one, and to this seed it is wrong.
+        let wrong = changed(|record| record["extra"]["output_digest"] = json!("d2"));
+        assert!(wrong.equality[0].differs(), "{:?}", wrong.equality);
+        // Two seeds are no pair.
+        let other = changed(|record| record["seed"] = json!(7));
+        assert_eq!((other.collected.pairs[0].unusable, other.collected.pairs[0].log_ratios[0].len()), (1, 2));
     }
 
     #[test]

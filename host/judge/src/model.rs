@@ -25,6 +25,9 @@ pub struct Setting {
     pub seed: u64,
     /// Fingerprint of everything that changes the work.
     pub config_hash: Option<String>,
+    /// Whether each pair has a seed of its own, drawn from that one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drawn: bool,
 }
 
 impl Setting {
@@ -33,11 +36,12 @@ impl Setting {
         let hash =
             self.config_hash.as_deref().map_or("none".to_owned(), |hash| hash.chars().take(12).collect());
         format!(
-            "{}, {} {}, parallelism {}, seed {}, config {hash}",
+            "{}, {} {}, parallelism {}, {} {}, config {hash}",
             self.workload,
             self.nodes,
             if self.nodes == 1 { "node" } else { "nodes" },
             self.parallelism,
+            if self.drawn { "seeds drawn from" } else { "seed" },
             self.seed
         )
     }
@@ -60,6 +64,8 @@ pub struct Totals {
 pub struct Digest {
     /// The digest.
     pub text: String,
+    /// The seed of the runs that had it: only answers to the same input can be the same.
+    pub input: u64,
     /// How many runs had it.
     pub runs: u64,
     /// Where the answers of each item of one such run are.

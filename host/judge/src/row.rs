@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::cells::RowWriter;
-use super::facts::{Facts, Metrics, hash_text, hash_wide};
+use super::facts::{Facts, Metric, Metrics, hash_text, hash_wide};
 use super::key;
 use bench_record::evidence::{Brief, Verdict};
 use bench_record::time::UtcTime;
@@ -91,13 +91,14 @@ impl Parsed {
 
     fn at_sight(&mut self, text: &str, place: Place) -> Option<Facts> {
         let line: Line = serde_json::from_str(text).ok()?;
-        let metrics: Metrics = [
+        let mut metrics: Metrics = [
             number(line.throughput)?,
             optional(line.latency_p50)?,
             optional(line.latency_p95)?,
             optional(line.latency_p99)?,
             number(line.success_rate).filter(|share| *share <= 1.0)?,
             number(line.duration_seconds)?,
+            f64::NAN,
         ];
         let named = !(line.backend.is_empty() || line.workload.is_empty() || line.run_id.is_empty());
         let hashed = line.config_hash.as_deref() != Some("");
@@ -106,6 +107,11 @@ impl Parsed {
         }
         let extra = line.extra.map_or("{}", RawValue::get);
         let brief = Brief::of(extra)?;
+        let completed = brief.items.and_then(|items| items.completed).filter(|completed| *completed > 0);
+        let seconds = brief.cpu_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        if let (Some(seconds), Some(completed)) = (seconds, completed) {
+            metrics[Metric::CpuPerMillion as usize] = seconds * 1e6 / completed as f64;
+        }
         let time: Timestamp = line.timestamp.parse::<UtcTime>().ok()?.into();
         let backend = shown_name(&line.backend, brief.arm.as_deref());
         self.key.clear();
@@ -121,19 +127,21 @@ impl Parsed {
             _ => extra,
         };
         write_row(&mut self.row, &line, time, extra, place);
+        // Pairs with seeds of their own are one setting: that of the seed that theirs were drawn from.
+        let drawn = brief.drawn_from.is_some();
+        let (seed, config) = match brief.drawn_from {
+            Some(from) => (from.seed, Some(from.config_hash)),
+            None => (line.seed, line.config_hash.as_deref().map(Cow::Borrowed)),
+        };
         self.setting.clear();
-        key::write(
-            &mut self.setting,
-            [&line.workload, line.config_hash.as_deref().unwrap_or("\0"), ""],
-            0,
-            false,
-            0,
-            line.seed,
-        );
+        let texts = [&*line.workload, config.as_deref().unwrap_or("\0"), if drawn { "drawn" } else { "" }];
+        key::write(&mut self.setting, texts, 0, false, 0, seed);
         self.setting.extend_from_slice(&line.nodes.to_le_bytes());
         self.setting.extend_from_slice(&line.parallelism.to_le_bytes());
         Some(Facts {
-            seed: line.seed,
+            seed,
+            input: line.seed,
+            drawn,
             nodes: line.nodes,
             parallelism: line.parallelism,
             metrics,
@@ -141,7 +149,7 @@ impl Parsed {
             items: brief.items.and_then(|items| items.counted()).unwrap_or(0),
             setting: hash_wide(&self.setting),
             digest: brief.output_digest.map(|digest| hash_wide(digest.as_bytes())),
-            config: hash_text(line.config_hash.as_deref()),
+            config: hash_text(config.as_deref()),
             api: hash_text(brief.plugin.and_then(|plugin| plugin.api).as_deref()),
             host: hash_text(brief.host.map(RawValue::get)),
             embedding: hash_text(brief.embedding_endpoint.map(RawValue::get)),

@@ -218,9 +218,11 @@ mod tests {
     fn facts(seed: u64) -> Facts {
         Facts {
             seed,
+            input: seed,
+            drawn: false,
             nodes: 1,
             parallelism: 1,
-            metrics: [1.0; 6],
+            metrics: [1.0; super::super::Metric::ALL.len()],
             pair: None,
             items: 0,
             setting: 0,

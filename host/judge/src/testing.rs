@@ -30,6 +30,18 @@ pub fn paired(speeds: &[(&str, &[f64])]) -> Vec<Value> {
     records
 }
 
+/// The same with a seed for each pair, drawn from 42.
+pub fn drawn(speeds: &[(&str, &[f64])]) -> Vec<Value> {
+    let mut records = paired(speeds);
+    for record in &mut records {
+        let pair = record["extra"]["pair_index"].as_u64().unwrap_or_default();
+        record["extra"]["drawn_from"] = json!({"seed": 42, "config_hash": "c0"});
+        (record["seed"], record["config_hash"]) = (json!(42 + pair), json!(format!("c{pair}")));
+        record["extra"]["output_digest"] = json!(format!("d{pair}"));
+    }
+    records
+}
+
 pub fn write(folder: &Path, records: &[Value]) {
     std::fs::create_dir_all(folder).unwrap();
     let lines: Vec<String> = records.iter().map(|record| format!("{record}\n")).collect();

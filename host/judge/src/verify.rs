@@ -66,6 +66,13 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
         let values = |side: &Collected| side.settings.iter().map(value).collect::<BTreeSet<_>>();
         differing(what, &values(a), &values(b))
     };
+    // Where pairs have seeds of their own, the same ones: what only one side answered is not compared.
+    let seeds = |side: &Collected| {
+        let fixed = side.settings.iter().filter(|setting| !setting.drawn).map(|setting| setting.seed);
+        let drawn = side.groups.iter().filter(|group| side.settings[group.setting].drawn);
+        let drawn = drawn.flat_map(|group| &group.digests).map(|digest| digest.input);
+        fixed.chain(drawn).map(|seed| seed.to_string()).collect::<BTreeSet<_>>()
+    };
     let known = |what, value: fn(&super::model::Run) -> Option<String>| {
         let values = |side: &Collected| side.runs.iter().filter_map(value).collect::<BTreeSet<_>>();
         differing(what, &values(a), &values(b))
@@ -73,7 +80,7 @@ pub fn verify(a: &Collected, b: &Collected) -> Verification {
     let obstacles = [
         setting("workload", |s| s.workload.clone()),
         setting("config_hash", |s| s.config_hash.clone().unwrap_or_else(|| "n/a".into())),
-        setting("seed", |s| s.seed.to_string()),
+        differing("seed", &seeds(a), &seeds(b)),
         setting("nodes", |s| s.nodes.to_string()),
         setting("parallelism", |s| s.parallelism.to_string()),
         // Part of the configuration's hash; here it has a name.
@@ -148,7 +155,7 @@ fn side_by_side(a: &Collected, b: &Collected) -> Collected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{collected, paired};
+    use crate::testing::{collected, drawn, paired};
     use serde_json::{Value, json};
 
     fn verified(change: impl Fn(&mut Value)) -> Verification {
@@ -163,6 +170,20 @@ mod tests {
         let verification = verified(|_| ());
         assert_eq!((verification.verdict, verification.obstacles.len()), (Agreement::Equal, 0));
         assert_eq!(verification.remarks[0].what, "backend");
+    }
+
+    #[test]
+    fn pairs_with_seeds_of_their_own_are_verified_seed_by_seed() {
+        let a = drawn(&[("sage", &[1.0, 2.0, 3.0])]);
+        let of = |b: &[Value]| verify(&collected(&a), &collected(b));
+        let mut b = drawn(&[("ray", &[5.0, 6.0, 7.0])]);
+        assert_eq!(of(&b).verdict, Agreement::Equal);
+        b[2]["extra"]["output_digest"] = json!("d1");
+        assert_eq!(of(&b).verdict, Agreement::Different);
+        let fewer = of(&b[..2]);
+        assert_eq!(fewer.verdict, Agreement::NotComparable, "the third seed was not run");
+        let obstacle = &fewer.obstacles[0];
+        assert_eq!((obstacle.what, &*obstacle.a, &*obstacle.b), ("seed", "42, 43, 44", "42, 43"));
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Calls {
         Self { goals, ..Self::default() }
     }
 
+    /// None yet, by the same goals.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::with_goals(self.goals)
+    }
+
     /// Takes note of a call for an answer for which the host waited so long.
     pub fn take(&mut self, call: &Call, waited: Duration) {
         let waited_us = u64::try_from(waited.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);

@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod attribution;
 pub mod clocks;
+pub mod course;
 pub mod doubts;
 pub mod emitter;
 mod evidence;

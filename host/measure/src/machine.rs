@@ -25,6 +25,17 @@ pub fn read() -> Host {
     }
 }
 
+/// Whether processes of this one get random addresses, as far as the kernel says.
+#[must_use]
+pub fn random_addresses() -> Option<bool> {
+    /// Of `personality(2)`.
+    const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
+    let system = std::fs::read_to_string("/proc/sys/kernel/randomize_va_space").ok()?;
+    let own = std::fs::read_to_string("/proc/self/personality").ok();
+    let own = own.and_then(|text| u32::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    Some(system.trim() != "0" && own & ADDR_NO_RANDOMIZE == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,7 +39,7 @@ use bench_isolate::text::one_line;
 use bench_isolate::vet::Vetted;
 use bench_isolate::{Error, ErrorKind};
 pub use bench_record::evidence::Account;
-use bench_record::evidence::{self, Generator};
+use bench_record::evidence::{self, Generator, Steady};
 use bench_record::units::Millis;
 
 /// File names inside the scratch directory of a run.
@@ -163,6 +163,11 @@ pub struct Measured {
     /// Null when no timed query was answered: nothing is not an answer. The supervisor's own.
     #[serde(skip)]
     pub output_digest: Option<String>,
+    /// From when on the run was steady, and how many of its items are warm-up. The supervisor's own as well.
+    #[serde(skip)]
+    pub steady: Option<Steady>,
+    #[serde(skip)]
+    pub warmup: u64,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<WorkerUse>,
     /// Operator calls of workers that are not listed.
@@ -348,6 +353,8 @@ fn measure(
         service_p50: sunk.service.quantile(0.50),
         service_p99: sunk.service.quantile(0.99),
         output_digest: None,
+        steady: None,
+        warmup: 0,
         operators: operators(guest, &sunk),
         workers_left_out: sunk.workers_left_out,
         reasons_left_out: sunk.reasons_left_out,

@@ -28,6 +28,9 @@ pub struct Plan {
     pub parallelism: u32,
     pub num_tasks: u32,
     pub warmup_items: u32,
+    /// What is warm-up the run itself shows: the first items up to where it is steady.
+    #[serde(default)]
+    pub warmup_auto: bool,
     pub parity_batch_size: u32,
     pub repeat: u32,
     pub quick: bool,
@@ -135,6 +138,9 @@ impl Plan {
             "deterministic_shuffle_version": bench_workloads::shuffle::SHUFFLE_VERSION,
             "parameters": self.workload.parameters().fingerprint(&self.params, digest, served),
         });
+        if self.warmup_auto {
+            fingerprint["warmup"] = json!("auto");
+        }
         if self.variation != Variation::default() {
             fingerprint["variation"] = json!(self.variation);
         }
@@ -193,6 +199,7 @@ pub fn example() -> Plan {
         parallelism: 2,
         num_tasks: 100,
         warmup_items: 0,
+        warmup_auto: false,
         parity_batch_size: 16,
         repeat: 1,
         quick: false,
@@ -224,6 +231,7 @@ mod tests {
             Plan { seed: 43, ..plan() },
             Plan { parallelism: 4, ..plan() },
             Plan { scheduler: "fifo".into(), ..plan() },
+            Plan { warmup_auto: true, ..plan() },
             Plan { variation: Variation { distinct: Some(8), order: None }, ..plan() },
             Plan { params, ..plan() },
         ] {

@@ -10,10 +10,12 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bench_isolate::isolate::RUN;
+use bench_record::evidence::Steady;
 use bench_record::histogram::{self, Interval, LatencyHistogram};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::records::Goals;
 
+use super::course::{Begun, Course, Cut};
 use super::digest::output_digest;
 use super::generation::Calls;
 use super::guest::Edge;
@@ -30,6 +32,10 @@ pub struct Received {
     /// Emission of the first timed query, and its answer of the last. Monotonic nanoseconds.
     pub first_timed_ns: Option<u64>,
     pub last_ns: Option<u64>,
+    /// Emission of the first query, timed or not, and when items were finished, in the order in which the sink took
+    /// them.
+    first_ns: Option<u64>,
+    course: Course,
     /// Earliest and latest time of all.
     times: Option<(u64, u64)>,
     /// Items that were answered before they were handed out.
@@ -62,7 +68,47 @@ impl Received {
         unreadable.map_or(Ok((received, digest)), Err)
     }
 
+    /// Counts `items` again, with all before `cut` as warm-up. From there on the backend was as busy as it gets, so the
+    /// time of the rest begins with the last answer of the warm-up and not with an emission.
+    ///
+    /// # Errors
+    /// When an item cannot be read.
+    pub fn after(&self, cut: Cut, items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
+        let mut rest = Self { calls: self.calls.anew(), ..Self::default() };
+        for (number, item) in (0..).zip(items) {
+            let item = item?;
+            rest.take(&Item { timed: item.timed && !cut.takes(number), ..item });
+        }
+        rest.first_timed_ns = rest.first_timed_ns.and(Some(cut.at_ns));
+        Ok(rest)
+    }
+
+    /// From when on the run was steady, and where its warm-up ends, if it has one within what is timed. `at_once` is
+    /// how many queries may be under way.
+    #[must_use]
+    pub fn settling(&self, at_once: u32) -> Option<(Steady, Option<Cut>)> {
+        let (first_ns, timed_ns) = self.first_ns.zip(self.first_timed_ns)?;
+        let usual_ns = self.service.quantile(0.5).map_or(0.0, |ms| ms.get() * 1e6) as u64;
+        let begun = Begun { first_ns, timed_ns, usual_ns, at_once: at_once.into() };
+        let (steady, cut) = self.course.judge(begun);
+        Some((steady, cut.filter(|cut| cut.at_ns > timed_ns)))
+    }
+
+    /// Makes a reply that has been held against all that was received state what is timed of it.
+    pub fn restate(&self, measured: &mut Measured) {
+        measured.timed = self.timed_completed + self.timed_failed;
+        measured.timed_completed = self.timed_completed;
+        measured.throughput = self.throughput();
+        measured.latency_p50 = self.response.quantile(0.50);
+        measured.latency_p95 = self.response.quantile(0.95);
+        measured.latency_p99 = self.response.quantile(0.99);
+        measured.service_p50 = self.service.quantile(0.50);
+        measured.service_p99 = self.service.quantile(0.99);
+    }
+
     fn take(&mut self, item: &Item) {
+        self.course.take(item.answered_ns);
+        self.first_ns = Some(self.first_ns.map_or(item.emitted_ns, |ns| ns.min(item.emitted_ns)));
         self.completed += u64::from(item.ok);
         self.failed += u64::from(!item.ok);
         self.backwards += u64::from(item.emitted_ns > item.answered_ns);
@@ -281,6 +327,8 @@ impl Default for Watched {
 
 #[cfg(test)]
 mod tests {
+    use bench_workloads::records::Call;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -306,20 +354,14 @@ mod tests {
     }
 
     fn said(received: &Received) -> Measured {
-        Measured {
+        let mut said = Measured {
             completed: received.completed,
             failed: received.failed,
-            timed_completed: received.timed_completed,
-            throughput: received.throughput(),
-            latency_p50: received.response.quantile(0.50),
-            latency_p95: received.response.quantile(0.95),
-            latency_p99: received.response.quantile(0.99),
-            service_p50: received.service.quantile(0.50),
-            service_p99: received.service.quantile(0.99),
             emitted: received.completed + received.failed,
-            timed: received.timed_completed + received.timed_failed,
             ..Measured::default()
-        }
+        };
+        received.restate(&mut said);
+        said
     }
 
     #[test]
@@ -330,6 +372,47 @@ mod tests {
         assert_eq!(received.window(), Some(Duration::from_millis(5)));
         assert!((received.throughput() - 600.0).abs() < 1e-9);
         assert_eq!(received.contradictions(&said(&received)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_comes_before_the_cut_is_received_and_not_timed() {
+        // The third answer is the last of the warm-up, four milliseconds after the first query.
+        let cut = Cut { items: 3, at_ns: 4 * MS };
+        let items = (0..5).map(|i| item(i, i * MS, i * MS + 2 * MS));
+        let goals = Goals { ttft_ms: Some(1.0), tpot_ms: None };
+        let call = Call { latency_us: 900, first_us: Some(500), last_us: Some(800), ..Call::default() };
+        let items = items.map(|item| Ok(Item { call: Some(call.clone()), ..item }));
+        let all = Received { calls: Calls::with_goals(goals), ..Received::default() };
+        let rest = all.after(cut, items).unwrap();
+        let generation = rest.calls.evidence(rest.window()).unwrap();
+        assert_eq!((generation.answers, generation.goodput.map(|good| good.answers)), (1, Some(1)));
+        assert_eq!((rest.completed, rest.failed), (4, 1));
+        assert_eq!((rest.timed_completed, rest.timed_failed), (1, 1));
+        assert_eq!(rest.window(), Some(Duration::from_millis(2)));
+        let mut measured = said(&received(0));
+        rest.restate(&mut measured);
+        assert_eq!((measured.timed, measured.timed_completed, measured.completed), (2, 1, 4));
+        assert!((measured.throughput - 500.0).abs() < 1e-9, "{}", measured.throughput);
+        // What was received says nothing else than before.
+        assert_eq!(rest.contradictions(&measured), Vec::<String>::new());
+    }
+
+    #[test]
+    fn warm_up_is_found_by_the_answers_themselves() {
+        let of = |slow: u64| {
+            let mut now_ns = 0;
+            let items = (0..1_000).map(move |number| {
+                let emitted_ns = now_ns;
+                now_ns += if number < slow { 10 * MS } else { MS };
+                Ok(Item { ok: true, ..item(number + 1, emitted_ns, now_ns) })
+            });
+            Received::count(items, &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
+        };
+        let (steady, cut) = of(100);
+        let cut = cut.unwrap();
+        assert!((80..=120).contains(&cut.items), "{cut:?}");
+        assert_eq!(steady.warmup_items, Some(cut.items));
+        assert_eq!(of(0).1, None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::answers;
+use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
@@ -113,6 +114,9 @@ pub const LOG_FILE: &str = "run.log";
 /// Name of the file beside a run's log for a record that the results could not take.
 const RECORD_FILE: &str = "record.json";
 
+/// What makes the environment of a run longer, so that its stack begins elsewhere (Mytkowicz et al., ASPLOS 2009).
+const LAYOUT_VARIABLE: &str = "BENCH_LAYOUT";
+
 /// Bytes of what is said against a backend: it may quote the backend.
 const LONGEST_WRONG: usize = 2 << 10;
 
@@ -178,9 +182,10 @@ impl Job<'_> {
             let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
             measured.output_digest = digest.ok();
         }
+        let differ = watched.difference(&received, measured);
+        let (received, cut) = self.timed(received, measured, &scratch)?;
         let RunReply { measured, .. } = &answer.reply;
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
-        let differ = watched.difference(&received, measured);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
@@ -190,7 +195,7 @@ impl Job<'_> {
                 None
             }
         };
-        let items = kept("the items file", keep_items(&scratch, folder, self.plan));
+        let items = kept("the items file", keep_items(&scratch, folder, self.plan, cut));
         let log = received.latencies(measured.wall_seconds).map_err(io::Error::other);
         let write =
             |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
@@ -266,7 +271,9 @@ impl Job<'_> {
         let log_path = folder.join(LOG_FILE);
         let (log, temp_dir) = (Some(log_path.clone()), short_scratch_path());
         let scratch_dirs = vec![scratch.to_owned(), temp_dir.clone()];
-        let runner = Runner { limits, log, scratch: scratch_dirs, ..Runner::default() };
+        let padding = self.place.layout.map(|layout| "-".repeat(layout.environment_bytes as usize));
+        let variables = padding.map(|text| (LAYOUT_VARIABLE.into(), text.into())).into_iter().collect();
+        let runner = Runner { limits, log, scratch: scratch_dirs, variables, ..Runner::default() };
         let request = RunRequest {
             plugin: self.plugin.clone(),
             plan: self.plan.clone(),
@@ -334,6 +341,28 @@ impl Job<'_> {
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })
+    }
+
+    /// With `--warmup auto`, what is timed follows the warm-up. Where that ends is decided here, from the items and not
+    /// from the reply, and only now that the reply has been held against all of them.
+    fn timed(
+        &self,
+        received: Received,
+        measured: &mut Measured,
+        scratch: &Path,
+    ) -> Result<(Received, Option<Cut>), RunError> {
+        measured.warmup = self.plan.warmup_items.into();
+        let Some((steady, cut)) = received.settling(self.plan.max_in_flight) else {
+            return Ok((received, None));
+        };
+        measured.steady = Some(steady);
+        let Some(cut) = cut.filter(|_| self.plan.warmup_auto) else { return Ok((received, None)) };
+        let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
+        let rest = items.and_then(|items| received.after(cut, items));
+        let rest = rest.map_err(|cause| RunError::Io { what: "the items of the run".to_owned(), cause })?;
+        rest.restate(measured);
+        measured.warmup = cut.items;
+        Ok((rest, Some(cut)))
     }
 
     fn dishonest(&self, wrongs: Vec<String>, measured: &Measured) -> RunError {
@@ -476,24 +505,24 @@ fn write_hashed(
 }
 
 /// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, plan: &Plan) -> io::Result<String> {
+fn keep_items(scratch: &Path, folder: &Path, plan: &Plan, cut: Option<Cut>) -> io::Result<String> {
     let graph = plan.graph().map_err(io::Error::other)?;
     let items = read_items(Found::LEFT.open(&scratch.join(ITEMS_FILE))?);
-    let most = plan.num_tasks as usize;
+    let most = u64::from(plan.num_tasks);
     let nodes: Vec<(usize, &str)> =
         graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
     write_hashed(&folder.join("items.csv"), |file| {
         let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
         let fixed = ["query_id", "ok", "digest", "latency_ms"];
         writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
-        for (number, item) in items.enumerate() {
+        for (number, item) in (0_u64..).zip(items) {
             let item = item?;
             if number == most {
                 return Err(io::Error::other(format!("there are more items than the {most} queries")));
             }
             let digest = hex::encode(item.digest);
             // Warm-up items have no latency: whoever reads the column reads the timed ones.
-            let latency_ms = if item.timed {
+            let latency_ms = if item.timed && !cut.is_some_and(|cut| cut.takes(number)) {
                 format!("{:.3}", item.response().as_nanos() as f64 / 1e6)
             } else {
                 String::new()

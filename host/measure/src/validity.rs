@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench_record::evidence::{self, Disturbance};
+use bench_record::evidence::{self, Disturbance, Settling};
 
 use super::doubts::Doubts;
 use super::operation::Measured;
@@ -23,6 +23,8 @@ pub enum Finding {
     TooFewItems {
         timed: u64,
     },
+    /// Only what is steady was to be timed.
+    NeverSteady,
     NoAnswers {
         of: u64,
         reason: Option<String>,
@@ -72,6 +74,10 @@ impl Finding {
         if measured.timed < FEWEST_ITEMS {
             findings.push(Self::TooFewItems { timed: measured.timed });
         }
+        let never = measured.steady.is_some_and(|steady| steady.verdict == Settling::Never);
+        if plan.warmup_auto && never {
+            findings.push(Self::NeverSteady);
+        }
         let failed = measured.failed + measured.missing;
         if let Some((of, reason)) = measured.unanswered() {
             findings.push(Self::NoAnswers { of, reason });
@@ -119,6 +125,7 @@ impl Finding {
         match self {
             Self::Partial => "partial",
             Self::TooFewItems { .. } => "too_few_items",
+            Self::NeverSteady => "never_steady",
             Self::NoAnswers { .. } => "no_answers",
             Self::FailedItems { .. } => "failed_items",
             Self::LateGenerator { .. } => "late_generator",
@@ -145,6 +152,7 @@ impl Finding {
                     "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
                 )
             }
+            Self::NeverSteady => "its speed still changed at the end: nothing of it was steady".to_owned(),
             Self::NoAnswers { of, reason } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
                 format!("none of {of} timed items was answered{reason}")
@@ -196,6 +204,7 @@ impl Finding {
         match self {
             Self::Partial => "run it again and let it finish",
             Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
+            Self::NeverSteady => "give more with --num-tasks, or time it as it is with --warmup items",
             Self::NoAnswers { .. } | Self::FailedItems { .. } => {
                 "see the reasons in extra.failure_reasons and the log"
             }
@@ -227,7 +236,7 @@ impl From<&Finding> for evidence::Finding {
 mod tests {
     use super::*;
     use crate::plan::example as plan;
-    use bench_record::evidence::Resolution;
+    use bench_record::evidence::{Resolution, Steady};
 
     fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
         let resolution = Resolution { steal: Some(within), others: Some(within), ..Resolution::default() };
@@ -254,6 +263,24 @@ mod tests {
         // 20 % give or take 10 % may be within the 15 % that are allowed.
         assert!(codes(Some(0.20), None, 0.10).is_empty());
         assert_eq!(codes(Some(0.30), None, 0.10), ["other_load"]);
+    }
+
+    #[test]
+    fn a_run_that_never_settles_is_a_finding_where_only_what_is_steady_was_wanted() {
+        let steady = Steady {
+            verdict: Settling::Never,
+            warmup_items: None,
+            warmup_seconds: None,
+            share_of_timed: None,
+            item_error: None,
+        };
+        let measured =
+            Measured { timed: 100, timed_completed: 100, steady: Some(steady), ..Measured::default() };
+        let codes = |warmup_auto| {
+            let found = Finding::of(&Plan { warmup_auto, ..plan() }, &measured, &Disturbance::default());
+            found.iter().map(Finding::code).collect::<Vec<_>>()
+        };
+        assert_eq!((codes(false), codes(true)), (vec![], vec!["never_steady"]));
     }
 
     #[test]

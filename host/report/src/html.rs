@@ -139,7 +139,13 @@ impl Page<'_> {
             percentiles: (!summary.latencies.is_empty()).then(|| tables::percentiles(summary)),
             outliers: summary.outliers.iter().map(text::outlier).collect(),
             validity: tables::validity(summary),
-            notes: text::limits(summary),
+            notes: [
+                text::about(summary),
+                text::variances(summary),
+                text::cost(summary),
+                text::limits(summary),
+            ]
+            .concat(),
             artifacts: summary.artifacts.clone(),
             sources: sources.collect(),
             sources_left_out: collected.sources.len().saturating_sub(SOURCES),
@@ -208,10 +214,6 @@ fn glance(summary: &Summary) -> Vec<Headline> {
 }
 
 fn equality(summary: &Summary, equality: &bench_judge::equality::Equality) -> EqualitySection {
-    let shown = |digests: &Vec<String>| match digests.is_empty() {
-        true => "no digest".to_owned(),
-        false => digests.join(", "),
-    };
     EqualitySection {
         setting: summary.collected.settings[equality.setting].label(),
         kind: match equality.outcome {
@@ -221,7 +223,11 @@ fn equality(summary: &Summary, equality: &bench_judge::equality::Equality) -> Eq
             Outcome::Unknown => "open",
         },
         text: text::equality(equality.outcome),
-        backends: equality.backends.iter().map(|(name, digests)| (name.clone(), shown(digests))).collect(),
+        backends: equality
+            .backends
+            .iter()
+            .map(|(name, digests)| (name.clone(), text::digests(digests)))
+            .collect(),
         differences: equality.differences.iter().map(text::difference).collect(),
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::{Artifact, Report, text};
 use crate::Result;
+use bench_judge::checklist::{Kept, Principle, principles};
 use bench_judge::{Metric, Summary};
 
 /// Name of the file.
@@ -43,6 +44,7 @@ pub fn document(summary: &Summary) -> String {
         section(&mut out, "Notes");
         limits.iter().for_each(|line| item(&mut out, line));
     }
+    checklist(&mut out, summary);
     out
 }
 
@@ -138,9 +140,7 @@ fn equality(out: &mut String, summary: &Summary) {
         let setting = escape(&summary.collected.settings[equality.setting].label());
         let _ = writeln!(out, "- **{setting}**: {}", text::equality(equality.outcome));
         for (backend, digests) in &equality.backends {
-            let digests: Vec<String> = digests.iter().map(|digest| escape(digest)).collect();
-            let shown = if digests.is_empty() { "no digest".to_owned() } else { digests.join(", ") };
-            let _ = writeln!(out, "  - {}: {shown}", escape(backend));
+            let _ = writeln!(out, "  - {}: {}", escape(backend), escape(&text::digests(digests)));
         }
         for line in equality.differences.iter().flat_map(text::difference) {
             let _ = writeln!(out, "  - {}", escape(&line));
@@ -198,6 +198,23 @@ fn verdicts(out: &mut String, summary: &Summary) {
     );
     if let Some(note) = text::until_known(summary) {
         let _ = writeln!(out, "\n{note}");
+    }
+    let lines = [text::about(summary), text::variances(summary), text::cost(summary)].concat();
+    lines.iter().for_each(|line| {
+        let _ = writeln!(out, "\n{}", escape(line));
+    });
+}
+
+fn checklist(out: &mut String, summary: &Summary) {
+    section(out, "Principles of the SPEC Research Group");
+    table(out, &["principle", "kept", "how"]);
+    for Principle { name, kept, how } in principles(summary) {
+        let kept = match kept {
+            Kept::Yes => "yes",
+            Kept::Partly => "partly",
+            Kept::No => "no",
+        };
+        row(out, &[name.into(), kept.into(), how]);
     }
 }
 
@@ -335,7 +352,17 @@ mod tests {
             "## Configuration Mismatches",
         ];
         assert_eq!(sections[..4], guide);
-        assert_eq!(sections[4..], ["## Equality", "## Verdicts", "## Metrics", "## Outliers", "## Validity"]);
+        assert_eq!(
+            sections[4..],
+            [
+                "## Equality",
+                "## Verdicts",
+                "## Metrics",
+                "## Outliers",
+                "## Validity",
+                "## Principles of the SPEC Research Group"
+            ]
+        );
         assert!(text.contains("| ray | 1 | 10.000 | 2.250 | n/a | 1.000 |"), "{text}");
         assert!(text.contains(NO_MISMATCHES));
     }

@@ -35,6 +35,7 @@ pub fn render(summary: &Summary, width: Option<u16>) -> String {
         lines.push(format!("{invalid} of {runs} runs of {} are INVALID:", validity.backend));
         lines.extend(validity.reasons.iter().map(|reason| format!("  {}", text::reason(reason))));
     }
+    lines.extend([text::about(summary), text::variances(summary), text::cost(summary)].concat());
     lines.extend(text::limits(summary));
     const SHOWN: usize = 30;
     let more = lines.len().saturating_sub(SHOWN);

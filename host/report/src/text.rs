@@ -1,11 +1,14 @@
 //! How findings are put into words and numbers into digits, once for all formats.
 
+use std::collections::BTreeMap;
+
 use bench_judge::describe::{Estimate, Outlier};
 use bench_judge::equality::{Difference, Outcome};
 use bench_judge::judge::{Comparison, Ranking};
 use bench_judge::kept::Altered;
 use bench_judge::stats::support::Supported;
 use bench_judge::stats::verdict::Verdict;
+use bench_judge::variance::{More, Variance};
 use bench_judge::{Metric, Summary};
 use bench_record::evidence::{Generation, Percentiles};
 use bench_record::units::Millis;
@@ -74,6 +77,7 @@ pub fn metric(metric: Metric) -> &'static str {
         Metric::LatencyP99 => "p99 latency (ms)",
         Metric::SuccessRate => "success rate",
         Metric::Duration => "duration (s)",
+        Metric::CpuPerMillion => "CPU time (s per million items)",
     }
 }
 
@@ -99,6 +103,89 @@ pub fn until_known(summary: &Summary) -> Option<String> {
     })
 }
 
+/// What verdicts on pairs are about: one input, or inputs like those that were drawn.
+pub fn about(summary: &Summary) -> Vec<String> {
+    let settings = &summary.collected.settings;
+    let of_pairs = summary.comparisons.iter().filter(|c| c.paired && c.metric == Metric::Throughput);
+    let mut pairs: BTreeMap<usize, u64> = BTreeMap::new();
+    for comparison in of_pairs {
+        let most = pairs.entry(comparison.setting).or_default();
+        *most = comparison.pairs.max(*most);
+    }
+    let place = |setting: usize| match settings.len() {
+        1 => String::new(),
+        _ => format!(" ({})", settings[setting].label()),
+    };
+    let about = |(setting, pairs): (&usize, &u64)| {
+        let seed = settings[*setting].seed;
+        match settings[*setting].drawn {
+            true => format!(
+                "What is said{} holds for inputs like those of {} drawn from {seed}, on this machine.",
+                place(*setting),
+                many(*pairs, "seed", "seeds")
+            ),
+            false => format!(
+                "What is said{} is about one input, that of seed {seed}, on this machine; pairs with seeds of their own \
+                 would say more.",
+                place(*setting)
+            ),
+        }
+    };
+    pairs.iter().map(about).collect()
+}
+
+/// Where variance arises, and what to repeat more, a line for each comparison in pairs.
+pub fn variances(summary: &Summary) -> Vec<String> {
+    let line = |split: &Variance| {
+        let share = |part: f64| format!("{:.0} %", part / split.total() * 100.0);
+        let common = match summary.collected.settings[split.setting].drawn {
+            true => "common to both runs of a pair (its seed, and the machine at that time)",
+            false => "common to both runs of a pair (the machine at that time)",
+        };
+        let own = match split.item {
+            Some(item) => format!("{} of the run, {} of its items", share(split.run), share(item)),
+            None => format!("{} of the run and its items", share(split.run)),
+        };
+        let more = match split.more {
+            More::Pairs => "more pairs (--repeat) narrow the interval, more items hardly do",
+            More::Items => {
+                "more items (--num-tasks) narrow the interval as well as more pairs do, and take less time"
+            }
+        };
+        format!(
+            "Throughput of {} and {} varies by {} from run to run. Of the variance {} is {common}, {own}; {more}.",
+            split.first,
+            split.second,
+            percent(split.total().sqrt()),
+            share(split.shared)
+        )
+    };
+    summary.variances.iter().map(line).collect()
+}
+
+/// What a million items cost, a line for each backend and setting; nothing without a price.
+pub fn cost(summary: &Summary) -> Vec<String> {
+    let Some(price) = summary.options.price else { return Vec::new() };
+    let settings = summary.collected.settings.len();
+    let of = |estimate: &Estimate| {
+        let place = match settings {
+            1 => String::new(),
+            _ => format!(" ({})", summary.collected.settings[estimate.setting].label()),
+        };
+        let money = |seconds: f64| short(seconds / 3600.0 * price);
+        let between = estimate.interval.map_or(String::new(), |interval| {
+            format!(" [{}, {}]", money(interval.low), money(interval.high))
+        });
+        let cost = money(estimate.mean);
+        format!(
+            "A million items cost {cost}{between} on {}{place}, at {price} an hour of a core.",
+            estimate.backend
+        )
+    };
+    let estimates = summary.estimates.iter().filter(|estimate| estimate.metric == Metric::CpuPerMillion);
+    estimates.map(of).collect()
+}
+
 /// A number and its noun.
 pub fn many(count: u64, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
@@ -107,6 +194,10 @@ pub fn many(count: u64, one: &str, several: &str) -> String {
 /// One comparison as a sentence without its end.
 pub fn verdict(comparison: &Comparison) -> String {
     let Comparison { first, second, .. } = comparison;
+    let (better, worse) = match comparison.metric {
+        Metric::CpuPerMillion => ("cheaper", "dearer"),
+        _ => ("faster", "slower"),
+    };
     let unit = |count: u64| match (comparison.paired, count) {
         (true, 1) => "pair",
         (true, _) => "pairs",
@@ -115,10 +206,10 @@ pub fn verdict(comparison: &Comparison) -> String {
     };
     match comparison.ranking {
         Ranking::Verdict(Verdict::FasterBy { share }) => {
-            format!("{first} is faster than {second} by {}", percent(share))
+            format!("{first} is {better} than {second} by {}", percent(share))
         }
         Ranking::Verdict(Verdict::SlowerBy { share }) => {
-            format!("{first} is slower than {second} by {}", percent(share))
+            format!("{first} is {worse} than {second} by {}", percent(share))
         }
         Ranking::Verdict(Verdict::EquivalentWithin { margin }) => {
             format!("{first} and {second} are equivalent within {}", percent(margin))
@@ -143,6 +234,16 @@ pub fn verdict_kind(comparison: &Comparison) -> &'static str {
         Ranking::Verdict(Verdict::EquivalentWithin { .. }) => "same",
         Ranking::AnswersDiffer => "bad",
         _ => "open",
+    }
+}
+
+/// Digests as they are shown: of many inputs the first few.
+pub fn digests(digests: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match digests {
+        [] => "no digest".to_owned(),
+        digests if digests.len() <= SHOWN => digests.join(", "),
+        digests => format!("{}, and {} more", digests[..SHOWN].join(", "), digests.len() - SHOWN),
     }
 }
 
@@ -308,6 +409,8 @@ pub fn generation(generation: &Generation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bench_judge::testing::{collected, drawn, paired};
+    use bench_judge::{Options, summarize};
 
     #[test]
     fn numbers_are_short_and_not_wrong() {
@@ -320,6 +423,32 @@ mod tests {
             ("n/a".into(), "n/a".into(), "2.000".into())
         );
         assert_eq!((p_value(Some(0.00001)), p_value(Some(0.03125))), ("< 0.0001".into(), "0.0312".into()));
+    }
+
+    #[test]
+    fn a_verdict_says_which_inputs_it_is_about_and_what_to_repeat_more() {
+        let speeds = [100.0, 102.0, 99.0, 101.0, 98.0, 103.0];
+        let said = |records: &[serde_json::Value]| {
+            let summary = summarize(collected(records), &Options::default());
+            [about(&summary), variances(&summary)].concat()
+        };
+        let other = speeds.map(|speed| 200.0 - speed);
+        let seeds = said(&drawn(&[("ray", &speeds), ("sage", &other)]));
+        assert_eq!(
+            seeds[0],
+            "What is said holds for inputs like those of 6 seeds drawn from 42, on this machine."
+        );
+        assert!(
+            seeds[1].starts_with("Throughput of ray and sage varies by 2.6 % from run to run."),
+            "{seeds:?}"
+        );
+        assert!(
+            seeds[1].contains("(its seed, and the machine") && seeds[1].contains("more pairs"),
+            "{seeds:?}"
+        );
+        let one = said(&paired(&[("ray", &speeds), ("sage", &other)]));
+        assert!(one[0].contains("is about one input, that of seed 42"), "{one:?}");
+        assert_eq!(said(&paired(&[("ray", &speeds)])), Vec::<String>::new(), "one backend is not compared");
     }
 
     #[test]

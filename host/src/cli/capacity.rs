@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::{self, say};
+use super::plan::Warmup;
 use super::run::dry_run;
 use super::runner::Alone;
 use super::screen;
@@ -63,6 +64,10 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
     args.goal.check()?;
     if args.run.load.is_some() || args.run.rate.is_some() {
         return Err(Stopped::usage("`bench capacity` chooses the rates itself: leave --load and --rate out"));
+    }
+    if args.run.warmup == Some(Warmup::Auto) {
+        let text = "`bench capacity` lets each trial settle for its first fifth: leave --warmup out";
+        return Err(Stopped::usage(text));
     }
     args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;

@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::output::{self, say};
 use super::{Exit, Stopped, places, screen};
+use bench_judge::checklist::principles;
 use bench_judge::verify::{Agreement, Differing, Verification, verify as compare_two};
 use bench_judge::{self as compare, Error, Options, Summary};
+use bench_record::quantity::number;
 use bench_report::{terminal, text};
 
 #[derive(Debug, Args)]
@@ -22,9 +24,17 @@ pub struct CompareArgs {
     /// Let runs that were judged INVALID take part.
     #[arg(long)]
     include_invalid: bool,
+    /// What an hour of a core costs, to say what a million items do.
+    #[arg(long, value_name = "PRICE", value_parser = price, allow_hyphen_values = true)]
+    price_per_core_hour: Option<f64>,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let price = number(text)?;
+    if price >= 0.0 { Ok(price) } else { Err(format!("'{text}' is below zero")) }
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +82,11 @@ pub fn exit_of(summary: &Summary) -> Exit {
 }
 
 pub fn compare(args: &CompareArgs) -> Result<Exit, Stopped> {
-    let options = Options { include_invalid: args.include_invalid, ..Options::default() };
+    let options = Options {
+        include_invalid: args.include_invalid,
+        price: args.price_per_core_hour,
+        ..Options::default()
+    };
     places::output(&args.output_dir, "--output-dir")?;
     let summary = bench_report::compare(&args.paths, &args.output_dir, &options)?;
     if args.json {
@@ -96,6 +110,10 @@ pub fn as_json(summary: &Summary, folder: &Path) -> serde_json::Value {
         "unanswered": text::unanswered(summary),
         "altered": summary.altered,
         "comparisons": summary.comparisons,
+        "about": text::about(summary),
+        "variances": summary.variances,
+        "cost": text::cost(summary),
+        "principles": principles(summary),
         "verdicts": summary.comparisons.iter().map(text::verdict).collect::<Vec<_>>(),
         "artifacts": files,
     })

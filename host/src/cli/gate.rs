@@ -108,6 +108,13 @@ fn until_known(args: &GateArgs, baseline: &Collected) -> Result<GateReport, Stop
     }
     places::output(current, "another CURRENT")?;
     check_folder(current)?;
+    if baseline.settings.iter().any(|setting| setting.drawn) {
+        return Err(Stopped::new(
+            Exit::Usage,
+            "the pairs of the baseline have seeds of their own, and --until-known repeats one",
+            "make the baseline anew with --same-seed, or leave --until-known out",
+        ));
+    }
     let mut subjects = args.again.subjects(&args.baseline, |_| true)?;
     let run_id = bench_record::schema::new_run_id();
     let watch = Watch { current, run_id: &run_id, most, until };

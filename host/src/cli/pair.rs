@@ -9,22 +9,26 @@ use serde_json::{Value, json};
 
 use super::compare::{as_json, exit_of, show};
 use super::output;
-use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults};
+use super::plan::{DEFAULT_BACKEND, DEFAULT_PAIR, Defaults, Warmup};
 use super::resume::{Root, means};
+use super::runner::Terminal;
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
+use bench_campaign::drive::Ended;
 use bench_campaign::drive::{Campaign as _, drive};
-use bench_campaign::pair::{Pair, PairPlan};
+use bench_campaign::pair::equal_rate::EqualRate;
+use bench_campaign::pair::{Pair, PairPlan, Step};
 use bench_campaign::tree::Started;
 use bench_isolate::text::shell_word;
 use bench_judge::{Options, Summary};
-use bench_record::quantity::{count, duration};
+use bench_measure::plan::Load;
+use bench_record::quantity::{count, duration, share};
 use bench_report::terminal;
 
 /// Most pairs that are run until a verdict is known.
 pub const MOST_PAIRS: u32 = 60;
 
-const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo" };
+const PAIR: Defaults = Defaults { num_tasks: 20, scheduler: "fifo", warmup: Warmup::Auto };
 
 /// Flags of `bench pair`: those of `bench run`, for several backends.
 #[derive(Debug, Args)]
@@ -45,6 +49,13 @@ pub struct PairArgs {
     /// With --until-known, begin no pair after this time, such as 20m
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true, help_heading = "Repeats")]
     max_time: Option<Duration>,
+    /// Give all pairs the same seed. Otherwise each has one of its own, so that a verdict is about more than one input
+    #[arg(long, help_heading = "Repeats")]
+    same_seed: bool,
+    /// After the pairs, run each backend once more at one open rate for its latency: this share of what the slowest of
+    /// them completed, such as 50%
+    #[arg(long, value_name = "SHARE", value_parser = share, allow_hyphen_values = true, help_heading = "Repeats")]
+    latency_at: Option<f64>,
     /// Folder of all pairs
     #[arg(
         long,
@@ -72,6 +83,7 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     let until = seconds.and_then(|time| Instant::now().checked_add(time));
     let pair = Pair { tree: &tree, plan: &plan, until };
     let ended = drive(&pair, &mut runner);
+    let ended = at_one_rate(&pair, ended, &mut runner)?;
     let mut exit = ended.failures.first().map(|(_, failure)| failure.exit);
     let failed = ended.failures.into_iter().map(|(step, failure)| (step.backend, failure.message));
     let mut errors: BTreeMap<String, String> = failed.collect();
@@ -104,6 +116,20 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
     Err(Stopped::new(exit.unwrap_or(Exit::RunFailed), text, format!("see {}", report.display())))
 }
 
+/// What follows the pairs, unless they failed or the user has stopped them.
+fn at_one_rate(
+    pair: &Pair<'_>,
+    ended: Ended<Step, Stopped>,
+    runner: &mut Terminal<'_>,
+) -> Result<Ended<Step, Stopped>, Stopped> {
+    if ended.interrupted || !ended.failures.is_empty() {
+        return Ok(ended);
+    }
+    let Some(equal) = EqualRate::after(pair)? else { return Ok(ended) };
+    screen::note(&format!("latency of all at {} items/s", equal.rate));
+    Ok(drive(&equal, runner))
+}
+
 fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
     let backends = match (args.backends.is_empty(), args.aa) {
         (false, _) => args.backends.clone(),
@@ -131,7 +157,15 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
             "--until-known finds the number of pairs: give --max-repeat instead of --repeat",
         ));
     }
+    if args.latency_at.is_some_and(|share| share <= 0.0 || share >= 1.0) {
+        return Err(Stopped::usage("--latency-at must be above 0 and below 1: 50% leaves everybody room"));
+    }
     let mut plan = args.run.plan_with(PAIR)?;
+    if args.latency_at.is_some() && plan.load != Load::Closed {
+        return Err(Stopped::usage(
+            "--latency-at follows pairs of a closed load: leave --load and --rate out",
+        ));
+    }
     if args.until_known {
         plan.repeat = args.max_repeat.unwrap_or(MOST_PAIRS);
         plan.validate().map_err(Stopped::usage)?;
@@ -142,6 +176,8 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         backends,
         aa: args.aa,
         until_known: args.until_known,
+        vary_seed: !args.same_seed,
+        latency_at: args.latency_at,
         max_seconds: args.max_time.map(|time| time.as_secs_f64()),
         plan,
         means: means(&args.run)?,

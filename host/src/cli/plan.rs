@@ -31,10 +31,11 @@ pub const DEFAULT_PAIR: [&str; 2] = [DEFAULT_BACKEND, "ray"];
 pub struct Defaults {
     pub num_tasks: u32,
     pub scheduler: &'static str,
+    pub warmup: Warmup,
 }
 
 /// Those of `bench run`.
-const RUN: Defaults = Defaults { num_tasks: 100, scheduler: "default" };
+const RUN: Defaults = Defaults { num_tasks: 100, scheduler: "default", warmup: Warmup::Items };
 
 /// How events arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +71,15 @@ impl From<TraceFormat> for Format {
             TraceFormat::Otlp => Self::Otlp,
         }
     }
+}
+
+/// What of a run is warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Warmup {
+    /// The first --warmup-items.
+    Items,
+    /// What comes before the run is steady, by its own completions. A run that never is, is INVALID.
+    Auto,
 }
 
 /// A number, or several separated by commas for `bench sweep`.
@@ -212,6 +222,10 @@ pub struct RunArgs {
     /// Items processed before timing begins, out of --num-tasks [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub warmup_items: Option<u32>,
+    /// What is not timed: the first --warmup-items, or with auto all that comes before the run is steady [default:
+    /// items; of `pair` and `sweep` auto, unless --warmup-items is given]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub warmup: Option<Warmup>,
     /// Queries per input batch, equal for every backend [default: 16]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
     pub parity_batch_size: Option<u32>,
@@ -392,6 +406,11 @@ impl RunArgs {
         for set in &args.of_workload.sets {
             set_parameter(table, &mut params, set)?;
         }
+        let usual = if args.warmup_items.is_some() { Warmup::Items } else { defaults.warmup };
+        let warmup = args.warmup.unwrap_or(usual);
+        if warmup == Warmup::Auto && args.warmup_items.is_some() {
+            return Err(Stopped::usage("--warmup auto finds the number of items: leave --warmup-items out"));
+        }
         // Drivers and their workers run in directories of their own.
         let cache_dir = args.cache_dir.clone().filter(|dir| !dir.as_os_str().is_empty());
         let cache_dir = std::path::absolute(cache_dir.unwrap_or_else(default_cache_dir))
@@ -409,6 +428,7 @@ impl RunArgs {
             parallelism: one("--parallelism", args.parallelism.as_ref())?.unwrap_or(2),
             num_tasks: num_tasks.unwrap_or(defaults.num_tasks),
             warmup_items: args.warmup_items.unwrap_or(0),
+            warmup_auto: warmup == Warmup::Auto,
             parity_batch_size: args.parity_batch_size.unwrap_or(16),
             repeat: args.repeat.unwrap_or(1),
             quick: args.quick,

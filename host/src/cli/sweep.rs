@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::capacity::GoalArgs;
 use super::output;
-use super::plan::{DEFAULT_BACKEND, Defaults, LoadModel, OneOrMore};
+use super::plan::{DEFAULT_BACKEND, Defaults, LoadModel, OneOrMore, Warmup};
 use super::resume::{Root, means};
 use super::screen;
 use super::{Exit, RunArgs, Stopped};
@@ -21,7 +21,7 @@ use bench_record::folder::Numbering;
 use bench_report as report;
 use bench_report::html::curves::Curves;
 
-const SWEEP: Defaults = Defaults { num_tasks: 200, scheduler: "default" };
+const SWEEP: Defaults = Defaults { num_tasks: 200, scheduler: "default", warmup: Warmup::Auto };
 
 /// Flags of `bench sweep`: those of `bench run`, of which --parallelism, --nodes and --rate take several
 /// values, separated by commas.
@@ -106,8 +106,10 @@ fn begin(args: &SweepArgs) -> Result<SweepPlan, Stopped> {
     }
     // Every point's plan is checked before anything runs.
     let run = RunArgs { parallelism: None, nodes: None, rate: None, load: None, ..args.run.clone() };
-    let plan = run.plan_with(SWEEP)?;
+    let mut plan = run.plan_with(SWEEP)?;
     let search = args.slo.map(|slo| args.goal.search(slo));
+    // Trials of a search settle for their first fifth.
+    plan.warmup_auto &= search.is_none();
     let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref());
     let started = Started::now(args.run.run_id()?, config_hash);
     let arrivals = args.run.arrivals();

@@ -16,6 +16,7 @@ pub mod percentile;
 pub mod sample;
 pub mod sequential;
 pub mod signed_rank;
+pub mod steady;
 pub mod support;
 pub mod trend;
 pub mod unpaired;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bench_tests::pairs::json;
-use bench_tests::{bench, records, small_run, stdout, succeed};
+use bench_tests::{bench, folder, records, small_run, stdout, succeed};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -77,4 +77,47 @@ fn a_report_draws_its_latencies_from_the_histogram_log() {
     let summary = fs::read_to_string(report.path().join("summary.md")).unwrap();
     let (_, latencies) = summary.split_once("Latency Percentiles").expect("there are latencies");
     assert!(latencies.contains("| local | 120 |"), "{summary}");
+}
+
+/// A run whose first 25 batches of 250 take twenty times as long as the others, and its latencies in the order of its
+/// answers, as its items file has them.
+fn slow_start(more: &[&str]) -> (Value, Vec<String>) {
+    let (output, plugins) = (TempDir::new().unwrap(), folder(&[("healthy", "healthy")]));
+    let plugins = ["--plugins-dir", plugins.path().to_str().unwrap()];
+    let args = [&["--workload", "null", "--num-tasks", "4000"], &plugins[..], more].concat();
+    succeed(small_run("healthy", output.path(), &args).env("SLOW_START", "25"));
+    let record = records(output.path()).remove(0);
+    let items =
+        fs::read_to_string(output.path().join(record["extra"]["items_file"].as_str().unwrap())).unwrap();
+    let latencies = items.lines().skip(1).map(|row| row.split(',').nth(3).unwrap().to_owned()).collect();
+    (record, latencies)
+}
+
+#[test]
+fn with_warmup_auto_only_what_follows_the_warm_up_is_timed() {
+    // How long a batch takes is the machine's: what holds is that the figures follow from where the run says it ended.
+    let cut = |record: &Value| record["extra"]["steady"]["warmup_items"].as_u64().filter(|items| *items > 0);
+    let runs = (0..10).map(|_| slow_start(&["--warmup", "auto"]));
+    let (record, latencies) =
+        runs.into_iter().find(|(record, _)| cut(record).is_some()).expect("a slow start");
+    let (warmup, extra) = (cut(&record).unwrap(), &record["extra"]);
+    assert_eq!((extra["steady"]["verdict"].as_str(), latencies.len()), (Some("steady"), 4000), "{extra}");
+    assert_eq!(extra["items"]["warmup"].as_u64(), Some(warmup));
+    assert_eq!(extra["items"]["timed"].as_u64(), Some(4000 - warmup));
+    let (before, after) = latencies.split_at(warmup as usize);
+    assert!(before.iter().all(String::is_empty), "warm-up has no latency");
+    assert!(after.iter().all(|latency| latency.parse::<f64>().is_ok()), "what follows has one");
+    let whole = 4000.0 / record["duration_seconds"].as_f64().unwrap();
+    assert!(record["throughput"].as_f64() > Some(whole), "the slow start is in the throughput: {record}");
+    assert_eq!(extra["effective_config"]["warmup"], "auto");
+}
+
+#[test]
+fn without_it_all_is_timed_and_the_record_says_what_was_warm_up() {
+    let (record, latencies) = slow_start(&[]);
+    let extra = &record["extra"];
+    assert_eq!((extra["items"]["warmup"].as_u64(), extra["items"]["timed"].as_u64()), (Some(0), Some(4000)));
+    assert!(latencies.iter().all(|latency| !latency.is_empty()));
+    assert_ne!(extra["steady"]["verdict"], "too_short", "it takes 0.7 s at least: {extra}");
+    assert_eq!(extra["effective_config"].get("warmup"), None);
 }

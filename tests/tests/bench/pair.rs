@@ -79,19 +79,29 @@ fn a_pair_leaves_the_whole_tree_with_equal_answers() {
     assert!(!tree.join("failure_report.json").exists());
     let hash = tree.file_name().unwrap().to_str().unwrap().strip_prefix("config_hash=").unwrap().to_owned();
     assert_eq!(hash.len(), 12);
-    let mut digests = Vec::new();
-    for backend in ["local", "healthy"] {
-        let records = records(&tree.join("backends").join(backend));
-        let pairs: Vec<_> = records.iter().map(|r| r["extra"]["pair_index"].as_u64().unwrap()).collect();
-        assert_eq!(pairs, [0, 1]);
-        for record in records {
-            assert!(record["config_hash"].as_str().unwrap().starts_with(&hash));
-            assert_eq!((record["run_id"].as_str(), record["seed"].as_u64()), (Some("p"), Some(42)));
-            assert_eq!(record["extra"]["scheduler"], "fifo");
-            digests.push(record["extra"]["output_digest"].clone());
-        }
+    let of = |backend: &str| records(&tree.join("backends").join(backend));
+    let (local, healthy) = (of("local"), of("healthy"));
+    for (pair, both) in local.iter().zip(&healthy).enumerate() {
+        let [first, second] = [both.0, both.1].map(|record| {
+            let extra = &record["extra"];
+            assert_eq!(
+                (record["run_id"].as_str(), extra["pair_index"].as_u64()),
+                (Some("p"), Some(pair as u64))
+            );
+            assert_eq!(extra["scheduler"], "fifo");
+            assert!(extra["drawn_from"]["config_hash"].as_str().unwrap().starts_with(&hash));
+            assert!(extra["layout"]["environment_bytes"].as_u64() < Some(4096), "{extra}");
+            // The first pair has the seed that was given, and another its own.
+            assert_eq!(record["seed"] == 42, pair == 0);
+            assert_eq!(record["config_hash"].as_str().unwrap().starts_with(&hash), pair == 0);
+            [&record["seed"], &record["config_hash"], &extra["output_digest"]]
+        });
+        assert_eq!(first, second, "both sides do the same");
     }
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    assert_eq!((local.len(), healthy.len()), (2, 2));
+    let turns: std::collections::BTreeSet<_> =
+        [&local[0], &healthy[0]].map(|record| record["extra"]["layout"]["turn"].as_u64()).into();
+    assert_eq!(turns, [Some(0), Some(1)].into());
     let manifest = json(&tree.join("manifest.json"));
     let keys: Vec<&str> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["status", "started_at", "finished_at", "run_id", "config_hash", "config", "paths"]);
@@ -124,7 +134,56 @@ fn one_backend_against_itself_has_two_arms() {
     places.sort_unstable();
     assert_eq!(places, [(0, "a"), (0, "b"), (1, "a"), (1, "b"), (2, "a"), (2, "b")]);
     let summary = fs::read_to_string(tree(root.path(), "aa").join("comparison/summary.md")).unwrap();
-    assert!(summary.contains("local"), "{summary}");
+    assert!(summary.contains("seeds drawn from 42"), "{summary}");
+}
+
+#[test]
+fn after_the_pairs_the_latency_of_both_is_measured_at_one_rate() {
+    let (root, plugins) = (output(), folder(&[("healthy", "healthy")]));
+    // One of them stands still in each run, so that their rates are far apart.
+    let flags =
+        ["--repeat", "2", "--latency-at", "50%", "--num-tasks", "2000", "--backend-option", "stall_ms=500"];
+    succeed(&mut pair(root.path(), plugins.path(), "local,healthy", "l", &flags));
+    let tree = tree(root.path(), "l");
+    let of = |backend: &str| records(&tree.join("backends").join(backend));
+    let mean = |records: &[Value]| {
+        let closed = records.iter().filter(|record| record["extra"]["load"]["model"] == "closed");
+        let rates: Vec<f64> = closed.map(|record| record["throughput"].as_f64().unwrap()).collect();
+        assert_eq!(rates.len(), 2);
+        rates.iter().sum::<f64>() / 2.0
+    };
+    let (local, healthy) = (of("local"), of("healthy"));
+    let slowest = mean(&local).min(mean(&healthy));
+    let open = local.iter().chain(&healthy).filter(|record| record["extra"]["equal_rate"] == true);
+    let rates: Vec<f64> = open.map(|record| record["extra"]["load"]["rate"].as_f64().unwrap()).collect();
+    assert!(rates.len() == 4 && rates.iter().all(|rate| *rate == rates[0]), "{rates:?}");
+    assert!((rates[0] / slowest - 0.5).abs() < 0.005, "{} of {slowest}", rates[0]);
+    // Whoever resumes has nothing left to do.
+    succeed(&mut resume(root.path(), "l"));
+    assert_eq!((of("local").len(), of("healthy").len()), (4, 4));
+    let refused =
+        pair(root.path(), plugins.path(), "local,healthy", "m", &["--latency-at", "100%"]).output().unwrap();
+    assert!(refused.status.code() == Some(2) && stderr(&refused).contains("below 1"), "{}", stderr(&refused));
+}
+
+#[test]
+fn with_the_same_seed_all_pairs_are_the_same_work() {
+    let (root, plugins) = (output(), output());
+    let flags = ["--aa", "--repeat", "2", "--same-seed"];
+    succeed(&mut pair(root.path(), plugins.path(), "local", "same", &flags));
+    let tree = tree(root.path(), "same");
+    let records = records(&tree.join("backends/local"));
+    let same = |record: &Value| {
+        let keys = [&record["seed"], &record["config_hash"], &record["extra"]["output_digest"]];
+        keys.map(Value::clone)
+    };
+    assert!(
+        records.len() == 4 && records.iter().all(|record| same(record) == same(&records[0])),
+        "{records:?}"
+    );
+    assert!(records.iter().all(|record| record["extra"]["drawn_from"].is_null() && record["seed"] == 42));
+    let summary = fs::read_to_string(tree.join("comparison/summary.md")).unwrap();
+    assert!(summary.contains(", seed 42, config "), "{summary}");
 }
 
 #[test]
@@ -179,10 +238,21 @@ fn compare_reads_two_runs_once_each() {
     fs::copy(sub("a").join("unified_results.csv"), sub("copy").join("unified_results.csv")).unwrap();
     let (all, a) = (text(runs.path()).to_owned(), sub("a"));
     let args = ["compare", &all, text(&a), &all, "--output-dir", text(report.path()), "--json"];
-    let shown: Value = serde_json::from_slice(&succeed(&mut bench(&args)).stdout).unwrap();
+    // On a machine with other work to do runs are INVALID.
+    let price = ["--price-per-core-hour", "0.05", "--include-invalid"];
+    let shown: Value = serde_json::from_slice(&succeed(bench(&args).args(price)).stdout).unwrap();
+    let cost = shown["cost"].as_array().unwrap();
+    assert!(cost.len() == 2 && cost[0].as_str().unwrap().starts_with("A million items cost "), "{cost:?}");
+    assert_eq!(shown["principles"].as_array().unwrap().len(), 8);
     assert_eq!((&shown["records"], &shown["backends"]), (&json!(2), &json!(["healthy", "local"])));
     for file in ["summary.md", "comparison.csv", "report.html", "throughput_comparison.png"] {
         assert!(report.path().join(file).is_file(), "{file}");
+    }
+    let summary = fs::read_to_string(report.path().join("summary.md")).unwrap();
+    for part in
+        ["A million items cost ", "CPU time (s per million items)", "Principles of the SPEC Research Group"]
+    {
+        assert!(summary.contains(part), "{part} in {summary}");
     }
     let csv = fs::read_to_string(report.path().join("comparison.csv")).unwrap();
     assert_eq!(csv.lines().count(), 3);

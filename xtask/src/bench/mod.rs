@@ -7,9 +7,11 @@ pub mod host;
 mod kernel;
 pub mod listing;
 pub mod load;
+pub mod observer;
 pub mod operators;
 pub mod python;
 mod quiet;
+pub mod same;
 pub mod scale;
 pub mod table;
 
@@ -23,7 +25,13 @@ use crate::cargo::{cargo, target};
 
 /// Builds a benchmark and returns its executable.
 fn executable(package: &str, bench: &str) -> Result<PathBuf, String> {
-    let args = ["build", "--release", "--package", package, "--bench", bench];
+    executable_with(package, bench, &[])
+}
+
+/// The same with features. It is another executable then.
+fn executable_with(package: &str, bench: &str, features: &[&str]) -> Result<PathBuf, String> {
+    let mut args = vec!["build", "--release", "--package", package, "--bench", bench];
+    features.iter().for_each(|feature| args.extend(["--features", feature]));
     let mut command = cargo(args.into_iter().chain(["--message-format", "json-render-diagnostics"]));
     let output = command
         .stderr(Stdio::inherit())

@@ -7,18 +7,21 @@
 //! That is the schedule and the operators of a run, with no queue between operators and no boundary.
 
 use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bench_dataflow::frame::frames;
+use bench_dataflow::frame::{Kind, frames};
 use bench_dataflow::graph::{Partition, Role};
 use bench_dataflow::route::{Delivery, Router};
 use bench_measure::digest::output_digest;
 use bench_measure::emitter::Emitter;
-use bench_measure::ledger::Ledger;
+use bench_measure::guest::Edge;
+use bench_measure::ledger::{Ledger, Settled};
+use bench_measure::monitor::TreeMonitor;
 use bench_measure::plan::Plan;
 use bench_measure::proof::Proof;
-use bench_measure::sink::{Sink, read_items};
+use bench_measure::sink::{Sink, SinkOutcome, read_items};
 use bench_workloads::instance::{Instance, monotonic_ns};
 use bench_workloads::open::OpenWorkload;
 use bench_workloads::seal::Key;
@@ -26,6 +29,66 @@ use bench_workloads::workload::OpenSpec;
 use serde_json::{Value, json};
 
 use crate::Failure;
+
+/// What measures while the work goes on.
+#[derive(Clone, Copy)]
+pub struct Observed {
+    /// Spans are sealed, and seals are checked.
+    proof: bool,
+    /// The sink accounts for every answer; otherwise it counts them.
+    sink: bool,
+    /// Process tree and machine are looked at.
+    sampling: bool,
+}
+
+impl Default for Observed {
+    fn default() -> Self {
+        Self { proof: true, sink: true, sampling: true }
+    }
+}
+
+impl Observed {
+    /// The same without one of them.
+    pub fn without(self, what: &str) -> Result<Self, Failure> {
+        match what {
+            "proof" => Ok(Self { proof: false, ..self }),
+            "sink" => Ok(Self { sink: false, ..self }),
+            "sampling" => Ok(Self { sampling: false, ..self }),
+            other => Err(format!("nothing that measures is called {other}").into()),
+        }
+    }
+}
+
+/// Where answers end.
+enum End {
+    Sink(Box<Sink>),
+    /// Who knows how many there were and when the last came, and nothing else.
+    Count {
+        ledger: Arc<Ledger>,
+        completed: AtomicU64,
+        last_ns: AtomicU64,
+    },
+}
+
+impl End {
+    fn take(&self, batch: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Sink(sink) => sink.take(batch)?,
+            Self::Count { ledger, completed, last_ns } => {
+                for frame in frames(batch) {
+                    let header = frame?.header;
+                    if header.kind != Kind::Heartbeat
+                        && matches!(ledger.settle(header.seq), Settled::First(_))
+                    {
+                        completed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                last_ns.fetch_max(monotonic_ns(), Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A batch for the node of another thread.
 type Letter = (u32, Arc<Vec<u8>>);
@@ -38,7 +101,7 @@ struct Common {
     emitter: Emitter,
     /// Held while a batch is taken and its documents are handed out.
     source: Mutex<()>,
-    sink: Sink,
+    end: End,
     batch_size: u32,
 }
 
@@ -50,9 +113,9 @@ struct Worker<'a> {
     others: Vec<Sender<Letter>>,
 }
 
-pub fn run(plan: &Plan) -> Result<Value, Failure> {
-    let key = Key::random();
-    let workload = OpenWorkload::with_texts(OpenSpec { key: Some(key), ..plan.open_spec() })?;
+pub fn run(plan: &Plan, observed: Observed) -> Result<Value, Failure> {
+    let key = observed.proof.then(Key::random);
+    let workload = OpenWorkload::with_texts(OpenSpec { key, ..plan.open_spec() })?;
     let graph = workload.graph();
     let ledger = Arc::new(Ledger::default());
     let items = tempfile::NamedTempFile::new()?;
@@ -60,6 +123,17 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
     let instance = |id: u32, thread: u32| workload.operator(id, thread, plan.parallelism);
     let operator = |id: u32| graph.nodes[id as usize].role == Role::Operator;
     let ids = 0..graph.nodes.len() as u32;
+    let mut sink = Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None);
+    if let Some(key) = key {
+        sink = sink.wanting(Proof::of(graph, key));
+    }
+    let end = match observed.sink {
+        true => End::Sink(Box::new(sink)),
+        false => {
+            let (ledger, completed, last_ns) = (Arc::clone(&ledger), AtomicU64::new(0), AtomicU64::new(0));
+            End::Count { ledger, completed, last_ns }
+        }
+    };
     let common = Common {
         // Every thread routes among its own instances, so to it there is one of each.
         router: Router::new(graph.clone(), 1),
@@ -68,8 +142,7 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
             .collect::<Result<_, _>>()?,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         source: Mutex::new(()),
-        sink: Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None)
-            .wanting(Proof::of(graph, key)),
+        end,
         batch_size: plan.parity_batch_size,
     };
     let (doors, inboxes): (Vec<_>, Vec<_>) = (0..plan.parallelism).map(|_| channel()).unzip();
@@ -83,6 +156,8 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
         workers.push(Worker { common: &common, own, inbox, others });
     }
     drop(doors);
+    let mut monitor = observed.sampling.then(|| TreeMonitor::start(std::process::id(), Vec::new()));
+    monitor.iter_mut().for_each(|monitor| monitor.edge(Edge::Began));
     let cpu = cpu_seconds();
     let started = monotonic_ns();
     std::thread::scope(|scope| {
@@ -95,8 +170,19 @@ pub fn run(plan: &Plan) -> Result<Value, Failure> {
     })?;
     let wall_seconds = (monotonic_ns() - started) as f64 / 1e9;
     let cpu_seconds = cpu_seconds() - cpu;
+    if let Some(mut monitor) = monitor {
+        monitor.edge(Edge::Ended);
+        drop(monitor.finish(&[]));
+    }
     let emitted = common.emitter.emitted();
-    let sunk = common.sink.close()?;
+    let sunk = match &common.end {
+        End::Sink(sink) => sink.close()?,
+        End::Count { completed, last_ns, .. } => {
+            let completed = completed.load(Ordering::Relaxed);
+            let last_ns = Some(last_ns.load(Ordering::Relaxed));
+            SinkOutcome { completed, timed_completed: completed, last_ns, ..SinkOutcome::default() }
+        }
+    };
     if sunk.completed != u64::from(plan.num_tasks) || !ledger.unanswered().is_empty() {
         return Err(format!("{} of {} queries were answered", sunk.completed, plan.num_tasks).into());
     }
@@ -168,7 +254,7 @@ impl Worker<'_> {
             }
         }
         if !to_the_sink.is_empty() {
-            self.common.sink.take(&to_the_sink)?;
+            self.common.end.take(&to_the_sink)?;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! `direct run --workload W --num-tasks N --parallelism P` does the work of `bench run` in P threads that
 //! call the operators in a loop, and prints throughput and digest as JSON. Source and sink are the host's
-//! own, with the same batches and the same in-flight limit. `direct sink` times the sink alone.
+//! own, with the same batches and the same in-flight limit. `--without` leaves out some of what only measures.
+//! `direct sink` times the sink alone.
 
 mod direct;
 mod sink;
@@ -23,6 +24,7 @@ fn run() -> Result<(), Failure> {
         parallelism: 2,
         num_tasks: 2_000,
         warmup_items: 0,
+        warmup_auto: false,
         parity_batch_size: 16,
         repeat: 1,
         quick: false,
@@ -36,6 +38,7 @@ fn run() -> Result<(), Failure> {
         cache_dir: std::env::temp_dir().join("bench-direct"),
         timeout: None,
     };
+    let mut observed = direct::Observed::default();
     let mut given = std::env::args().skip(1).filter(|flag| flag != "--bench");
     let what = given.next().unwrap_or_else(|| "run".into());
     while let Some(flag) = given.next() {
@@ -44,6 +47,7 @@ fn run() -> Result<(), Failure> {
             "--workload" => plan.workload = list::find(&value)?,
             "--num-tasks" => plan.num_tasks = value.parse()?,
             "--parallelism" => plan.parallelism = value.parse()?,
+            "--without" => observed = observed.without(&value)?,
             "--cache-dir" => plan.cache_dir = PathBuf::from(value),
             _ => return Err(format!("there is no {flag}").into()),
         }
@@ -51,7 +55,7 @@ fn run() -> Result<(), Failure> {
     plan.validate()?;
     bench_workloads::open::prepare(&plan.open_spec(), &mut |what| eprintln!("preparing {what}"))?;
     let answer = match what.as_str() {
-        "run" => direct::run(&plan)?,
+        "run" => direct::run(&plan, observed)?,
         "sink" => sink::time(&plan)?,
         other => return Err(format!("{other} is neither run nor sink").into()),
     };

@@ -67,6 +67,8 @@ struct Fingerprint {
     load: Load,
     parameters: Map<String, Value>,
     #[serde(default)]
+    warmup: Option<String>,
+    #[serde(default)]
     variation: Variation,
 }
 
@@ -104,6 +106,7 @@ impl Plan {
             parallelism: read.parallelism,
             num_tasks: read.num_tasks,
             warmup_items: read.warmup_items,
+            warmup_auto: read.warmup.is_some(),
             parity_batch_size: read.parity_batch_size,
             repeat: read.repeat,
             quick: read.quick,
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_record_holds_the_plan_of_its_run() {
-        let mut plan = Plan { seed: 7, num_tasks: 90, warmup_items: 3, ..example() };
+        let mut plan = Plan { seed: 7, num_tasks: 90, warmup_auto: true, ..example() };
         let table = plan.workload.parameters();
         table.set_text(&mut plan.params, "mmr_lambda", "0.6").unwrap();
         table.set_together(&mut plan.params, table.quick.sets).unwrap();

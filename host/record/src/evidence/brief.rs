@@ -19,6 +19,9 @@ pub struct Brief<'a> {
     pub pair_index: Option<u64>,
     /// Whether pairs went on until their verdict was known.
     pub until_known: Option<bool>,
+    /// What its seed was drawn from.
+    #[serde(borrow)]
+    pub drawn_from: Option<DrawnFrom<'a>>,
     /// Whether the run was cut short.
     pub partial: Option<bool>,
     /// Which side this is, when one backend runs against itself.
@@ -29,6 +32,8 @@ pub struct Brief<'a> {
     pub output_digest: Option<Cow<'a, str>>,
     /// Counts of items.
     pub items: Option<Items>,
+    /// CPU time of the run.
+    pub cpu_seconds: Option<f64>,
     /// The plugin that ran.
     #[serde(borrow)]
     pub plugin: Option<Plugin<'a>>,
@@ -45,6 +50,16 @@ pub struct Brief<'a> {
     pub load: Option<Load<'a>>,
     /// Whether there is a `backend_hash`.
     pub backend_hash: Option<IgnoredAny>,
+}
+
+/// As [`super::DrawnFrom`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct DrawnFrom<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// The `config_hash` with it.
+    #[serde(borrow)]
+    pub config_hash: Cow<'a, str>,
 }
 
 /// As [`super::Plugin`].
@@ -90,10 +105,15 @@ impl<'a> Brief<'a> {
         Self {
             pair_index: evidence.place.pair_index,
             until_known: Some(evidence.place.until_known),
+            drawn_from: evidence
+                .place
+                .drawn_from
+                .map(|from| DrawnFrom { seed: from.seed, config_hash: from.config_hash.into() }),
             partial: Some(evidence.partial),
             arm: evidence.place.arm.map(Cow::Owned),
             output_digest: evidence.output_digest.map(Cow::Owned),
             items: Some(evidence.items),
+            cpu_seconds: evidence.cpu_seconds,
             plugin: Some(Plugin { api: evidence.plugin.api.map(Cow::Owned) }),
             host: None,
             embedding_endpoint: None,

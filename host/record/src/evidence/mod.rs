@@ -22,8 +22,8 @@ use serde_json::{Map, Value};
 pub use brief::Brief;
 pub use generation::{Generation, Goodput, Percentiles};
 pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Server, Worker};
-pub use place::{Place, SweepPlace, TrialPlace};
-pub use validity::{Finding, Validity, Verdict};
+pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
+pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
 
 /// Everything a run found out, in the order in which it is written.
@@ -140,6 +140,9 @@ pub struct Evidence {
     /// Servers on this machine that were declared: what they used is none of the others'.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<Server>,
+    /// From when on the run was steady.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
     /// Whether the run may be read as a measurement.
     pub validity: Validity,
     /// The configuration that `config_hash` is of.

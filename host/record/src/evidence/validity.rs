@@ -22,6 +22,35 @@ impl Validity {
     }
 }
 
+/// From when on a run was steady, by its completions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Steady {
+    /// What became of it.
+    pub verdict: Settling,
+    /// Items that were completed before. Null where it is not known to be steady.
+    pub warmup_items: Option<u64>,
+    /// Seconds from the first item to there.
+    pub warmup_seconds: Option<f64>,
+    /// How much of the timed part, as it was planned, lies before.
+    pub share_of_timed: Option<f64>,
+    /// How far the throughput of what follows is uncertain by its items alone: the standard error of the mean time of
+    /// a group of them, as a share of it.
+    #[serde(default)]
+    pub item_error: Option<f64>,
+}
+
+/// Whether a run settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Settling {
+    /// There are too few completions to say.
+    TooShort,
+    /// It is steady, from the start or after its warm-up.
+    Steady,
+    /// It still changes at the end.
+    Never,
+}
+
 /// In a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]

@@ -1,7 +1,8 @@
 //! A well-behaved plugin that tests can watch and hold up. With the option `stall_ms` it stands still once, after its
 //! first batches. Where `ANNOUNCE` names a folder, being asked whether it is available leaves a file of its name
 //! there. Where `HOLD` names a file, a run waits after its first batch until the file is there, and says so: its
-//! phase is `held`. What it declares of its options is in `DECLARES`: `nothing`, or an answer of any kind.
+//! phase is `held`. `SLOW_START` is how many batches it is slow with at its beginning. What it declares of its
+//! options is in `DECLARES`: `nothing`, or an answer of any kind.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use bench_plugin_api::prelude::*;
 
 /// The batch before which a stall comes.
 const STALL_AT: u32 = 100;
+/// What a batch takes at least while it starts slowly, and then.
+const SLOW: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(1)];
 /// Between looks at the file that ends a hold.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -52,11 +55,15 @@ impl Backend for Healthy {
     fn run(&self, spec: &Spec, host: &Host) -> Result<Finished, Error> {
         let mut pipeline = InlinePipeline::new(host)?;
         let stall = Duration::from_millis(spec.number("stall_ms", 0).into());
+        let slow: Option<u32> = std::env::var("SLOW_START").ok().and_then(|batches| batches.parse().ok());
         let mut batches = 0;
         while let Some(events) = host.next_events(spec.batch_size())? {
             batches += 1;
             if batches == STALL_AT {
                 std::thread::sleep(stall);
+            }
+            if let Some(slow) = slow {
+                std::thread::sleep(SLOW[usize::from(batches > slow)]);
             }
             host.emit(&pipeline.process(&events)?)?;
             if batches == 1 {
