@@ -406,7 +406,7 @@ mod tests {
                 now_ns += if number < slow { 10 * MS } else { MS };
                 Ok(Item { ok: true, ..item(number + 1, emitted_ns, now_ns) })
             });
-            Received::count(items, &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
+            Received::count(items, Goals::default(), &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
         };
         let (steady, cut) = of(100);
         let cut = cut.unwrap();
