@@ -30,7 +30,7 @@ def prepare(private_dir: str, joins: bool, home: str) -> None:
     os.makedirs(os.path.join(private_dir, "ray"), exist_ok=True)
     if joins:
         # Ray looks for so long for a node of the cluster on this machine, which is there or is not.
-        os.environ.setdefault("RAY_GCS_SERVER_REQUEST_TIMEOUT_SECONDS", "20")
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "20")
         return _as_the_user(home)
     for name in AUTHENTICATION:
         os.environ.pop(name, None)

@@ -146,7 +146,7 @@ class StageActor:
 
     def __init__(self, setup: Setup) -> None:
         self.pipeline, self.limit = Pipeline(setup), TimeLimit(setup.time_limit)
-        self._free: queue.LifoQueue[Pipeline] = queue.LifoQueue()
+        self._free: queue.SimpleQueue[Pipeline] = queue.SimpleQueue()
         self._free.put(self.pipeline)
         for _ in range(1, setup.concurrency):  # without state: each is as good as another
             self._free.put(Pipeline(setup, self.pipeline.workload))

@@ -105,7 +105,7 @@ class Instance:
 
     def __init__(self, operators: Iterable[bench_engine.Operator]) -> None:
         self._operators = list(operators)
-        self._free: queue.LifoQueue[bench_engine.Operator] = queue.LifoQueue()
+        self._free: queue.SimpleQueue[bench_engine.Operator] = queue.SimpleQueue()
         for operator in self._operators:
             self._free.put(operator)
 

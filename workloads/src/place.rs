@@ -21,7 +21,7 @@ pub struct ClockId {
 }
 
 /// A clock, and the numbers of threads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The clock.
     #[serde(flatten)]

@@ -3,9 +3,9 @@
 //! Every result carries the thread of each operator that worked on it, so nobody has to know a runtime to find its
 //! workers. Only what was started below this very process is ever ended.
 
-use std::fs;
 use std::process;
 
+use bench_measure::processes::{descends, status_field};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What a process is below.
@@ -32,7 +32,7 @@ pub enum Ended {
 
 /// Kills the process that `thread` belongs to, if this process started it.
 pub fn kill_worker(thread: u32) -> Ended {
-    let worker = field(thread, "Tgid").unwrap_or(thread);
+    let worker = status_field(thread, "Tgid").unwrap_or(thread);
     match place(worker) {
         Place::Here => Ended::InProcess,
         Place::Elsewhere => Ended::NotOurs,
@@ -46,23 +46,12 @@ pub fn kill_worker(thread: u32) -> Ended {
 fn place(worker: u32) -> Place {
     let own = process::id();
     if worker == own {
-        return Place::Here;
+        Place::Here
+    } else if descends(worker, own) {
+        Place::Below
+    } else {
+        Place::Elsewhere
     }
-    let mut process = worker;
-    while let Some(parent) = field(process, "PPid").filter(|parent| *parent > 1) {
-        if parent == own {
-            return Place::Below;
-        }
-        process = parent;
-    }
-    Place::Elsewhere
-}
-
-/// A number of `/proc/<process>/status`.
-fn field(process: u32, name: &str) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    value.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -16,14 +16,15 @@
 //! A time by another machine's clock is known to within so much. Where two times are closer than that, neither is held
 //! to be the earlier: nothing is taken off the time inside an operator.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::parent_id;
 
 use bench_dataflow::frame::Span;
 use bench_record::evidence;
 use serde::{Deserialize, Serialize};
 
 use super::clocks::{Clocks, Moment, Process};
+use super::processes::{descends, status_field};
 
 /// Threads whose process is kept.
 const MOST_THREADS: usize = 1 << 16;
@@ -128,6 +129,8 @@ pub struct Attribution {
     /// By node id. Nodes are in topological order, so the last is the sink.
     places: Vec<Place>,
     processes: BTreeMap<u32, u32>,
+    /// Processes of this place that are not of the run's tree.
+    outsiders: BTreeSet<u32>,
     here: u32,
 }
 
@@ -136,7 +139,7 @@ impl Attribution {
     #[must_use]
     pub fn new(on_path: Vec<bool>) -> Self {
         let places = vec![Place::default(); on_path.len()];
-        Self { on_path, places, processes: BTreeMap::new(), here: std::process::id() }
+        Self { on_path, places, here: std::process::id(), ..Self::default() }
     }
 
     /// The process of a thread of this place. Asked when the thread is first seen, because later it may be gone; one
@@ -146,11 +149,20 @@ impl Attribution {
         if self.processes.len() >= MOST_THREADS && !self.processes.contains_key(&thread) {
             self.processes.clear();
         }
+        let (own, outsiders) = (self.here, &mut self.outsiders);
         *self.processes.entry(thread).or_insert_with(|| {
-            let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
-            let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-            group.and_then(|text| text.trim().parse().ok()).unwrap_or(thread)
+            let Some(process) = status_field(thread, "Tgid") else { return thread };
+            if process != own && outsiders.len() < MOST_THREADS && !descends(process, parent_id()) {
+                outsiders.insert(process);
+            }
+            process
         })
+    }
+
+    /// Whether operators ran in processes of this place that bench did not start and nobody told of.
+    #[must_use]
+    pub fn has_outsiders_but(&self, told: &BTreeSet<u32>) -> bool {
+        !self.outsiders.is_subset(told)
     }
 
     /// The process of a span's thread. Of another place it is what was told.

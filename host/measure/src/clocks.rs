@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub const EXTENSION: &str = "bench.clocks/1";
 
 /// Most workers and threads that are taken note of: what comes over the channel has an end.
-const MOST_WORKERS: usize = 4096;
+pub const MOST_WORKERS: usize = 4096;
 const MOST_THREADS: usize = 1 << 16;
 /// Bytes of a host's name.
 const LONGEST_NAME: usize = 256;
@@ -50,6 +50,31 @@ pub struct Reading {
     pub read_ns: Option<u64>,
     #[serde(default)]
     pub received_ns: Option<u64>,
+    /// What it had used by then.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// What a process says of itself and of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Usage {
+    /// CPU time of all its threads since it started.
+    pub cpu_ns: u64,
+    /// The most memory that it had at once.
+    pub peak_bytes: u64,
+    /// CPU time that all cores of the machine were neither idle nor waiting, since it started.
+    #[serde(default)]
+    pub machine_busy_ns: Option<u64>,
+    #[serde(default)]
+    pub machine_cores: Option<u32>,
+}
+
+impl Reading {
+    /// The machine's name, no longer than it may be.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        self.host.chars().take(LONGEST_NAME).collect()
+    }
 }
 
 /// A process, by the place that its number is of. Where threads were not told of, each counts as one.
@@ -187,7 +212,7 @@ impl Clocks {
             self.own_is_ambiguous = true;
             return None;
         }
-        let host: String = reading.host.chars().take(LONGEST_NAME).collect();
+        let host = reading.host_name();
         if self.places.len() >= MOST_WORKERS && !self.places.contains_key(&tag) {
             return None;
         }
@@ -215,6 +240,18 @@ impl Clocks {
         let clock = known.clock?;
         self.foreign[clock].hosts.insert(host);
         Some(clock)
+    }
+
+    /// The sink's own place.
+    #[must_use]
+    pub fn here(&self) -> Option<&Place> {
+        self.here.as_ref()
+    }
+
+    /// A place that was told of.
+    #[must_use]
+    pub fn place(&self, tag: u16) -> Option<&Place> {
+        self.places.get(&tag).map(|known| &known.place)
     }
 
     /// The tag of the sink's own place.

@@ -22,7 +22,15 @@ impl Job<'_> {
     pub(super) fn evidence(&self, answer: &Answer<RunReply>, seen: &Seen, findings: &[Finding]) -> Evidence {
         let (plan, about) = (self.plan, self.description);
         let RunReply { backend, measured } = &answer.reply;
-        let cpu = answer.cpu.as_ref().map(|cpu| cpu.waited + seen.unwaited);
+        let outside = &measured.outside;
+        let cpu =
+            answer.cpu.as_ref().map(|cpu| (cpu.waited + seen.unwaited).as_secs_f64() + outside.cpu_seconds);
+        let memory = seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes);
+        let whys = [
+            ("attribution", measured.unattributed.clone()),
+            ("cpu_seconds", outside.unknown.clone()),
+            ("memory_peak_bytes", outside.any().then(|| ELSEWHERE.to_owned())),
+        ];
         Evidence {
             backend_hash: Some(sha256_hex(about.name.to_string().as_bytes())),
             scheduler: Some(plan.scheduler.clone()),
@@ -46,8 +54,8 @@ impl Job<'_> {
             load: Some(plan.load),
             late_arrivals: Some(measured.late),
             generator: measured.generator,
-            memory_peak_bytes: Some(seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes)),
-            cpu_seconds: cpu.map(|cpu| cpu.as_secs_f64()),
+            memory_peak_bytes: (!outside.any()).then_some(memory),
+            cpu_seconds: cpu.filter(|_| outside.unknown.is_none()),
             cpu_seconds_sampled: Some(seen.unwaited.as_secs_f64()),
             processes_peak: seen.processes,
             workers: measured
@@ -56,12 +64,9 @@ impl Job<'_> {
                 .map(|used| Worker { host: used.host.clone(), pid: used.process, spans: used.spans })
                 .collect(),
             clocks: measured.clocks.clone(),
-            unknown: measured
-                .unattributed
-                .iter()
-                .map(|why| ("attribution".to_owned(), why.clone()))
-                .collect(),
+            unknown: whys.into_iter().filter_map(|(figure, why)| Some((figure.to_owned(), why?))).collect(),
             workers_left_out: measured.workers_left_out,
+            machines: outside.machines.clone(),
             quality: measured.scores.as_ref().map(object),
             corpus: measured.corpus.as_ref().map(object),
             embedding_endpoint: plan.served.as_ref().map(object),
@@ -89,6 +94,10 @@ impl Job<'_> {
         }
     }
 }
+
+/// Why it is not known how much memory there was at most.
+const ELSEWHERE: &str =
+    "operators ran in processes that bench did not start: `machines` has the largest of each machine";
 
 /// Where spans say what cannot be, the times of the others are not the whole of it.
 fn operators(measured: &Measured) -> IndexMap<String, OperatorTime> {

@@ -34,6 +34,8 @@ pub enum RunEvent {
     Log { level: u8, target: String, message: String },
     /// Where the runtime writes logs of its own, as patterns.
     LogFiles(Vec<String>),
+    /// Processes of this machine that work for the run and that bench did not start.
+    Workers(Vec<u32>),
     /// Queries begin or cease to be timed.
     Timed(Edge),
 }
@@ -49,7 +51,9 @@ impl RunEvent {
             Self::Progress { emitted, finished, .. } => {
                 Some(News::Count { begun: *emitted, ended: *finished })
             }
-            Self::Stages(_) | Self::Log { .. } | Self::LogFiles(_) | Self::Timed(_) => None,
+            Self::Stages(_) | Self::Log { .. } | Self::LogFiles(_) | Self::Workers(_) | Self::Timed(_) => {
+                None
+            }
         }
     }
 
@@ -62,7 +66,11 @@ impl RunEvent {
             Self::Log { level, target, message } => {
                 Some(format!("{} {target}: {message}", level_name(*level)))
             }
-            Self::Progress { .. } | Self::Stages(_) | Self::LogFiles(_) | Self::Timed(_) => None,
+            Self::Progress { .. }
+            | Self::Stages(_)
+            | Self::LogFiles(_)
+            | Self::Workers(_)
+            | Self::Timed(_) => None,
         }
     }
 }
@@ -229,7 +237,7 @@ impl v1::Host for HostObject {
     /// `bench.workloads/1`: where the workload library is and how workers open it.
     /// `bench.draining/1`: `true` once the first Ctrl-C came.
     /// `bench.logs/1`: takes note of where the runtime writes logs of its own.
-    /// `bench.clocks/1`: takes note of where workers are and what their clocks show.
+    /// `bench.clocks/1`: takes note of where workers are, what their clocks show and what they have used.
     fn extension(&self, id: RStr<'_>, request: RStr<'_>) -> ROption<RString> {
         let answer = match id.as_str() {
             "bench.workloads/1" => self.0.library.as_ref().map(|library| {
@@ -261,7 +269,7 @@ impl v1::Host for HostObject {
                     self.log(2, "bench".into(), (&*message).into());
                 }
                 told.ok().map(|told| {
-                    self.0.sink.told(told);
+                    self.0.channel.event(RunEvent::Workers(self.0.sink.told(told)));
                     "{}".to_owned()
                 })
             }

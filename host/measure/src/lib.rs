@@ -22,6 +22,7 @@ pub mod machine;
 pub mod monitor;
 pub mod nodes;
 pub mod operation;
+pub mod outside;
 pub mod plan;
 pub mod processes;
 pub mod proof;

@@ -70,8 +70,7 @@ pub fn own_usage() -> (f64, u64) {
 pub struct TreeMonitor {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
-    /// The processes at the roots of what the user declared.
-    servers: Vec<i32>,
+    own: Own,
     started: Reading,
     began: Option<Reading>,
     ended: Option<Reading>,
@@ -111,8 +110,9 @@ impl TreeMonitor {
             let shared = Arc::clone(&shared);
             move || shared.watch()
         });
+        let own = Own { root, host: std::process::id() as i32, servers, ..Own::default() };
         let started = shared.proc.read();
-        Self { shared, thread, servers, started, began: None, ended: None }
+        Self { shared, thread, own, started, began: None, ended: None }
     }
 
     /// The first timed query was handed out, or the last was answered. What the machine does is read here
@@ -131,6 +131,11 @@ impl TreeMonitor {
         self.thread.thread().unpark();
     }
 
+    /// Processes outside of the tree that work for the run.
+    pub fn also(&mut self, workers: &[u32]) {
+        self.own.workers.extend(workers.iter().filter_map(|worker| i32::try_from(*worker).ok()));
+    }
+
     /// Stops watching. To be called when everything in the tree has ended; `adopted` are the processes that
     /// the tree's root waited for.
     #[must_use]
@@ -140,10 +145,7 @@ impl TreeMonitor {
         // A thread that panicked leaves what it had seen.
         let _ = self.thread.join();
         let disturbance = match (&self.began, &self.ended) {
-            (Some(began), Some(ended)) => {
-                let (root, host) = (self.shared.root, std::process::id() as i32);
-                disturbance(&self.started, began, ended, Own { root, host, servers: &self.servers })
-            }
+            (Some(began), Some(ended)) => disturbance(&self.started, began, ended, &self.own),
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());

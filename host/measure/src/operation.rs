@@ -29,6 +29,7 @@ use super::emitter::Emitter;
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
+use super::outside::Outside;
 use super::plan::Plan;
 use super::proof::{Proof, Unproven};
 use super::sink::{OperatorUse, Sink, SinkOutcome};
@@ -178,6 +179,8 @@ pub struct Measured {
     pub unattributed: Option<String>,
     /// The clocks of other machines.
     pub clocks: Vec<evidence::Clock>,
+    /// What workers used that bench did not start.
+    pub outside: Outside,
     /// Answers that are not the work of the run's operators.
     pub unproven: Unproven,
     /// What spans say that cannot be: then the two above are not the whole of it.
@@ -361,6 +364,7 @@ fn measure(
         workers: sunk.workers(),
         attribution: attribution(guest, &sunk),
         clocks: sunk.clocks.evidence(),
+        outside: sunk.outside,
         unattributed: sunk.unattributed,
         unproven: sunk.unproven,
         doubts: sunk.doubts,

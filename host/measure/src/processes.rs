@@ -229,6 +229,27 @@ pub fn tree(processes: &Table, root: i32) -> HashSet<i32> {
     found
 }
 
+/// Whether a process was started by another, or by one that was started by it. Asked of the kernel, now.
+#[must_use]
+pub fn descends(process: u32, from: u32) -> bool {
+    let mut process = process;
+    while let Some(parent) = status_field(process, "PPid").filter(|parent| *parent > 1) {
+        if parent == from {
+            return true;
+        }
+        process = parent;
+    }
+    false
+}
+
+/// A number of `/proc/<thread>/status`; nothing where there is no such thread.
+#[must_use]
+pub fn status_field(thread: u32, name: &str) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    value.trim().parse().ok()
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs;

@@ -6,6 +6,7 @@
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +25,12 @@ use sha2::{Digest, Sha256};
 
 use super::answers::{self, Answers};
 use super::attribution::Attribution;
-use super::clocks::{Clocks, Process, Told, WorkerUse};
+use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
 use super::faraway::{Faraway, steps};
 use super::ledger::{Ledger, Pending, Settled};
+use super::outside::{Outside, Outsiders};
+use super::processes::descends;
 use super::proof::{Proof, Unproven};
 use super::trace::Trace;
 use bench_isolate::text::bounded;
@@ -132,6 +135,8 @@ pub struct SinkOutcome {
     pub unattributed: Option<String>,
     /// Whose clocks spans are by.
     pub clocks: Clocks,
+    /// What workers used that bench did not start.
+    pub outside: Outside,
     /// Answers that are not the work of the run's operators.
     pub unproven: Unproven,
     /// What spans say that cannot be. They are in no figure of time.
@@ -145,6 +150,7 @@ pub struct SinkOutcome {
 
 struct State {
     sunk: SinkOutcome,
+    outsiders: Outsiders,
     /// Queries that were worked on in other places, and where their time went as far as that is known by now.
     faraway: Faraway,
     meanwhile: Attribution,
@@ -181,8 +187,9 @@ impl Sink {
             ..SinkOutcome::default()
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
-        let items = BufWriter::new(items);
-        let state = State { sunk, faraway, meanwhile, items, answers: None, judge, failure: None };
+        let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
+        let answers = None;
+        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
         Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
@@ -222,9 +229,16 @@ impl Sink {
         self
     }
 
-    /// Takes note of what the backend tells of its workers' clocks.
-    pub fn told(&self, told: Told) {
-        self.state().sunk.clocks.take(told);
+    /// Takes note of what the backend tells of its workers and their clocks. Returns those that are on this machine and
+    /// were not started by bench.
+    pub fn told(&self, told: Told) -> Vec<u32> {
+        let mut state = self.state();
+        let State { sunk, outsiders, .. } = &mut *state;
+        let here = sunk.clocks.here().cloned().unwrap_or_default();
+        let outside = |reading: &&Reading| reading.place != here || !descends(reading.process, parent_id());
+        outsiders.take(told.workers.iter().filter(outside));
+        sunk.clocks.take(told);
+        outsiders.processes(&here).into_iter().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -453,6 +467,12 @@ impl Sink {
         sunk.clocks.forget_misses();
         let settled = std::mem::take(&mut state.faraway).settle(&mut sunk.clocks, own, &mut sunk.attribution);
         sunk.unattributed = settled.err().or_else(|| sunk.clocks.unknown());
+        let here = sunk.clocks.here().cloned().unwrap_or_default();
+        let told = state.outsiders.processes(&here);
+        let silent = sunk.attribution.has_outsiders_but(&told)
+            || state.meanwhile.has_outsiders_but(&told)
+            || sunk.has_workers_elsewhere_but(&state.outsiders);
+        sunk.outside = state.outsiders.outside(&here, silent);
         let threads = sunk.attribution.threads() + state.meanwhile.threads();
         let far = sunk.workers.keys().filter(|worker| worker.place != own).count() as u64;
         let busy_ns = sunk.operators.iter().fold(0_u64, |sum, usage| sum.saturating_add(usage.busy_ns));
@@ -465,6 +485,15 @@ impl Sink {
 }
 
 impl SinkOutcome {
+    /// Whether results came from processes of other places that nobody told of.
+    fn has_workers_elsewhere_but(&self, told: &Outsiders) -> bool {
+        let mut elsewhere = self.workers.keys().filter(|worker| worker.place != self.clocks.own());
+        elsewhere.any(|worker| {
+            let process = self.clocks.process(worker.place, worker.number).number;
+            !self.clocks.place(worker.place).is_some_and(|place| told.processes(place).contains(&process))
+        })
+    }
+
     /// The processes that results came from, as far as it is known whose their threads are.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerUse> {

@@ -114,6 +114,9 @@ pub const LOG_FILE: &str = "run.log";
 /// Name of the file beside a run's log for a record that the results could not take.
 const RECORD_FILE: &str = "record.json";
 
+/// Why it is not known what others used.
+const HIDDEN: &str = "workers of the run are on this machine under process ids that mean nothing here";
+
 /// What makes the environment of a run longer, so that its stack begins elsewhere (Mytkowicz et al., ASPLOS 2009).
 const LAYOUT_VARIABLE: &str = "BENCH_LAYOUT";
 
@@ -171,7 +174,7 @@ impl Job<'_> {
             .and_then(|mut file| file.write_all(&[0; 1 << 16]))
             .map_err(no_room)?;
         let scratch = scratch_path();
-        let (mut answer, seen, watched) = self.call(folder, &scratch, watcher, stop)?;
+        let (mut answer, mut seen, watched) = self.call(folder, &scratch, watcher, stop)?;
         let (received, digest) = self.received(&answer.reply.measured, &scratch)?;
         let RunReply { backend, measured } = &mut answer.reply;
         self.check(measured, backend, &received, &watched)?;
@@ -185,6 +188,9 @@ impl Job<'_> {
         let differ = watched.difference(&received, measured);
         let (received, cut) = self.timed(received, measured, &scratch)?;
         let RunReply { measured, .. } = &answer.reply;
+        if measured.outside.hidden_here {
+            seen.disturbance.forget_others(HIDDEN);
+        }
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
@@ -298,6 +304,9 @@ impl Job<'_> {
                         watcher.phase(&phase);
                     }
                     Notice::Event(RunEvent::LogFiles(files)) => log_files = files,
+                    Notice::Event(RunEvent::Workers(workers)) => {
+                        monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.also(&workers));
+                    }
                     Notice::Event(event) => {
                         if let RunEvent::Timed(edge) = &event {
                             watched.edge(*edge);

@@ -42,6 +42,8 @@ pub enum Finding {
         within: f64,
     },
     OtherLoad {
+        /// Where that is not this machine.
+        host: Option<String>,
         share: f64,
         within: f64,
     },
@@ -97,7 +99,12 @@ impl Finding {
             findings.push(Self::CpuSteal { share, within });
         }
         if let Some((share, within)) = beyond(disturbance.others, resolution.others, MOST_OTHERS) {
-            findings.push(Self::OtherLoad { share, within });
+            findings.push(Self::OtherLoad { host: None, share, within });
+        }
+        for machine in &measured.outside.machines {
+            if let Some(share) = machine.others.filter(|share| *share > MOST_OTHERS) {
+                findings.push(Self::OtherLoad { host: Some(machine.host.clone()), share, within: 0.0 });
+            }
         }
         if measured.doubts.any() {
             let Doubts { spans, ref first, busier } = measured.doubts;
@@ -166,8 +173,9 @@ impl Finding {
             Self::CpuSteal { share, within } => {
                 format!("the hypervisor took {} of the CPU time", percent(*share, *within))
             }
-            Self::OtherLoad { share, within } => {
-                format!("other processes used {} of the CPU time", percent(*share, *within))
+            Self::OtherLoad { host, share, within } => {
+                let of = host.as_ref().map_or(String::new(), |host| format!(" of `{host}`"));
+                format!("other processes used {} of the CPU time{of}", percent(*share, *within))
             }
             Self::Clocks { said, seen: Some(seen) } => format!(
                 "by the clock of the backend's process it took {:.3} s, by bench's own {:.3} s",
@@ -212,9 +220,10 @@ impl Finding {
             Self::CpuSteal { .. } => {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
-            Self::OtherLoad { .. } => {
+            Self::OtherLoad { host: None, .. } => {
                 "stop other work on this machine and run again; a server that the run asks is declared with --server-pid"
             }
+            Self::OtherLoad { .. } => "stop other work on that machine and run again",
             Self::Clocks { .. } | Self::NotWatched { .. } => {
                 "let nothing stop bench while it runs, or else report this to the plugin's author"
             }
@@ -235,6 +244,7 @@ impl From<&Finding> for evidence::Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outside::Outside;
     use crate::plan::example as plan;
     use bench_record::evidence::{Resolution, Steady};
 
@@ -266,6 +276,21 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_machine_among_several_is_named() {
+        let machine = |host: &str, others| evidence::Machine {
+            host: host.to_owned(),
+            others,
+            ..evidence::Machine::default()
+        };
+        let machines = vec![machine("a", Some(0.1)), machine("b", Some(0.4)), machine("c", None)];
+        let outside = Outside { machines, ..Outside::default() };
+        let measured = Measured { timed: 100, timed_completed: 100, outside, ..Measured::default() };
+        let found = Finding::of(&plan(), &measured, &Disturbance::default());
+        let messages: Vec<String> = found.iter().map(Finding::message).collect();
+        assert_eq!(messages, ["other processes used 40.0 % of the CPU time of `b`"]);
+    }
+
+    #[test]
     fn a_run_that_never_settles_is_a_finding_where_only_what_is_steady_was_wanted() {
         let steady = Steady {
             verdict: Settling::Never,
@@ -285,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_finding_says_how_exact_it_is() {
-        let message = |within| Finding::OtherLoad { share: 0.4, within }.message();
+        let message = |within| Finding::OtherLoad { host: None, share: 0.4, within }.message();
         assert_eq!(message(0.0), "other processes used 40.0 % of the CPU time");
         assert_eq!(message(0.05), "other processes used 40.0 % (± 5.0 %) of the CPU time");
     }

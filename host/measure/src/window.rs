@@ -14,7 +14,7 @@
 //! less time than a clock's tick needs to be told apart is then looked at from its start on, its preparations
 //! included; when that is too short as well, the figure is null.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use bench_record::evidence::{Disturbance, Resolution};
@@ -27,14 +27,16 @@ pub const MOST_STEAL: f64 = 0.02;
 pub const MOST_OTHERS: f64 = 0.15;
 
 /// What belongs to a run.
-#[derive(Debug, Clone, Copy)]
-pub struct Own<'a> {
+#[derive(Debug, Clone, Default)]
+pub struct Own {
     /// The process at the root of the run's tree.
     pub root: i32,
     /// The process that reads, bench itself.
     pub host: i32,
+    /// Workers outside of the tree.
+    pub workers: BTreeSet<i32>,
     /// The roots of servers that the user declared.
-    pub servers: &'a [i32],
+    pub servers: Vec<i32>,
 }
 
 /// Whose a process is.
@@ -45,12 +47,13 @@ enum Whose {
     Others,
 }
 
-impl Own<'_> {
-    fn whose(self, reading: &Reading) -> impl Fn(i32) -> Whose {
-        let mut own = tree(&reading.processes, self.root);
+impl Own {
+    fn whose(&self, reading: &Reading) -> impl Fn(i32) -> Whose + use<> {
+        let below = |root: &i32| tree(&reading.processes, *root);
+        let mut own: HashSet<i32> = self.workers.iter().flat_map(below).collect();
+        own.extend(tree(&reading.processes, self.root));
         own.insert(self.host);
-        let of_servers = self.servers.iter().flat_map(|root| tree(&reading.processes, *root));
-        let of_servers: HashSet<i32> = of_servers.collect();
+        let of_servers: HashSet<i32> = self.servers.iter().flat_map(below).collect();
         move |pid| match (own.contains(&pid), of_servers.contains(&pid)) {
             (true, _) => Whose::Run,
             (false, true) => Whose::Servers,
@@ -68,7 +71,7 @@ struct Seconds {
 
 /// What disturbed a run that was started, then `began` its timed queries and `ended` them.
 #[must_use]
-pub fn disturbance(started: &Reading, began: &Reading, ended: &Reading, own: Own<'_>) -> Disturbance {
+pub fn disturbance(started: &Reading, began: &Reading, ended: &Reading, own: &Own) -> Disturbance {
     let mut timed = between(began, ended, own);
     if timed.others.is_none() {
         let whole = between(started, ended, own);
@@ -83,7 +86,7 @@ pub fn disturbance(started: &Reading, began: &Reading, ended: &Reading, own: Own
 }
 
 /// What happened between two readings of one machine.
-fn between(first: &Reading, last: &Reading, own: Own<'_>) -> Disturbance {
+fn between(first: &Reading, last: &Reading, own: &Own) -> Disturbance {
     let window = last.at.saturating_sub(first.at).as_secs_f64();
     let (Some(before), Some(after)) = (first.machine, last.machine) else {
         return Disturbance::unknown("/proc/stat cannot be read");
@@ -165,7 +168,7 @@ struct Used {
     others: Seconds,
 }
 
-fn used(first: &Reading, last: &Reading, own: Own<'_>) -> Used {
+fn used(first: &Reading, last: &Reading, own: &Own) -> Used {
     let (before, after) = (own.whose(first), own.whose(last));
     let select = |reading: &Reading, whose: &dyn Fn(i32) -> Whose, wanted: Whose| -> Table {
         let wanted = reading.processes.iter().filter(|(pid, _)| whose(**pid) == wanted);
@@ -241,7 +244,7 @@ mod tests {
     use super::super::processes::tests::{MadeUp, ms};
     use super::*;
 
-    const OWN: Own<'_> = Own { root: 10, host: 5, servers: &[] };
+    const OWN: Own = Own { root: 10, host: 5, workers: BTreeSet::new(), servers: Vec::new() };
 
     /// Two cores; a run below process 10, which bench, process 5, watches; a stranger, process 7.
     fn machine() -> MadeUp {
@@ -255,7 +258,7 @@ mod tests {
     }
 
     fn after(made: &MadeUp, first: &Reading) -> Disturbance {
-        between(first, &made.read(), OWN)
+        between(first, &made.read(), &OWN)
     }
 
     fn close(figure: Option<f64>, to: f64) -> bool {
@@ -301,9 +304,9 @@ mod tests {
         made.process(21, 20, 'S', 1_180, 0);
         made.process(7, 1, 'S', 9_060, 500);
         made.machine(2, 50_660, 0);
-        let found = between(&first, &made.read(), Own { servers: &[20], ..OWN });
+        let found = between(&first, &made.read(), &Own { servers: vec![20], ..OWN });
         assert!(close(found.servers, 0.4) && close(found.others, 0.05), "{found:?}");
-        let silent = between(&first, &made.read(), OWN);
+        let silent = between(&first, &made.read(), &OWN);
         assert_eq!(silent.servers, None);
         assert!(close(silent.others, 0.45), "{silent:?}");
     }
@@ -320,8 +323,8 @@ mod tests {
         made.process(7, 1, 'R', 9_054, 500);
         made.machine(2, 50_070, 0);
         let ended = made.read();
-        assert_eq!(between(&began, &ended, OWN).others, None);
-        let found = disturbance(&started, &began, &ended, OWN);
+        assert_eq!(between(&began, &ended, &OWN).others, None);
+        let found = disturbance(&started, &began, &ended, &OWN);
         assert!(close(found.others, 54.0 / 132.0), "{found:?}");
         assert!(close(found.resolution.others, 4.0 / 132.0), "{found:?}");
         assert!(close(found.window_seconds, 0.006) && close(found.others_window_seconds, 0.066), "{found:?}");
@@ -338,7 +341,7 @@ mod tests {
         let began = made.read();
         made.later(ms(500));
         made.machine(2, 51_100, 0);
-        let found = disturbance(&started, &began, &made.read(), OWN);
+        let found = disturbance(&started, &began, &made.read(), &OWN);
         assert!(close(found.others, 0.0) && close(found.window_seconds, 0.5), "{found:?}");
         assert_eq!(found.others_window_seconds, None);
     }
@@ -372,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_of_a_cluster_that_was_joined_is_the_runs_own() {
+        let made = machine();
+        let first = made.read();
+        made.later(ms(1_000));
+        made.machine(2, 50_000 + 1_000, 0);
+        made.process(7, 1, 'S', 10_000, 500);
+        let joined = Own { workers: [7].into(), ..OWN };
+        assert!(close(between(&first, &made.read(), &joined).others, 0.0));
+        assert!(close(after(&made, &first).others, 0.5));
+    }
+
+    #[test]
     fn an_orphan_of_the_run_stays_its_own() {
         let made = machine();
         made.process(12, 11, 'S', 0, 0);
@@ -397,7 +412,7 @@ mod tests {
         made.process(1_100, 1, 'S', 200, 0);
         let mut last = made.read();
         last.processes.get_mut(&1_100).unwrap().started += 5;
-        let found = between(&first, &last, OWN);
+        let found = between(&first, &last, &OWN);
         assert!(close(found.others, 0.1), "{found:?}");
     }
 
@@ -469,7 +484,7 @@ mod tests {
         let found = after(&made, &first);
         assert_eq!((found.others, found.steal, found.own), (None, None, None));
         assert!(found.unknown["others"].contains("same moment"), "{found:?}");
-        let found = between(&first, &Reading { machine: None, ..first.clone() }, OWN);
+        let found = between(&first, &Reading { machine: None, ..first.clone() }, &OWN);
         assert_eq!(found.unknown["steal"], "/proc/stat cannot be read");
     }
 }

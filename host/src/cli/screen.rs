@@ -190,7 +190,7 @@ impl Watcher for RunProgress {
                     bar.reset_eta();
                 }
             }
-            RunEvent::Timed(Edge::Ended) | RunEvent::LogFiles(_) => {}
+            RunEvent::Timed(Edge::Ended) | RunEvent::LogFiles(_) | RunEvent::Workers(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
                     self.line(&format!("{target}: {message}"));

@@ -1,4 +1,5 @@
-"""Workers' clocks, held against the driver's: the monotonic clocks of two machines have nothing in common.
+"""Workers' clocks, held against the driver's: the monotonic clocks of two machines have nothing in common. And what the
+workers have used so far: those of a cluster are in no account of the host's.
 
 Spans carry the time of the worker that stamped them. The host moves them to its own clock by what is told here, at
 deploy and at the end; what it is not told of, it does not know.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import resource
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ ROUNDS = 20
 
 
 class Reading(NamedTuple):
-    """A process, where its threads and its clock are counted, and what the clock shows."""
+    """A process, where its threads and its clock are counted, what the clock shows, and what it has used by then."""
 
     host: str
     boot: str
@@ -29,6 +31,7 @@ class Reading(NamedTuple):
     process: int
     threads: tuple[int, ...]
     read_ns: int
+    usage: Json
 
     @property
     def clock(self) -> tuple[str, str]:
@@ -48,7 +51,21 @@ def read() -> Reading:
         process=os.getpid(),
         threads=tuple(map(int, os.listdir("/proc/self/task"))),
         read_ns=time.monotonic_ns(),
+        usage=_usage(),
     )
+
+
+def _usage() -> Json:
+    """What this process has used so far, and its machine."""
+    with open("/proc/stat") as file:
+        lines = file.read().splitlines()
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, lines[0].split()[1:8])
+    return {
+        "cpu_ns": time.process_time_ns(),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "machine_busy_ns": (user + nice + system + irq + softirq) * (10**9 // os.sysconf("SC_CLK_TCK")),
+        "machine_cores": sum(line.startswith("cpu") for line in lines) - 1,
+    }
 
 
 def _namespace(name: str) -> str:
@@ -59,7 +76,7 @@ def _namespace(name: str) -> str:
 
 
 async def compare(asks: Sequence[Callable[[], Any]], now: Callable[[], int] = time.monotonic_ns) -> Json | None:
-    """What to tell the host of these workers; nothing, if all of them are where this process is.
+    """What to tell the host of these workers; nothing, if there are none.
 
     Each of ``asks`` asks one process for :func:`read`, and may be ``async``.
     """
@@ -77,7 +94,7 @@ async def compare(asks: Sequence[Callable[[], Any]], now: Callable[[], int] = ti
             continue
         sent, reading, received = min(rounds, key=lambda one: one[2] - one[0])
         workers.append({**reading._asdict(), "sent_ns": sent, "received_ns": received})
-    if all((worker["boot"], worker["time"], worker["pids"]) == (*here.clock, here.pids) for worker in workers):
+    if not workers:
         return None
     return {"driver": {"boot": here.boot, "time": here.time}, "workers": workers}
 

@@ -43,7 +43,7 @@ class _Instance:
 
     def __init__(self, operators: Iterable[Operator]) -> None:
         self._operators = list(operators)
-        self._free: queue.LifoQueue[Operator] = queue.LifoQueue()
+        self._free: queue.SimpleQueue[Operator] = queue.SimpleQueue()
         for operator in self._operators:
             self._free.put(operator)
 

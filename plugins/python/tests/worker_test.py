@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 from bench_engine import Refusal, Setup, Stage, Workload, archive, clocks, copy_package, cut, reach, worker
@@ -169,8 +170,24 @@ class PrepareTest(unittest.TestCase):
 
 
 class ClocksTest(unittest.TestCase):
-    def test_workers_in_this_place_need_no_telling(self) -> None:
-        self.assertIsNone(asyncio.run(clocks.compare([clocks.read, clocks.read])))
+    def test_no_workers_need_no_telling(self) -> None:
+        self.assertIsNone(asyncio.run(clocks.compare([])))
+
+    def test_a_worker_by_the_drivers_clock_is_asked_once_and_says_what_it_has_used(self) -> None:
+        asked: list[clocks.Reading] = []
+
+        def ask() -> clocks.Reading:
+            asked.append(clocks.read())
+            return asked[-1]
+
+        told = asyncio.run(clocks.compare([ask]))
+        assert told is not None
+        self.assertEqual(len(asked), 1)
+        usage = told["workers"][0]["usage"]
+        self.assertLessEqual(usage["cpu_ns"], time.process_time_ns())
+        self.assertGreaterEqual(usage["machine_busy_ns"], usage["cpu_ns"] // 2)
+        self.assertGreater(usage["peak_bytes"], 1 << 20)
+        self.assertEqual(usage["machine_cores"], os.cpu_count())
 
     def test_of_a_clock_elsewhere_the_soonest_answer_is_told_and_who_is_gone_is_left_out(self) -> None:
         passed, ways = 0, iter([9, 9, 3, *[9] * clocks.ROUNDS])

@@ -2,6 +2,7 @@
 //! done to that file afterwards, and what is wrong with an engine, is said in one sentence.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -102,6 +103,33 @@ fn a_packed_engine_gives_the_answers_of_local() {
     assert_eq!(digest(&output), digest(local.path()));
     let record = bench_tests::records(&output).remove(0);
     assert_eq!(record["backend"], "mine");
+}
+
+/// A packed plugin of each version of the API, compressed. `tests/kept/README.md` says how one is added.
+fn kept() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kept");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "gz")).collect()
+}
+
+#[test]
+fn what_was_packed_with_each_version_of_the_api_still_gives_the_answers_of_local() {
+    let Some(author) = Author::new() else { return };
+    let local = TempDir::new().unwrap();
+    succeed(&mut small_run("local", local.path(), &["--parallelism", "2"]));
+    assert!(!kept().is_empty());
+    for file in kept() {
+        let plugins = TempDir::new().unwrap();
+        fs::set_permissions(plugins.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let plugin = plugins.path().join("libbackend_mine.so");
+        let mut packed = flate2::read::GzDecoder::new(fs::File::open(&file).unwrap());
+        std::io::copy(&mut packed, &mut fs::File::create(&plugin).unwrap()).unwrap();
+        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+        let (output, mut run) = author.run(plugins.path(), &["--parallelism", "2"]);
+        succeed(&mut run);
+        assert_eq!(digest(&output), digest(local.path()), "{}", file.display());
+        fs::remove_dir_all(output).unwrap();
+    }
 }
 
 #[test]

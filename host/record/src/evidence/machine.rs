@@ -44,6 +44,23 @@ pub struct Clock {
     pub drift_ppm: Option<f64>,
 }
 
+/// A machine with workers that bench did not start, by their own account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Machine {
+    /// As it calls itself.
+    pub host: String,
+    /// Processes that ran operators.
+    pub workers: u64,
+    /// CPU time that they used from deploy to the end of the stream. Null where one of them did not say.
+    pub cpu_seconds: Option<f64>,
+    /// The most memory that one of them ever had.
+    pub largest_worker_bytes: Option<u64>,
+    /// Share of the machine's CPU time that processes used which are none of them. Null where that is not known, and
+    /// on the machine that bench runs on: see `disturbance`.
+    pub others: Option<f64>,
+}
+
 /// The plugin that ran.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -113,6 +130,12 @@ pub struct Resolution {
 }
 
 impl Disturbance {
+    /// What others used is not known, and why.
+    pub fn forget_others(&mut self, why: &str) {
+        (self.others, self.resolution.others) = (None, None);
+        self.unknown.insert("others".to_owned(), why.to_owned());
+    }
+
     /// When nothing is known, and why.
     #[must_use]
     pub fn unknown(why: &str) -> Self {

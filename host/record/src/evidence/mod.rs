@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 pub use brief::Brief;
 pub use generation::{Generation, Goodput, Percentiles};
-pub use machine::{Clock, Disturbance, Host, Plugin, Resolution, Server, Worker};
+pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Server, Worker};
 pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
@@ -70,9 +70,10 @@ pub struct Evidence {
     /// How well the generator of an open load kept to its schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<Generator>,
-    /// Most memory of the process tree.
+    /// Most memory of the process tree. Null where operators ran outside of it.
     pub memory_peak_bytes: Option<u64>,
-    /// CPU time of the process tree, by the kernel's account. Null where there was none.
+    /// CPU time of the process tree, by the kernel's account, and of workers outside of it, by theirs. Null where one of
+    /// the two is missing.
     pub cpu_seconds: Option<f64>,
     /// How much of it the kernel hands to nobody, so that it was sampled.
     pub cpu_seconds_sampled: Option<f64>,
@@ -83,6 +84,9 @@ pub struct Evidence {
     /// Operator calls of processes that are not among them, because there were too many.
     #[serde(skip_serializing_if = "is_none")]
     pub workers_left_out: u64,
+    /// Machines with workers outside of the process tree.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<Machine>,
     /// Scores of the rankings, where the corpus has judgements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Map<String, Value>>,
