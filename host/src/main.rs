@@ -7,6 +7,7 @@ use bench_check::Conform;
 use bench_isolate::describe::Describe;
 use bench_isolate::install::Install;
 use bench_isolate::isolate::{Handler, SUBCOMMAND, serve};
+use bench_isolate::server::Serve;
 use bench_measure::operation::Run;
 
 fn main() -> ExitCode {
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             Handler::of::<Install>(),
             Handler::of::<Run>(),
             Handler::of::<Conform>(),
+            Handler::of::<Serve>(),
         ]);
     }
     cli::main()

@@ -265,7 +265,7 @@ mod tests {
         let docs: Vec<CorpusDoc> = judge.corpus.docs.iter().map(Result::unwrap).collect();
         let counted: Vec<_> = docs.iter().map(|doc| count_terms(token_hashes(&doc.content()))).collect();
         let counted: Vec<_> = counted.iter().map(|terms| DocTerms::of(terms)).collect();
-        let table = judge.corpus.term_table().unwrap();
+        let table = judge.corpus.term_table(|text| vec![text]).unwrap();
         let ranked = |query: usize| {
             let terms = token_hashes(&judge.corpus.queries[query].text);
             let scores = Bm25::default().over_corpus(&terms, &counted, &table);

@@ -35,6 +35,7 @@ pub mod seal;
 pub mod shuffle;
 mod slots;
 pub mod text;
+pub mod truncation;
 pub mod vector;
 pub mod wl1;
 pub mod wl2;

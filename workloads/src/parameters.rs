@@ -20,6 +20,10 @@ pub const FAULT: &str = "fault";
 pub const ATTEMPTS: &str = "operator_attempts";
 /// What stands for the digest of a corpus where there is none.
 const SYNTHETIC: &str = "synthetic";
+/// The parameters that say what a good answer of a language model is, in milliseconds: to the first token, and for each
+/// further one.
+pub const GOAL_TTFT: &str = "llm_goal_ttft_ms";
+pub const GOAL_TPOT: &str = "llm_goal_tpot_ms";
 /// What stands for the model behind an endpoint in the hash of the configuration.
 const SERVED: &str = "embedding_served";
 
@@ -47,6 +51,8 @@ pub enum Hashed {
     AsItIs,
     /// Younger than the first recorded hashes: where it changes nothing, it is no part of them.
     UnlessDefault,
+    /// It says how results are judged.
+    Never,
     /// Whether it is given, and not what it is.
     IfGiven,
     /// What the endpoint serves stands for it.
@@ -296,6 +302,13 @@ impl Values {
 }
 
 impl Table {
+    /// The flags that give the address of a service, each with the parameter that holds it.
+    #[must_use]
+    pub fn services(&self) -> Vec<(&'static str, &'static str)> {
+        let addresses = self.flags.iter().filter(|flag| flag.about == About::Services && flag.value == "URL");
+        addresses.filter_map(|flag| Some((flag.name, *flag.sets.first()?))).collect()
+    }
+
     /// What holds where nothing is said.
     #[must_use]
     pub fn defaults(&self) -> Values {
@@ -386,7 +399,7 @@ impl Table {
     ) -> Value {
         let mut fields = values.0.clone();
         let hashed = |how| self.rows.iter().filter(move |row| row.hashed == how);
-        for row in hashed(Hashed::AsServed).chain(hashed(Hashed::AsDigest)) {
+        for row in hashed(Hashed::AsServed).chain(hashed(Hashed::AsDigest)).chain(hashed(Hashed::Never)) {
             fields.remove(row.name);
         }
         for row in hashed(Hashed::UnlessDefault) {

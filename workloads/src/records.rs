@@ -4,6 +4,8 @@
 use bench_dataflow::frame::{Frame, frames};
 use serde::{Deserialize, Serialize};
 
+use crate::parameters::{GOAL_TPOT, GOAL_TTFT, Values};
+use crate::text::endpoint::MOST_PIECES;
 use crate::text::vocabulary::{Category, QueryType};
 use crate::vector::Quantised;
 
@@ -108,6 +110,75 @@ impl Answer {
     }
 }
 
+/// How a language model was heard for one answer. It follows the answer in a record, and is no part of the
+/// answer's digest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Call {
+    /// From the question to the last byte, other attempts and pauses between them included, in microseconds.
+    pub latency_us: u64,
+    /// To the first token and to the last, where the answer came in pieces.
+    pub first_us: Option<u64>,
+    pub last_us: Option<u64>,
+    /// Between one piece and the next.
+    pub gaps_us: Vec<u32>,
+    /// What the service counted, where it tells.
+    pub prompt_tokens: Option<u32>,
+    pub completion_tokens: Option<u32>,
+}
+
+impl Call {
+    /// What follows an answer in its record, if a model was called.
+    #[must_use]
+    pub fn after(answer: &[u8]) -> Option<Self> {
+        if answer.is_empty() {
+            return None;
+        }
+        postcard::from_bytes(answer).ok().filter(|call: &Self| call.gaps_us.len() < MOST_PIECES)
+    }
+
+    /// Whether what is said of it can be: none of its times is longer than `waited_us`, and none comes before the one
+    /// before.
+    #[must_use]
+    pub fn is_possible(&self, waited_us: u64) -> bool {
+        let in_order = match (self.first_us, self.last_us) {
+            (None, None) => self.gaps_us.is_empty(),
+            (Some(first), Some(last)) => {
+                let gaps = self.gaps_us.iter().fold(0_u64, |sum, gap| sum.saturating_add((*gap).into()));
+                first <= last
+                    && last <= self.latency_us
+                    && gaps <= last.saturating_add(self.gaps_us.len() as u64)
+            }
+            _ => false,
+        };
+        in_order && self.latency_us <= waited_us
+    }
+
+    /// Time for each token after the first, in microseconds.
+    #[must_use]
+    pub fn per_token_us(&self) -> Option<u64> {
+        let more = self.completion_tokens?.checked_sub(1).filter(|more| *more > 0)?;
+        Some(self.last_us?.checked_sub(self.first_us?)? / u64::from(more))
+    }
+}
+
+/// What is wanted of an answer of a language model, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Goals {
+    /// To the first token.
+    pub ttft_ms: Option<f64>,
+    /// For each further one.
+    pub tpot_ms: Option<f64>,
+}
+
+impl Goals {
+    /// Those of a run with these parameters.
+    #[must_use]
+    pub fn of(params: &Values) -> Self {
+        let goal = |name| params.get(name).and_then(serde_json::Value::as_f64);
+        Self { ttft_ms: goal(GOAL_TTFT), tpot_ms: goal(GOAL_TPOT) }
+    }
+}
+
 /// Byte strings encode as one slice instead of element by element.
 mod bytes {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -118,5 +189,64 @@ mod bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8]>::deserialize(from).map(<[u8]>::to_vec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        let (first_us, last_us) = (Some(200), Some(900));
+        let gaps_us = vec![300, 400];
+        Call {
+            latency_us: 1_000,
+            first_us,
+            last_us,
+            gaps_us,
+            prompt_tokens: Some(7),
+            completion_tokens: Some(8),
+        }
+    }
+
+    fn after(call: &Call) -> Option<Call> {
+        Call::after(&postcard::to_stdvec(call).unwrap())
+    }
+
+    #[test]
+    fn a_call_follows_its_answer_or_does_not() {
+        assert_eq!(after(&call()), Some(call()));
+        assert_eq!(Call::after(b""), None);
+    }
+
+    #[test]
+    fn a_call_has_no_more_pieces_than_are_kept() {
+        let of = |gaps| Call { gaps_us: vec![1; gaps], ..call() };
+        assert!(after(&of(MOST_PIECES - 1)).is_some());
+        assert_eq!(after(&of(MOST_PIECES)), None);
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_refused() {
+        let wrong = [
+            (call(), 999),
+            (Call { first_us: Some(901), ..call() }, 1_000),
+            (Call { last_us: Some(1_001), ..call() }, 5_000),
+            (Call { last_us: None, ..call() }, 5_000),
+            (Call { gaps_us: vec![800, 800], ..call() }, 5_000),
+            (Call { first_us: None, last_us: None, ..call() }, 5_000),
+        ];
+        assert!(call().is_possible(1_000));
+        for (call, waited) in wrong {
+            assert!(!call.is_possible(waited), "{call:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_token_is_that_of_those_after_the_first() {
+        assert_eq!(call().per_token_us(), Some(100));
+        for unknown in [Some(1), Some(0), None] {
+            assert_eq!(Call { completion_tokens: unknown, ..call() }.per_token_us(), None);
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::parameters::{CORPUS, ParamError, Table, Values};
 use crate::schedule::{Documents, Schedule};
 use crate::seal::Key;
 use crate::text::endpoint::{EndpointError, Served};
+use crate::text::stored::StoredVectors;
+use crate::truncation::Truncation;
 
 /// A workload: what it is, and how it is made ready.
 pub trait Workload: Sync {
@@ -64,6 +66,22 @@ pub trait Workload: Sync {
     /// # Errors
     /// When one does not answer.
     fn served(&self, _spec: &OpenSpec) -> Result<Option<Served>, WorkloadError> {
+        Ok(None)
+    }
+
+    /// The vectors that its endpoint gave, where it asks one.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn vectors(&self, _spec: &OpenSpec) -> Result<Option<StoredVectors>, WorkloadError> {
+        Ok(None)
+    }
+
+    /// What its encoder leaves unread of the documents of the prepared corpus, where that is known.
+    ///
+    /// # Errors
+    /// When the parameters are another workload's.
+    fn truncation(&self, _spec: &OpenSpec) -> Result<Option<Truncation>, ParamError> {
         Ok(None)
     }
 
@@ -135,6 +153,14 @@ pub enum WorkloadError {
     Index(#[from] IndexError),
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+}
+
+impl WorkloadError {
+    /// Whether the same may be well a little later: a service does not answer yet.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Endpoint(error) if error.fault.may_pass())
+    }
 }
 
 /// Reads the collection that was planned.

@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod encoder;
 mod fuzz;
 mod lint;
 mod quickstart;
@@ -101,6 +102,11 @@ enum Command {
     ///
     /// Needs a Java of version 17 or 21, and half an hour on two cores.
     Spark,
+    /// Pairs of all engines over a real encoder (multilingual-e5-small in 4 bits, on the CPU) behind its own server,
+    /// which bench starts and ends: are all digests equal?
+    ///
+    /// Installs the encoder (91 MB) and the runtimes below target/. Ten pairs take some ten minutes on two cores.
+    Encoder(encoder::Args),
     /// Run the tests on several hosts, which are namespaces of this machine, those that take minutes too: Ray and Dask on
     /// clocks that are days apart, and every way in which a cluster cannot be joined or used.
     ///
@@ -149,6 +155,7 @@ fn main() -> ExitCode {
         Command::BenchSame(args) => bench::same::run(&args),
         Command::RuntimeVersions(args) => versions::run(&args),
         Command::Spark => spark::spark(),
+        Command::Encoder(args) => encoder::encoder(&args),
         Command::Hosts => ci::hosts(),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Miri => fuzz::miri(),

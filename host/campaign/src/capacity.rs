@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{Failure, Runner, Wanted};
 use bench_isolate::isolate::StopLevel;
-use bench_judge::capacity::{self, Goal, Phase, Report, Slo, Trial};
+use bench_judge::capacity::{self, Figure, Goal, Phase, Report, Slo, Trial};
 use bench_measure::emitter::Due;
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
@@ -197,7 +197,11 @@ fn trial_of(watched: &Watched, plan: &Plan, rate: f64, slo: Slo) -> bench_record
     let Watched { finished, samples, .. } = watched;
     let measured = &finished.measured;
     let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
-    let latency = histogram::whole_items(&intervals)?.and_then(|all| all.quantile(slo.quantile));
+    let latencies = match slo.figure {
+        Figure::Response => histogram::whole_items(&intervals)?,
+        figure => histogram::tagged(&intervals, Some(figure.tag()))?,
+    };
+    let latency = latencies.and_then(|all| all.quantile(slo.quantile));
     let due = Due::of(plan).into_iter().flatten().take(plan.num_tasks as usize);
     let Pace { offered, completed } = pace(samples, plan.warmup_items.into(), due).unwrap_or_else(|| {
         let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);

@@ -44,6 +44,9 @@ pub struct Means {
     pub no_user_plugins: bool,
     #[serde(default)]
     pub only_trusted: bool,
+    /// Whether every answer is saved.
+    #[serde(default)]
+    pub save_answers: bool,
     /// The command, for the logs.
     pub command: String,
 }

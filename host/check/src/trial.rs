@@ -163,6 +163,7 @@ impl Trial {
         let scratch = case.scratch().join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&scratch).map_err(ours)?;
         let request = RunRequest {
+            answers: false,
             plugin: case.request.plugin.clone(),
             plan: self.plan.clone(),
             run_id: "check".into(),

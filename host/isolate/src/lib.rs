@@ -23,6 +23,7 @@ pub mod load;
 pub mod offline;
 pub mod options;
 pub mod room;
+pub mod server;
 mod temporary;
 pub mod text;
 pub mod trust;

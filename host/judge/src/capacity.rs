@@ -9,8 +9,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use bench_record::quantity;
 use bench_record::time::UtcTime;
+use bench_record::{histogram, quantity};
 
 /// Completions may lag behind arrivals by this share before the backlog counts as growing. Below the
 /// resolution of a trial of some seconds there is nothing to see.
@@ -26,9 +26,49 @@ const LOWEST: f64 = 0.02;
 /// running were refused as well: then the disturbance is how this machine is.
 const MOST_VAIN_REPEATS: u32 = 3;
 
-/// What a user wants of the response time: `p99=200ms`.
+/// What a goal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// The response time, from the intended arrival.
+    #[default]
+    Response,
+    /// The time to the first token of a language model's answer, from its question.
+    Ttft,
+    /// The time for each token after the first.
+    Tpot,
+    /// The time between one piece of an answer and the next.
+    BetweenTokens,
+    /// The time of a language model for an answer.
+    Answer,
+}
+
+impl Figure {
+    const ALL: [Self; 5] = [Self::Response, Self::Ttft, Self::Tpot, Self::BetweenTokens, Self::Answer];
+
+    /// Its tag among the histograms of a run, which is how it is written too.
+    #[must_use]
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::Response => histogram::RESPONSE,
+            Self::Ttft => histogram::TTFT,
+            Self::Tpot => histogram::TPOT,
+            Self::BetweenTokens => histogram::BETWEEN_TOKENS,
+            Self::Answer => histogram::ANSWER,
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+    fn is_response(&self) -> bool {
+        *self == Self::Response
+    }
+}
+
+/// What a user wants of the response time, `p99=200ms`, or of a language model, `ttft_p95=500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Slo {
+    #[serde(default, skip_serializing_if = "Figure::is_response")]
+    pub figure: Figure,
     /// In (0, 1).
     pub quantile: f64,
     pub limit_ms: f64,
@@ -38,18 +78,42 @@ impl FromStr for Slo {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a goal: write it as p99=200ms or p50=1.5s");
+        let wrong = || {
+            format!(
+                "'{text}' is not a goal: write it as p99=200ms, p50=1.5s, or ttft_p95=500ms of a language model"
+            )
+        };
         let (percentile, limit) = text.split_once('=').ok_or_else(wrong)?;
+        let (figure, percentile) = match percentile.trim().rsplit_once('_') {
+            None => (Figure::Response, percentile),
+            Some((tag, percentile)) => {
+                let known = Figure::ALL.into_iter().find(|figure| figure.tag() == tag);
+                let tags = || Figure::ALL.map(Figure::tag).join(", ");
+                (known.ok_or_else(|| format!("'{tag}' is none of {}", tags()))?, percentile)
+            }
+        };
         let percentile = percentile.trim().strip_prefix('p').and_then(|p| p.parse().ok());
         let percentile = percentile.filter(|p: &f64| *p > 0.0 && *p < 100.0).ok_or_else(wrong)?;
         let limit_ms = quantity::duration(limit)?.as_nanos() as f64 / 1e6;
-        Ok(Self { quantile: percentile / 100.0, limit_ms })
+        Ok(Self { figure, quantile: percentile / 100.0, limit_ms })
+    }
+}
+
+impl Slo {
+    /// What it limits: `p99`, or `ttft_p95`.
+    #[must_use]
+    pub fn percentile(&self) -> String {
+        let percentile = format!("p{}", (self.quantile * 1e4).round() / 100.0);
+        match self.figure {
+            Figure::Response => percentile,
+            figure => format!("{}_{percentile}", figure.tag()),
+        }
     }
 }
 
 impl std::fmt::Display for Slo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "p{}={}ms", (self.quantile * 1e4).round() / 100.0, self.limit_ms)
+        write!(f, "{}={}ms", self.percentile(), self.limit_ms)
     }
 }
 
@@ -70,7 +134,7 @@ pub struct Trial {
     pub offered: f64,
     /// Completions per second once settled, while arrivals went on.
     pub completed: f64,
-    /// The wanted percentile of the response time; absent when nothing succeeded.
+    /// The wanted percentile of what the goal is about; absent when nothing succeeded.
     pub latency_ms: Option<f64>,
     pub success_rate: f64,
     pub items: u64,
@@ -123,7 +187,9 @@ impl Goal {
             let beyond_ms = trial.latency_ms.unwrap_or(f64::INFINITY) - self.slo.limit_ms;
             (beyond_ms > 0.0).then_some((Limit::Latency, beyond_ms))?
         };
-        Some(if beyond_ms <= trial.lateness_ms { Limit::Generator } else { limit })
+        // A model is timed from its question, and no generator is late for that.
+        let is_generator_s = limit == Limit::Backlog || self.slo.figure == Figure::Response;
+        Some(if is_generator_s && beyond_ms <= trial.lateness_ms { Limit::Generator } else { limit })
     }
 
     /// The same in words.
@@ -150,11 +216,16 @@ impl Goal {
                 trial.completed
             ),
             Limit::Latency => match trial.latency_ms {
-                Some(latency) => format!(
-                    "p{} is {latency:.1} ms, {} ms are wanted",
-                    (self.slo.quantile * 1e4).round() / 100.0,
-                    self.slo.limit_ms
-                ),
+                Some(latency) => {
+                    format!(
+                        "{} is {latency:.1} ms, {} ms are wanted",
+                        self.slo.percentile(),
+                        self.slo.limit_ms
+                    )
+                }
+                None if self.slo.figure != Figure::Response => {
+                    format!("no answer of a language model tells its {}", self.slo.figure.tag())
+                }
                 None => "nothing was answered".to_owned(),
             },
         };
@@ -358,6 +429,41 @@ mod tests {
     }
 
     #[test]
+    fn a_goal_may_be_about_what_a_language_model_takes() {
+        for (text, figure, quantile) in [
+            ("ttft_p95=500ms", Figure::Ttft, 0.95),
+            ("between_tokens_p50=500ms", Figure::BetweenTokens, 0.5),
+            (" tpot_p99 = 0.5", Figure::Tpot, 0.99),
+            ("answer_p95=500ms", Figure::Answer, 0.95),
+            ("response_p95=500ms", Figure::Response, 0.95),
+        ] {
+            let slo: Slo = text.parse().unwrap();
+            assert_eq!((slo.figure, slo.quantile, slo.limit_ms), (figure, quantile, 500.0), "{text}");
+            assert_eq!(slo.to_string().parse(), Ok(slo), "{text}");
+        }
+        let error = "tfft_p95=1s".parse::<Slo>().unwrap_err();
+        assert_eq!(error, "'tfft' is none of response, ttft, tpot, between_tokens, answer");
+        assert!("ttft=1s".parse::<Slo>().unwrap_err().contains("ttft_p95=500ms"));
+    }
+
+    #[test]
+    fn a_model_that_is_late_is_late_whatever_the_generator_is_and_no_time_is_none_within_the_goal() {
+        let trial = Trial {
+            offered: 10.0,
+            completed: 10.0,
+            success_rate: 1.0,
+            lateness_ms: 100.0,
+            ..Trial::default()
+        };
+        let late = Trial { latency_ms: Some(550.0), ..trial.clone() };
+        assert_eq!(goal("p95=500ms").limit(&late), Some(Limit::Generator));
+        assert_eq!(goal("ttft_p95=500ms").limit(&late), Some(Limit::Latency));
+        let unknown = goal("ttft_p95=500ms");
+        assert_eq!(unknown.limit(&trial), Some(Limit::Latency));
+        assert_eq!(unknown.words(&trial, Limit::Latency), "no answer of a language model tells its ttft");
+    }
+
+    #[test]
     fn failures_stop_the_search_whatever_the_latency() {
         let server = server(1e9);
         let failing = |phase, rate| {
@@ -478,7 +584,10 @@ mod tests {
 
     #[test]
     fn goals_are_read_and_written() {
-        assert_eq!("p99=200ms".parse(), Ok(Slo { quantile: 0.99, limit_ms: 200.0 }));
+        assert_eq!(
+            "p99=200ms".parse(),
+            Ok(Slo { figure: Figure::Response, quantile: 0.99, limit_ms: 200.0 })
+        );
         assert_eq!("p99.9=1.5s".parse::<Slo>().unwrap().to_string(), "p99.9=1500ms");
         assert_eq!("p50=0.07".parse::<Slo>().unwrap().to_string(), "p50=70ms");
         for wrong in ["", "p99", "99=1s", "p0=1s", "p100=1s", "p99=", "p99=-1s", "p99=infs", "p99=0"] {

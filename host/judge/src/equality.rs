@@ -6,11 +6,12 @@
 //! the first stage at which they parted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::model::{Collected, Digest, Group};
 use bench_record::found::Found;
 use bench_record::spreadsheet;
+use bench_record::vectors::{self, Apart, Vectors};
 
 /// How many differing items are named.
 pub const SHOWN: usize = 5;
@@ -59,6 +60,9 @@ pub struct Difference {
     pub items: Option<u64>,
     /// The first of them.
     pub examples: Vec<Example>,
+    /// How far the vectors of their texts are apart, where a service gave them and both kept theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<Apart>,
     /// Why there are no examples.
     pub note: Option<String>,
 }
@@ -152,6 +156,7 @@ fn difference(first: (&str, &Digest), second: (&str, &Digest)) -> Difference {
         second: second.0.into(),
         items: None,
         examples: Vec::new(),
+        embeddings: apart(&first.1.items_file, &second.1.items_file),
         note: None,
     };
     match (&first.1.items_file, &second.1.items_file) {
@@ -165,6 +170,13 @@ fn difference(first: (&str, &Digest), second: (&str, &Digest)) -> Difference {
         _ => found.note = Some("no items file was recorded, so the items cannot be named".into()),
     }
     found
+}
+
+/// How far the vectors beside two items files are apart. What is not there, or cannot be read, says nothing here.
+fn apart(first: &Option<PathBuf>, second: &Option<PathBuf>) -> Option<Apart> {
+    let load =
+        |items: &Option<PathBuf>| Vectors::load(&items.as_ref()?.with_file_name(vectors::FILE_NAME)).ok();
+    Some(load(first)?.apart(&load(second)?))
 }
 
 /// The answers in an items file: per query, its cells from `ok` on without the latency.

@@ -1,7 +1,8 @@
 //! Are the files beside the records still what the runs wrote?
 //!
-//! A record keeps the SHA-256 of its items file and of its latency log. Older records do not; of those the output
-//! digest is made again from the items. A file that is not there says nothing: results may be copied without them.
+//! A record keeps the SHA-256 of its items file, of its latency log, and of what else is beside it. Older records do
+//! not; of those the output digest is made again from the items. A file that is not there says nothing: results may be
+//! copied without them.
 
 use std::collections::HashSet;
 use std::io;
@@ -37,11 +38,19 @@ pub fn altered(collected: &Collected) -> Vec<Altered> {
         }
         let items = run.file(evidence.items_file.as_deref()).filter(|path| is_there(path));
         let latencies = run.file(evidence.latency_histogram.as_deref()).filter(|path| is_there(path));
+        let others = [
+            (&evidence.vectors_file, &evidence.vectors_sha256),
+            (&evidence.answers_file, &evidence.answers_sha256),
+        ];
+        let others = others.into_iter().filter_map(|(file, sha256)| {
+            let path = run.file(file.as_deref()).filter(|path| is_there(path))?;
+            Some((differs(&path, sha256.as_ref()?), path))
+        });
         let wrongs = [
             items.map(|path| (wrong_items(run, &path), path)),
             latencies.map(|path| (wrong_latencies(run, &path), path)),
         ];
-        for (wrong, file) in wrongs.into_iter().flatten() {
+        for (wrong, file) in wrongs.into_iter().flatten().chain(others) {
             if let Some(why) = wrong
                 && looked_at.insert(file.clone())
             {

@@ -86,7 +86,9 @@ impl Row {
             throughput: report.found.capacity?,
             latency_p50: None,
             latency_p95: None,
-            latency_p99: last.filter(|_| report.goal.slo.quantile == 0.99).and_then(|trial| trial.latency_ms),
+            latency_p99: last
+                .filter(|_| report.goal.slo.percentile() == "p99")
+                .and_then(|trial| trial.latency_ms),
             success_rate: last.map(|trial| trial.success_rate),
             speed_up: None,
             efficiency: None,

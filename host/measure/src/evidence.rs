@@ -70,6 +70,7 @@ impl Job<'_> {
             quality: measured.scores.as_ref().map(object),
             corpus: measured.corpus.as_ref().map(object),
             embedding_endpoint: plan.served.as_ref().map(object),
+            truncation: plan.workload.truncation(&plan.open_spec()).ok().flatten().as_ref().map(object),
             plugin: Plugin {
                 version: Some(about.plugin_version.clone()),
                 api: Some(about.api_version.clone()),

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod attribution;
 pub mod clocks;
 pub mod course;
@@ -13,6 +14,7 @@ pub mod doubts;
 pub mod emitter;
 mod evidence;
 mod faraway;
+mod generation;
 pub mod guest;
 pub mod input_plan;
 pub mod ledger;

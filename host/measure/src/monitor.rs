@@ -94,9 +94,10 @@ struct Samples {
 }
 
 impl TreeMonitor {
-    /// Watches everything below process `root`, `root` included.
+    /// Watches everything below process `root`, `root` included. What is below `servers` is neither the run's nor
+    /// others'.
     #[must_use]
-    pub fn start(root: u32) -> Self {
+    pub fn start(root: u32, servers: Vec<i32>) -> Self {
         let root = root as i32;
         let shared = Arc::new(Shared {
             proc: Proc::default(),
@@ -109,7 +110,7 @@ impl TreeMonitor {
             let shared = Arc::clone(&shared);
             move || shared.watch()
         });
-        let own = Own { root, host: std::process::id() as i32, ..Own::default() };
+        let own = Own { root, host: std::process::id() as i32, servers, ..Own::default() };
         let started = shared.proc.read();
         Self { shared, thread, own, started, began: None, ended: None }
     }
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_timed_queries_is_a_sample() {
-        let mut monitor = TreeMonitor::start(std::process::id());
+        let mut monitor = TreeMonitor::start(std::process::id(), Vec::new());
         monitor.edge(Edge::Began);
         monitor.edge(Edge::Ended);
         let seen = monitor.finish(&[]);
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn without_timed_queries_the_disturbance_is_unknown() {
-        let seen = TreeMonitor::start(std::process::id()).finish(&[]);
+        let seen = TreeMonitor::start(std::process::id(), Vec::new()).finish(&[]);
         assert_eq!(seen.disturbance.others, None);
         assert_eq!(seen.disturbance.unknown["others"], NOT_TIMED);
     }

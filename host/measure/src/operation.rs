@@ -21,6 +21,7 @@ use bench_workloads::workload::OpenSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::answers;
 use super::attribution::Parts;
 use super::clocks::{Clocks as WorkerClocks, WorkerUse};
 use super::doubts::Doubts;
@@ -46,6 +47,8 @@ use bench_record::units::Millis;
 pub const ITEMS_FILE: &str = "items.bin";
 /// The phase in which the host's own code measures what was run.
 pub const MEASURE: &str = "measure";
+/// What answers are called that could not be saved.
+pub const ANSWERS: &str = "the answers";
 /// As [`ITEMS_FILE`]; written when a trace is wanted.
 pub const TRACE_FILE: &str = "trace.json";
 
@@ -64,6 +67,9 @@ pub struct RunRequest {
     pub extra: Vec<(String, String)>,
     /// Whether to keep every operator call, and how.
     pub trace: Option<trace::Format>,
+    /// Whether to save every answer.
+    #[serde(default)]
+    pub answers: bool,
 }
 
 /// What a run came to.
@@ -282,6 +288,9 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
             .with_runs(request.scratch.clone())
             .wanting(Proof::of(graph, key))
             .with_clocks(WorkerClocks::new(key))
+            .with_answers(
+                request.answers.then(|| create(&request.scratch.join(answers::FILE_NAME))).transpose()?,
+            )
             .with_trace(request.trace.map(|_| Trace::default())),
         workload,
         ledger,
@@ -325,6 +334,7 @@ fn measure(
     let trace = sunk.trace.as_ref().map(|trace| save_trace(request, guest, trace, &sunk.clocks));
     // What was measured is worth more than any of the files about it.
     let unwritten = trace.and_then(Result::err).map(|cause| format!("the trace: {cause}"));
+    let unsaved = sunk.unsaved.as_ref().map(|cause| format!("{ANSWERS}: {cause}"));
     let (_, peak_rss_bytes) = monitor::own_usage();
     Ok(Measured {
         wall_seconds,
@@ -366,7 +376,7 @@ fn measure(
         corpus: guest.workload.corpus().map(|corpus| corpus.facts().clone()),
         wrong_clock: guest.clocks.wrong(),
         partial: emitted.cut_short,
-        unwritten: unwritten.into_iter().collect(),
+        unwritten: unwritten.into_iter().chain(unsaved).collect(),
         peak_rss_bytes,
         simd: bench_workloads::vector::kernel_name().to_owned(),
     })

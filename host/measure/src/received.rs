@@ -13,9 +13,11 @@ use bench_isolate::isolate::RUN;
 use bench_record::evidence::Steady;
 use bench_record::histogram::{self, Interval, LatencyHistogram};
 use bench_workloads::instance::monotonic_ns;
+use bench_workloads::records::Goals;
 
 use super::course::{Begun, Course, Cut};
 use super::digest::output_digest;
+use super::generation::Calls;
 use super::guest::Edge;
 use super::operation::{MEASURE, Measured, throughput};
 use super::sink::Item;
@@ -41,18 +43,23 @@ pub struct Received {
     /// Of timed answers: from the intended arrival, and from the emission.
     pub response: LatencyHistogram,
     pub service: LatencyHistogram,
+    /// Of timed answers, what a language model took for them.
+    pub calls: Calls,
 }
 
 impl Received {
-    /// Counts `items`, and digests what they answer, with files in `scratch` while it goes on.
+    /// Counts `items`, answers of a language model as good by these `goals`, and digests what they answer, with files
+    /// in `scratch` while it goes on.
     ///
     /// # Errors
     /// When an item cannot be read. That the digest cannot be made costs the digest alone.
     pub fn count(
         items: impl Iterator<Item = io::Result<Item>>,
+        goals: Goals,
         scratch: &Path,
     ) -> io::Result<(Self, io::Result<String>)> {
-        let (mut received, mut unreadable) = (Self::default(), None);
+        let mut received = Self { calls: Calls::with_goals(goals), ..Self::default() };
+        let mut unreadable = None;
         let mut items = items.map_while(|item| item.map_err(|cause| unreadable = Some(cause)).ok());
         let good = items.by_ref().inspect(|item| received.take(item)).filter(|item| item.ok);
         let digest = output_digest(good.map(|item| Ok((item.query_id, item.digest))), scratch);
@@ -66,8 +73,8 @@ impl Received {
     ///
     /// # Errors
     /// When an item cannot be read.
-    pub fn after(cut: Cut, items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
-        let mut rest = Self::default();
+    pub fn after(&self, cut: Cut, items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
+        let mut rest = Self { calls: self.calls.anew(), ..Self::default() };
         for (number, item) in (0..).zip(items) {
             let item = item?;
             rest.take(&Item { timed: item.timed && !cut.takes(number), ..item });
@@ -118,6 +125,7 @@ impl Received {
         if item.ok {
             self.response.record(item.response());
             self.service.record(item.service());
+            item.call.iter().for_each(|call| self.calls.take(call, item.service()));
         }
     }
 
@@ -184,8 +192,9 @@ impl Received {
             length,
             latencies: latencies.clone(),
         };
-        let intervals =
-            [interval(histogram::RESPONSE, &self.response), interval(histogram::SERVICE, &self.service)];
+        let items = [(histogram::RESPONSE, &self.response), (histogram::SERVICE, &self.service)];
+        let all = items.into_iter().chain(self.calls.tagged());
+        let intervals: Vec<Interval> = all.map(|(tag, latencies)| interval(tag, latencies)).collect();
         let began = SystemTime::now().checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
         histogram::log(began, &intervals)
     }
@@ -318,6 +327,8 @@ impl Default for Watched {
 
 #[cfg(test)]
 mod tests {
+    use bench_workloads::records::Call;
+
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -332,13 +343,14 @@ mod tests {
             answered_ns,
             timed: number > 0,
             stages: Vec::new(),
+            call: None,
         }
     }
 
     /// Five items a millisecond apart, each answered after two; the first is not timed, the fourth failed.
     fn received(from_ns: u64) -> Received {
         let items = (0..5).map(|i| item(i, from_ns + i * MS, from_ns + i * MS + 2 * MS));
-        Received::count(items.map(Ok), &std::env::temp_dir()).unwrap().0
+        Received::count(items.map(Ok), Goals::default(), &std::env::temp_dir()).unwrap().0
     }
 
     fn said(received: &Received) -> Measured {
@@ -367,7 +379,13 @@ mod tests {
         // The third answer is the last of the warm-up, four milliseconds after the first query.
         let cut = Cut { items: 3, at_ns: 4 * MS };
         let items = (0..5).map(|i| item(i, i * MS, i * MS + 2 * MS));
-        let rest = Received::after(cut, items.map(Ok)).unwrap();
+        let goals = Goals { ttft_ms: Some(1.0), tpot_ms: None };
+        let call = Call { latency_us: 900, first_us: Some(500), last_us: Some(800), ..Call::default() };
+        let items = items.map(|item| Ok(Item { call: Some(call.clone()), ..item }));
+        let all = Received { calls: Calls::with_goals(goals), ..Received::default() };
+        let rest = all.after(cut, items).unwrap();
+        let generation = rest.calls.evidence(rest.window()).unwrap();
+        assert_eq!((generation.answers, generation.goodput.map(|good| good.answers)), (1, Some(1)));
         assert_eq!((rest.completed, rest.failed), (4, 1));
         assert_eq!((rest.timed_completed, rest.timed_failed), (1, 1));
         assert_eq!(rest.window(), Some(Duration::from_millis(2)));
@@ -388,7 +406,7 @@ mod tests {
                 now_ns += if number < slow { 10 * MS } else { MS };
                 Ok(Item { ok: true, ..item(number + 1, emitted_ns, now_ns) })
             });
-            Received::count(items, &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
+            Received::count(items, Goals::default(), &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
         };
         let (steady, cut) = of(100);
         let cut = cut.unwrap();
@@ -452,7 +470,7 @@ mod tests {
     #[test]
     fn an_item_that_cannot_be_read_is_an_error() {
         let items = [Ok(item(0, 0, 1)), Err(io::Error::other("cut short"))];
-        let error = Received::count(items.into_iter(), &std::env::temp_dir()).unwrap_err();
+        let error = Received::count(items.into_iter(), Goals::default(), &std::env::temp_dir()).unwrap_err();
         assert_eq!(error.to_string(), "cut short");
     }
 

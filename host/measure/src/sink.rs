@@ -17,11 +17,13 @@ use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
 use bench_workloads::operator::Tombstone;
-use bench_workloads::records::Answer;
+use bench_workloads::records::{Answer, Call};
 use bench_workloads::schedule::query_key;
+use bench_workloads::seal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::answers::{self, Answers};
 use super::attribution::Attribution;
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
@@ -81,6 +83,8 @@ pub struct Item {
     pub timed: bool,
     /// Digest of what each node wrote, by node id; 0 where it wrote nothing.
     pub stages: Vec<u64>,
+    /// How a language model was heard for it, where one was called.
+    pub call: Option<Call>,
 }
 
 impl Item {
@@ -138,6 +142,8 @@ pub struct SinkOutcome {
     /// What spans say that cannot be. They are in no figure of time.
     pub doubts: Doubts,
     pub scores: Option<Scores>,
+    /// Why answers could not be saved that were to be.
+    pub unsaved: Option<String>,
     /// Every operator call, where that is wanted.
     pub trace: Option<Trace>,
 }
@@ -149,6 +155,8 @@ struct State {
     faraway: Faraway,
     meanwhile: Attribution,
     items: BufWriter<File>,
+    /// Where answers are saved, if they are to be.
+    answers: Option<Answers>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
 }
@@ -163,6 +171,7 @@ pub struct Sink {
     timed: AtomicU64,
     /// Where the judged rankings go.
     runs: Option<PathBuf>,
+    saves_answers: bool,
     state: Mutex<State>,
 }
 
@@ -179,15 +188,25 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let state = State { sunk, outsiders, faraway, meanwhile, items, judge, failure: None };
+        let answers = None;
+        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
-        Self { ledger, nodes, proof: None, began_ns: monotonic_ns(), timed, runs: None, state }
+        let began_ns = monotonic_ns();
+        Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
     }
 
     /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
     #[must_use]
     pub fn with_runs(self, folder: PathBuf) -> Self {
         Self { runs: Some(folder), ..self }
+    }
+
+    /// Saves every answer in `file`.
+    #[must_use]
+    pub fn with_answers(self, file: Option<File>) -> Self {
+        let saves_answers = file.is_some();
+        self.state().answers = file.map(Answers::new);
+        Self { saves_answers, ..self }
     }
 
     /// Keeps every operator call in `trace`.
@@ -253,10 +272,14 @@ impl Sink {
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
+        let mut after: &[u8] = &[];
         let answer = match frame.header.kind {
-            Kind::Data => postcard::from_bytes::<Answer>(frame.body)
+            Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
                 .map_err(|cause| format!("the answer is unreadable: {cause}"))
-                .and_then(|answer| of_its_query(answer, frame.header.seq, &pending)),
+                .and_then(|(answer, rest)| {
+                    after = rest;
+                    of_its_query(answer, frame.header.seq, &pending)
+                }),
             _ => Err(reason(frame)),
         };
         let mut item = Item {
@@ -270,8 +293,12 @@ impl Sink {
             answered_ns: now_ns,
             timed: pending.timed,
             stages: vec![0; self.nodes],
+            call: Call::after(after).filter(|_| answer.is_ok()),
         };
         // What needs nothing but the frame is found out before anybody has to wait.
+        let line = self
+            .saves_answers
+            .then(|| answers::line(&item.query_id, answer.as_ref().map_err(String::as_str)));
         let proof = self.proof.as_ref();
         let of_this_run = |span: &Span| proof.is_none_or(|proof| proof.admits(frame.header.seq, span));
         let count = frame.spans.len() / SPAN_LEN;
@@ -279,7 +306,10 @@ impl Sink {
         spans.extend(frame.spans().filter(of_this_run));
         let foreign = count - spans.len();
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, .. } = &mut *state;
+        let State { sunk, judge, faraway, meanwhile, answers, .. } = &mut *state;
+        if let (Some(answers), Some(line)) = (answers, line) {
+            answers.add(&line);
+        }
         spans.retain(|span| {
             let node = usize::from(span.node);
             let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
@@ -324,6 +354,15 @@ impl Sink {
             && let Some(lacking) = proof.lacking(frame, &item.stages)
         {
             sunk.unproven.add(&item.query_id, || lacking);
+        }
+        if !after.is_empty() {
+            // Times are no part of what was answered, by which stages are compared with those of other runs.
+            let (whole, said) = (frame.body, &frame.body[..frame.body.len() - after.len()]);
+            let whole = seal::digest(whole);
+            item.stages
+                .iter_mut()
+                .filter(|wrote| **wrote == whole)
+                .for_each(|wrote| *wrote = seal::digest(said));
         }
         sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
         match &answer {
@@ -417,6 +456,7 @@ impl Sink {
             return Err(error);
         }
         state.items.flush()?;
+        let unsaved = state.answers.take().and_then(|answers| answers.finish().err());
         let judge = state.judge.take();
         if let (Some(judge), Some(folder)) = (&judge, &self.runs) {
             judge.write_runs(folder)?;
@@ -439,7 +479,8 @@ impl Sink {
         let instances = sunk.instances.iter().map(|seen| u64::from(*seen)).sum::<u64>();
         let time_ns = monotonic_ns().saturating_sub(self.began_ns);
         sunk.doubts.sum(busy_ns, threads + far + instances, time_ns);
-        Ok(SinkOutcome { scores, ..sunk })
+        let unsaved = unsaved.map(|cause| cause.to_string());
+        Ok(SinkOutcome { scores, unsaved, ..sunk })
     }
 }
 

@@ -5,11 +5,12 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::answers;
 use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
-use super::operation::{Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
+use super::operation::{ANSWERS, Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
 use super::plan::Plan;
 use super::received::{Received, Watched};
 use super::runtime_logs;
@@ -31,9 +32,10 @@ use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
     self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, histogram, json_style, jsonl,
-    manifest, spreadsheet,
+    manifest, spreadsheet, vectors,
 };
 use bench_workloads::judge::RUN_FILES;
+use bench_workloads::records::Goals;
 
 /// What a run needs besides its plan.
 pub struct Job<'a> {
@@ -51,8 +53,12 @@ pub struct Job<'a> {
     pub options: Vec<(String, String)>,
     /// Where in a campaign the run belongs.
     pub place: evidence::Place,
+    /// Servers on this machine that the run asks: what they use is neither the run's nor others'.
+    pub servers: Vec<evidence::Server>,
     /// Where a trace of every operator call goes.
     pub trace: Option<(&'a Path, Format)>,
+    /// Whether every answer is saved.
+    pub answers: bool,
 }
 
 /// What a user sees of a run while it goes on.
@@ -205,12 +211,20 @@ impl Job<'_> {
         {
             kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
         }
+        let untold = !measured.unwritten.iter().any(|cause| cause.starts_with(ANSWERS));
+        let answers = (self.answers && untold).then(|| {
+            let (from, to) = (scratch.join(answers::FILE_NAME), folder.join(answers::FILE_NAME));
+            kept(ANSWERS, keep(&from, &to, answers::LARGEST))
+        });
+        let answers = answers.flatten();
         for name in RUN_FILES {
             let ranking = scratch.join(name);
             if ranking.exists() {
                 kept(name, keep(&ranking, &folder.join(name), RUN_FILE_LARGEST));
             }
         }
+        let vectors = keep_vectors(self.plan, folder).transpose();
+        let vectors = vectors.and_then(|done| kept("the vectors of texts", done));
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
         let named = |name, kept: &Option<String>| kept.as_ref().map(|_| beside(name).display().to_string());
         let evidence = Evidence {
@@ -218,6 +232,12 @@ impl Job<'_> {
             items_sha256: items,
             latency_histogram: named(histogram::FILE_NAME, &histogram),
             latency_histogram_sha256: histogram,
+            answers_file: named(answers::FILE_NAME, &answers),
+            answers_sha256: answers,
+            vectors_file: named(vectors::FILE_NAME, &vectors),
+            vectors_sha256: vectors,
+            servers: self.servers.clone(),
+            generation: received.calls.evidence(received.window()),
             unwritten: unwritten.clone(),
             ..self.evidence(&answer, &seen, &findings)
         };
@@ -269,14 +289,16 @@ impl Job<'_> {
             temp_dir,
             extra: self.options.clone(),
             trace: self.trace.map(|(_, format)| format),
+            answers: self.answers,
         };
         let (mut monitor, mut log_files) = (None, Vec::new());
+        let servers: Vec<i32> = self.servers.iter().map(|server| server.pid as i32).collect();
         let mut watched = Watched::new();
         let answer = runner.call::<Run>(
             request,
             &mut |notice| {
                 match notice {
-                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid)),
+                    Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid, servers.clone())),
                     Notice::Phase(phase) => {
                         watched.phase(&phase);
                         watcher.phase(&phase);
@@ -324,7 +346,7 @@ impl Job<'_> {
         scratch: &Path,
     ) -> Result<(Received, io::Result<String>), RunError> {
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
-        let received = items.and_then(|items| Received::count(items, scratch));
+        let received = items.and_then(|items| Received::count(items, Goals::of(&self.plan.params), scratch));
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })
@@ -345,7 +367,7 @@ impl Job<'_> {
         measured.steady = Some(steady);
         let Some(cut) = cut.filter(|_| self.plan.warmup_auto) else { return Ok((received, None)) };
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
-        let rest = items.and_then(|items| Received::after(cut, items));
+        let rest = items.and_then(|items| received.after(cut, items));
         let rest = rest.map_err(|cause| RunError::Io { what: "the items of the run".to_owned(), cause })?;
         rest.restate(measured);
         measured.warmup = cut.items;
@@ -521,6 +543,17 @@ fn keep_items(scratch: &Path, folder: &Path, plan: &Plan, cut: Option<Cut>) -> i
         }
         writer.flush()
     })
+}
+
+/// The vectors that an endpoint gave, where one was asked: by them it is told whether answers differ because of it.
+fn keep_vectors(plan: &Plan, folder: &Path) -> io::Result<Option<String>> {
+    let stored = plan.workload.vectors(&plan.open_spec()).map_err(io::Error::other)?;
+    let Some(stored) = stored else { return Ok(None) };
+    let dimension = stored.dimension();
+    let lowest = stored.lowest(vectors::Vectors::most(dimension))?;
+    let by_key = lowest.into_iter().map(|(key, vector)| (key, vector.dims)).collect();
+    let kept = vectors::Vectors { dimension, by_key };
+    write_hashed(&folder.join(vectors::FILE_NAME), |file| kept.write(file)).map(Some)
 }
 
 fn stage_digest(stages: &[u64], node: usize) -> String {

@@ -220,7 +220,9 @@ impl Finding {
             Self::CpuSteal { .. } => {
                 "run on a machine of your own, or repeat with --repeat until it is quiet"
             }
-            Self::OtherLoad { host: None, .. } => "stop other work on this machine and run again",
+            Self::OtherLoad { host: None, .. } => {
+                "stop other work on this machine and run again; a server that the run asks is declared with --server-pid"
+            }
             Self::OtherLoad { .. } => "stop other work on that machine and run again",
             Self::Clocks { .. } | Self::NotWatched { .. } => {
                 "let nothing stop bench while it runs, or else report this to the plugin's author"
@@ -247,7 +249,7 @@ mod tests {
     use bench_record::evidence::{Resolution, Steady};
 
     fn codes(others: Option<f64>, steal: Option<f64>, within: f64) -> Vec<&'static str> {
-        let resolution = Resolution { steal: Some(within), others: Some(within) };
+        let resolution = Resolution { steal: Some(within), others: Some(within), ..Resolution::default() };
         let disturbance = Disturbance { steal, others, resolution, ..Disturbance::default() };
         let measured = Measured {
             emitted: 100,

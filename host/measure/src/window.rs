@@ -35,15 +35,30 @@ pub struct Own {
     pub host: i32,
     /// Workers outside of the tree.
     pub workers: BTreeSet<i32>,
+    /// The roots of servers that the user declared.
+    pub servers: Vec<i32>,
+}
+
+/// Whose a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Run,
+    Servers,
+    Others,
 }
 
 impl Own {
-    fn processes(&self, reading: &Reading) -> HashSet<i32> {
-        let mut own: HashSet<i32> =
-            self.workers.iter().flat_map(|worker| tree(&reading.processes, *worker)).collect();
+    fn whose(&self, reading: &Reading) -> impl Fn(i32) -> Whose + use<> {
+        let below = |root: &i32| tree(&reading.processes, *root);
+        let mut own: HashSet<i32> = self.workers.iter().flat_map(below).collect();
         own.extend(tree(&reading.processes, self.root));
         own.insert(self.host);
-        own
+        let of_servers: HashSet<i32> = self.servers.iter().flat_map(below).collect();
+        move |pid| match (own.contains(&pid), of_servers.contains(&pid)) {
+            (true, _) => Whose::Run,
+            (false, true) => Whose::Servers,
+            (false, false) => Whose::Others,
+        }
     }
 }
 
@@ -85,25 +100,31 @@ fn between(first: &Reading, last: &Reading, own: &Own) -> Disturbance {
             "the first timed query and the last answer were seen at the same moment",
         );
     }
-    let (own, others) = used(first, last, own);
+    let declared = !own.servers.is_empty();
+    let Used { own, servers, others } = used(first, last, own);
     let jiffy = jiffies(1).as_secs_f64();
     let stolen = seconds_between(before.steal, after.steal);
     let idle = seconds_between(before.idle, after.idle);
     let spread = (first.took + last.took).as_secs_f64() * f64::from(before.cores);
     // Idle and waiting for a disk are two counters.
     let machines = Seconds {
-        used: (all - idle - stolen - own.used).max(0.0),
-        within: 3.0 * jiffy + own.within + spread,
+        used: (all - idle - stolen - own.used - servers.used).max(0.0),
+        within: 3.0 * jiffy + own.within + servers.within + spread,
     };
     let everyone = first.sees_everyone && last.sees_everyone;
     let hidden = machines.used - machines.within > others.used + others.within;
     let others = if hidden || !everyone { machines } else { others };
     let share = |seconds: f64| (seconds / all).clamp(0.0, 1.0);
-    let resolution = Resolution { steal: Some(share(jiffy)), others: Some(share(others.within)) };
+    let resolution = Resolution {
+        steal: Some(share(jiffy)),
+        others: Some(share(others.within)),
+        servers: declared.then(|| share(servers.within)),
+    };
     let mut disturbance = Disturbance {
         steal: Some(share(stolen)),
         others: Some(share(others.used)),
         own: Some(share(own.used)),
+        servers: declared.then(|| share(servers.used)),
         window_seconds: Some(window),
         others_window_seconds: None,
         resolution,
@@ -132,6 +153,7 @@ fn leave_out_what_is_too_coarse(found: &mut Disturbance, everyone: bool) {
         "/proc/stat, for not every process is to be seen,"
     };
     check("others", &mut found.others, found.resolution.others, MOST_OTHERS, why);
+    check("servers", &mut found.servers, found.resolution.servers, MOST_OTHERS, why);
     check("steal", &mut found.steal, found.resolution.steal, MOST_STEAL, "/proc/stat");
 }
 
@@ -139,16 +161,22 @@ fn seconds_between(before: Duration, after: Duration) -> f64 {
     after.saturating_sub(before).as_secs_f64()
 }
 
-/// What the run and all others used between two readings.
-fn used(first: &Reading, last: &Reading, own: &Own) -> (Seconds, Seconds) {
-    let (before, after) = (own.processes(first), own.processes(last));
-    let select = |reading: &Reading, own: &HashSet<i32>, ours: bool| -> Table {
-        let wanted = reading.processes.iter().filter(|(pid, _)| own.contains(pid) == ours);
+/// What the run, its declared servers and all others used between two readings.
+struct Used {
+    own: Seconds,
+    servers: Seconds,
+    others: Seconds,
+}
+
+fn used(first: &Reading, last: &Reading, own: &Own) -> Used {
+    let (before, after) = (own.whose(first), own.whose(last));
+    let select = |reading: &Reading, whose: &dyn Fn(i32) -> Whose, wanted: Whose| -> Table {
+        let wanted = reading.processes.iter().filter(|(pid, _)| whose(**pid) == wanted);
         wanted.map(|(pid, process)| (*pid, *process)).collect()
     };
-    let side = |ours: bool| Side {
-        then: select(first, &before, ours),
-        now: select(last, &after, ours),
+    let side = |whose: Whose| Side {
+        then: select(first, &before, whose),
+        now: select(last, &after, whose),
         window: last.at.saturating_sub(first.at),
     };
     let cores = last.machine.map_or(1, |machine| machine.cores);
@@ -157,7 +185,11 @@ fn used(first: &Reading, last: &Reading, own: &Own) -> (Seconds, Seconds) {
     let lag = |reading: &Reading| reading.tick + reading.took;
     let lag = lag(first).max(lag(last));
     // We run ourselves while we read, so that one core less is left to the others.
-    (side(true).used(cores, lag), side(false).used(cores.saturating_sub(1), lag))
+    Used {
+        own: side(Whose::Run).used(cores, lag),
+        servers: side(Whose::Servers).used(cores, lag),
+        others: side(Whose::Others).used(cores.saturating_sub(1), lag),
+    }
 }
 
 /// Some of the processes, at either end of the window.
@@ -212,7 +244,7 @@ mod tests {
     use super::super::processes::tests::{MadeUp, ms};
     use super::*;
 
-    const OWN: Own = Own { root: 10, host: 5, workers: BTreeSet::new() };
+    const OWN: Own = Own { root: 10, host: 5, workers: BTreeSet::new(), servers: Vec::new() };
 
     /// Two cores; a run below process 10, which bench, process 5, watches; a stranger, process 7.
     fn machine() -> MadeUp {
@@ -259,6 +291,24 @@ mod tests {
         assert!(close(found.others, 50.0 / 120.0), "{found:?}");
         // It runs: its clock may be a tick behind.
         assert!(close(found.resolution.others, 4.0 / 120.0), "{found:?}");
+    }
+
+    #[test]
+    fn a_server_that_was_declared_is_none_of_the_others_and_neither_are_its_children() {
+        let made = machine();
+        made.process(20, 1, 'S', 4_000, 0);
+        made.process(21, 20, 'S', 1_000, 0);
+        let first = made.read();
+        made.later(ms(600));
+        made.process(20, 1, 'S', 4_300, 0);
+        made.process(21, 20, 'S', 1_180, 0);
+        made.process(7, 1, 'S', 9_060, 500);
+        made.machine(2, 50_660, 0);
+        let found = between(&first, &made.read(), &Own { servers: vec![20], ..OWN });
+        assert!(close(found.servers, 0.4) && close(found.others, 0.05), "{found:?}");
+        let silent = between(&first, &made.read(), &OWN);
+        assert_eq!(silent.servers, None);
+        assert!(close(silent.others, 0.45), "{silent:?}");
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub const RESPONSE: &str = "response";
 /// Tag of the latencies from the actual emission.
 pub const SERVICE: &str = "service";
 
+/// Tags of what a language model took: to the first token, between pieces, for each token, and for an answer.
+pub const TTFT: &str = "ttft";
+pub const BETWEEN_TOKENS: &str = "between_tokens";
+pub const TPOT: &str = "tpot";
+pub const ANSWER: &str = "answer";
+
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Java's reader and plotter expect the `Interval_Max` column in milliseconds.
@@ -92,6 +98,11 @@ impl LatencyHistogram {
     pub fn quantile(&self, quantile: f64) -> Option<Millis> {
         (!self.is_empty() && (0.0..=1.0).contains(&quantile))
             .then(|| Duration::from_nanos(self.0.value_at_quantile(quantile)).into())
+    }
+
+    /// The mean.
+    pub fn mean(&self) -> Option<Millis> {
+        (!self.is_empty()).then(|| Duration::from_nanos(self.0.mean() as u64).into())
     }
 
     /// The longest latency.
@@ -156,17 +167,19 @@ pub fn load(path: &Path) -> Result<Vec<Interval>> {
 /// The latencies of whole items in a log: the intervals with the tag [`RESPONSE`], or, in a log of another
 /// tool, those without a tag. `None` when there are neither, or nothing was counted.
 pub fn whole_items(intervals: &[Interval]) -> Result<Option<LatencyHistogram>> {
-    let tagged = |wanted: Option<&str>| {
-        let mut all = LatencyHistogram::new();
-        for interval in intervals.iter().filter(|interval| interval.tag.as_deref() == wanted) {
-            all.merge(&interval.latencies)?;
-        }
-        Ok(Some(all).filter(|all| !all.is_empty()))
-    };
-    match tagged(Some(RESPONSE))? {
+    match tagged(intervals, Some(RESPONSE))? {
         Some(all) => Ok(Some(all)),
-        None => tagged(None),
+        None => tagged(intervals, None),
     }
+}
+
+/// The latencies of the intervals with this tag, or without one. `None` when nothing was counted.
+pub fn tagged(intervals: &[Interval], wanted: Option<&str>) -> Result<Option<LatencyHistogram>> {
+    let mut all = LatencyHistogram::new();
+    for interval in intervals.iter().filter(|interval| interval.tag.as_deref() == wanted) {
+        all.merge(&interval.latencies)?;
+    }
+    Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
 /// An interval log as it is written; see [`save`].

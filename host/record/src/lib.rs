@@ -36,6 +36,7 @@ pub mod spreadsheet;
 pub mod testing;
 pub mod time;
 pub mod units;
+pub mod vectors;
 
 use std::path::Path;
 

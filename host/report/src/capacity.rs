@@ -6,7 +6,7 @@ use super::Grid;
 use super::charts::Chart;
 use super::charts::curves::scaling;
 use super::sweep::line;
-use bench_judge::capacity::{Report, Trial};
+use bench_judge::capacity::{Figure, Report, Trial};
 
 /// The curves.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn charts(report: &Report) -> Vec<Chart> {
     let axis = "arrivals per second";
     let offered = line("arrivals".into(), points(&|trial| Some(trial.offered)));
     let completed = line(report.backend.clone(), points(&|trial| Some(trial.completed)));
-    let title = format!("{percentile} of the response time over demand");
+    let title = format!("{percentile}{} over demand", of_the_response_time(report));
     let latency = line(report.backend.clone(), points(&|trial| trial.latency_ms));
     // The goal reaches over the same range.
     let limit = line("goal".into(), points(&|_| Some(report.goal.slo.limit_ms)));
@@ -38,7 +38,12 @@ fn tenths(rate: f64) -> i64 {
 }
 
 fn percentile(report: &Report) -> String {
-    format!("p{}", (report.goal.slo.quantile * 1e4).round() / 100.0)
+    report.goal.slo.percentile()
+}
+
+/// What a bare percentile is of.
+fn of_the_response_time(report: &Report) -> &'static str {
+    if report.goal.slo.figure == Figure::Response { " of the response time" } else { "" }
 }
 
 /// The numbers.
@@ -57,7 +62,7 @@ pub fn grid(report: &Report) -> Grid {
         ]
     });
     Grid {
-        caption: format!("The trials; the latency is {} of the response time", percentile(report)),
+        caption: format!("The trials; the latency is {}{}", percentile(report), of_the_response_time(report)),
         columns: &["phase", "rate/s#", "completed/s#", "latency ms#", "success#", "verdict", "INVALID"],
         rows: rows.collect(),
     }

@@ -37,6 +37,7 @@ pub fn document(summary: &Summary) -> String {
     estimates(&mut out, summary);
     percentiles(&mut out, summary);
     outliers(&mut out, summary);
+    generation(&mut out, summary);
     validity(&mut out, summary);
     let limits = text::limits(summary);
     if !limits.is_empty() {
@@ -83,6 +84,20 @@ fn backends(out: &mut String, summary: &Summary) {
          success_rate is completed items over emitted items.\n",
     );
     closed_load(out, summary);
+}
+
+/// What answers of a language model took, where one was asked, run by run.
+fn generation(out: &mut String, summary: &Summary) {
+    let runs = summary.collected.runs.iter();
+    let mut runs = runs.filter_map(|run| Some((run, run.evidence.generation.as_ref()?))).peekable();
+    if runs.peek().is_none() {
+        return;
+    }
+    section(out, "Generation");
+    for (run, of) in runs {
+        item(out, &format!("{} {}: {}", run.backend, run.run_id, text::generation(of)));
+        of.remarks.iter().for_each(|remark| item(out, remark));
+    }
 }
 
 /// Beside every table of latencies.

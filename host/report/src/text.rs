@@ -10,6 +10,9 @@ use bench_judge::stats::support::Supported;
 use bench_judge::stats::verdict::Verdict;
 use bench_judge::variance::{More, Variance};
 use bench_judge::{Metric, Summary};
+use bench_record::evidence::{Generation, Percentiles};
+use bench_record::units::Millis;
+use bench_record::vectors::Apart;
 
 /// What stands where there is no number.
 pub const NONE: &str = "n/a";
@@ -280,6 +283,7 @@ pub fn difference(difference: &Difference) -> Vec<String> {
         Some(items) => vec![format!("{who}: {items} items differ")],
         None => vec![who],
     };
+    lines.extend(difference.embeddings.as_ref().map(embeddings));
     lines.extend(difference.examples.iter().map(|example| {
         let stage =
             example.stage.as_deref().map_or("no stage differs".into(), |stage| format!("first at {stage}"));
@@ -287,6 +291,17 @@ pub fn difference(difference: &Difference) -> Vec<String> {
     }));
     lines.extend(difference.note.clone());
     lines
+}
+
+/// Whether answers differ because their texts have other vectors.
+fn embeddings(apart: &Apart) -> String {
+    let Apart { texts, differ, largest_distance } = *apart;
+    match largest_distance {
+        Some(distance) => format!(
+            "answers differ because embeddings did: {differ} of {texts} texts have another vector, the largest distance (1 - cosine) is {distance:.2e}"
+        ),
+        None => format!("the embeddings are not why: all {texts} texts that both kept have the same vectors"),
+    }
 }
 
 /// An outlier as a sentence without its end.
@@ -366,6 +381,29 @@ pub fn limits(summary: &Summary) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What answers of a language model took, in a line.
+#[must_use]
+pub fn generation(generation: &Generation) -> String {
+    let ms = |figure: Option<Millis>| figure.map_or(NONE.to_owned(), |ms| format!("{:.1}", ms.get()));
+    let pair = |of: &Option<Percentiles>| {
+        let of = of.unwrap_or_default();
+        format!("{}/{}", ms(of.p50), ms(of.p95))
+    };
+    let rate = |rate: Option<f64>| rate.map_or(NONE.to_owned(), |rate| format!("{rate:.1}"));
+    let good = generation.goodput.map_or(String::new(), |good| {
+        format!("  goodput {}/s ({} of {} answers)", rate(good.per_second), good.answers, generation.answers)
+    });
+    format!(
+        "p50/p95 ms  TTFT {}  TPOT {}  between tokens {}  answer {};  tokens/s in {} out {}{good}",
+        pair(&generation.ttft_ms),
+        pair(&generation.tpot_ms),
+        pair(&generation.between_tokens_ms),
+        pair(&generation.answer_ms),
+        rate(generation.prompt_tokens_per_second),
+        rate(generation.completion_tokens_per_second),
+    )
 }
 
 #[cfg(test)]

@@ -50,7 +50,8 @@ impl GoalArgs {
 /// Flags of `bench capacity`: those of `bench run`, and the goal.
 #[derive(Debug, Args)]
 pub struct CapacityArgs {
-    /// What the response time has to meet: p99=200ms, p95=1.5s; without a unit seconds
+    /// What the response time has to meet: p99=200ms, p95=1.5s; without a unit seconds. Of a language model ttft, tpot,
+    /// between_tokens or answer: ttft_p95=500ms
     #[arg(long, value_name = "GOAL", help_heading = "Goal")]
     slo: Slo,
     #[command(flatten)]

@@ -21,6 +21,7 @@ mod run;
 mod runner;
 mod scaffold;
 mod screen;
+mod server;
 mod shipped;
 mod signals;
 mod soak;
@@ -236,6 +237,7 @@ pub fn main() -> ExitCode {
         Some(Command::Completions { shell }) => generate::completions(shell, &mut command()),
         Some(Command::Man) => generate::man(command()),
     };
+    server::end();
     output::conclude(result.map_err(|stopped| file.located(stopped))).into()
 }
 
@@ -253,7 +255,10 @@ fn parse(words: &[OsString]) -> Result<(Cli, ConfigFile), Unreadable> {
 #[must_use]
 pub fn plan_of(words: &[OsString]) -> Option<Plan> {
     let (mut cli, _) = parse(words).ok()?;
-    cli.run_args()?.plan().ok()
+    let run = cli.run_args()?;
+    // A file of anybody's starts nothing.
+    run.server = Default::default();
+    run.plan().ok()
 }
 
 /// What clap has to say instead of a command line: help, the version, or what is wrong.

@@ -11,7 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::signals::AtOnce;
+use super::server::ServerArgs;
 use super::workload_args::WorkloadArgs;
 use super::{Exit, PluginArgs, Stopped, screen};
 use bench_isolate::options::{FROM_THE_PLAN, Given};
@@ -255,6 +255,9 @@ pub struct RunArgs {
         help_heading = "Output"
     )]
     pub trace_format: TraceFormat,
+    /// Keep every answer with what it cites, as answers.jsonl beside the items
+    #[arg(long, help_heading = "Output")]
+    pub save_answers: bool,
     /// Show what each stage does while the run goes on: rate, queue, share of time busy
     #[arg(long, help_heading = "Output")]
     pub top: bool,
@@ -300,6 +303,9 @@ pub struct RunArgs {
     /// gets its own. Recorded, but no part of the configuration's hash
     #[arg(long = "backend-option", value_name = "KEY=VALUE", help_heading = "Backend")]
     pub backend_options: Vec<String>,
+
+    #[command(flatten)]
+    pub server: ServerArgs,
 
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -437,8 +443,7 @@ impl RunArgs {
             timeout: args.timeout,
         };
         plan.validate().map_err(Stopped::usage)?;
-        let _at_once = AtOnce::begin();
-        plan.served = workload.served(&plan.open_spec()).map_err(Stopped::usage)?;
+        plan.served = args.server.served(&plan)?;
         Ok(plan)
     }
 

@@ -56,6 +56,10 @@ impl Root<'_> {
             return Err(Stopped::new(Exit::Usage, text, format!("start a new {}", P::NAME)));
         }
         plan.plans().iter().try_for_each(|plan| plan.validate().map_err(Stopped::usage))?;
+        if self.run.server.is_given() {
+            // Preparing asks whether it is the model that was planned with.
+            self.run.server.served(plan.plan())?;
+        }
         Ok((tree, plan))
     }
 
@@ -94,6 +98,7 @@ impl Root<'_> {
         let (given, verbose) = (&means.backend_options, self.run.verbose);
         let plugins = self.plugins(means);
         let runner = Terminal::ready(&plugins, plan.backends(), given, means.memory_limit, verbose)?;
+        let runner = runner.saving_answers(means.save_answers);
         prepare(plan.plan())?;
         tree.begin(plan)?;
         Ok((runner, tree.lock()?))
@@ -109,6 +114,7 @@ pub fn means(run: &RunArgs) -> Result<Means, Stopped> {
         plugins_dir: run.plugins.plugins_dir.iter().map(absolute).collect(),
         no_user_plugins: run.plugins.no_user_plugins,
         only_trusted: run.plugins.only_trusted,
+        save_answers: run.save_answers,
         command: command_line(),
     })
 }

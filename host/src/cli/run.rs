@@ -10,7 +10,7 @@ use super::output;
 use super::screen::{self, RunProgress, Spinner};
 use super::shipped::workload_library;
 use super::signals::AtOnce;
-use super::{Exit, RunArgs, STOP, Stopped, places};
+use super::{Exit, RunArgs, STOP, Stopped, places, server};
 use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
 use bench_isolate::room;
@@ -58,6 +58,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             memory_limit: Some(args.memory_bytes()),
             options: options.clone(),
             place: Default::default(),
+            servers: server::declared(),
+            answers: args.save_answers,
             trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
         };
         let label = if plan.repeat > 1 {
@@ -161,6 +163,9 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
             other => Stopped::new(Exit::Usage, other, ""),
         })?;
     drop(at_once);
+    if let Some(found) = plan.workload.truncation(&plan.open_spec()).map_err(Stopped::usage)? {
+        screen::warning(&found.to_string());
+    }
     go_on()
 }
 

@@ -9,7 +9,7 @@ use super::find::{ReadyBackend, ready_backends};
 use super::run::{answered, check_folder, prepare, stopped};
 use super::screen::{self, RunProgress};
 use super::shipped::workload_library;
-use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places};
+use super::{Exit, PluginArgs, RunArgs, STOP, Stopped, places, server};
 use bench_campaign::capacity::{self, Trials};
 use bench_campaign::run::{Failure, Runner, Wanted};
 use bench_isolate::isolate::{Stop, StopLevel};
@@ -29,6 +29,7 @@ pub struct Terminal<'a> {
     stop: &'a Stop,
     memory_limit: Option<u64>,
     verbose: bool,
+    save_answers: bool,
 }
 
 impl Terminal<'_> {
@@ -42,7 +43,13 @@ impl Terminal<'_> {
         verbose: bool,
     ) -> Result<Self, Stopped> {
         let ready = ready_backends(plugins, backends, given)?;
-        Ok(Self { ready, stop: &STOP, memory_limit, verbose })
+        Ok(Self { ready, stop: &STOP, memory_limit, verbose, save_answers: false })
+    }
+
+    /// Saves every answer of every run, if that is wanted.
+    #[must_use]
+    pub fn saving_answers(self, save_answers: bool) -> Self {
+        Self { save_answers, ..self }
     }
 }
 
@@ -66,7 +73,8 @@ impl Alone {
         places::output(&output_dir, "--output-dir")?;
         check_folder(&output_dir)?;
         let terminal =
-            Terminal::ready(&run.plugins, [&*backend], &given, Some(run.memory_bytes()), run.verbose)?;
+            Terminal::ready(&run.plugins, [&*backend], &given, Some(run.memory_bytes()), run.verbose)?
+                .saving_answers(run.save_answers);
         prepare(&plan)?;
         let (run_id, arrivals) = (run.run_id()?, run.arrivals());
         Ok((Self { backend, plan, run_id, output_dir, arrivals }, terminal))
@@ -98,7 +106,9 @@ impl Runner for Terminal<'_> {
             memory_limit: self.memory_limit,
             options: options.clone(),
             place: wanted.place.clone(),
+            servers: server::declared(),
             trace: None,
+            answers: self.save_answers,
         };
         let progress = RunProgress::new(&wanted.label, wanted.plan.num_tasks.into(), self.verbose);
         let mut both = Both(watcher, progress);

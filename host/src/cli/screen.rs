@@ -15,7 +15,7 @@ use super::top::Top;
 use bench_measure::guest::{Edge, RunEvent};
 use bench_measure::supervise::{Finished, Watcher};
 use bench_record::evidence::Load;
-use bench_report::text::{CLOSED_LOAD, NONE};
+use bench_report::text::{self, CLOSED_LOAD, NONE};
 use bench_report::{Grid, terminal};
 
 const YELLOW: Style = AnsiColor::Yellow.on_default();
@@ -300,6 +300,10 @@ pub fn results(finished: &[Finished], output_dir: &std::path::Path) {
     for run in finished {
         if let Some(scores) = &run.measured.scores {
             say!("{}", quality(scores));
+        }
+        if let Some(generation) = &run.record.evidence().generation {
+            say!("{}", text::generation(generation));
+            generation.remarks.iter().for_each(|remark| say!("{DIM}{remark}{DIM:#}"));
         }
         let repeat = run.record.evidence().repeat_index.unwrap_or_default();
         let name = format!("{} #{repeat}", run.record.backend);

@@ -135,6 +135,39 @@ fn the_judged_rankings_are_kept_as_trec_run_files() {
 }
 
 #[test]
+fn a_long_document_is_searched_in_parts_and_judged_by_the_best_of_them() {
+    let noise = |word: &str, count: usize| format!("{word} ").repeat(count);
+    // What is asked for is a few words amidst many others, and stands there whole in one part.
+    let long = format!("{}swept wing flutter {}", noise("heat", 60), noise("nozzle", 60));
+    let line = |id: &str, text: &str| format!("{}\n", json!({"_id": id, "text": text}));
+    let others = ["swept wing", "a heated nozzle", "tunnel walls", "flat plates"];
+    let others = others.iter().enumerate().map(|(number, text)| line(&format!("other{number}"), text));
+    let corpus = line("long", &long) + &others.collect::<String>();
+    let queries = "{\"_id\": \"1\", \"text\": \"swept wing flutter\"}\n";
+    let folder = beir(&corpus, queries, Some("1\tlong\t1\n"));
+    let by_vectors = |more: &[&str]| {
+        let output = TempDir::new().unwrap();
+        let sets = [&["bm25_weight=0"][..], more].concat();
+        let mut run = run(folder.path(), output.path());
+        succeed(run.args(sets.iter().flat_map(|set| ["--set", set])));
+        let extra = records(output.path()).remove(0)["extra"].take();
+        let items = output.path().join(extra["items_file"].as_str().unwrap());
+        let lines = fs::read_to_string(items.with_file_name("run.trec")).unwrap();
+        let ranked: Vec<String> =
+            lines.lines().map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect();
+        (ranked, extra["output_digest"].clone())
+    };
+    assert_eq!(by_vectors(&[]).0[0], "other0");
+    let (ranked, digest) = by_vectors(&["chunk_tokens=5", "chunk_overlap=2"]);
+    assert_eq!(ranked[0], "long");
+    // Each document once, however many of its parts were found.
+    let distinct: std::collections::BTreeSet<_> = ranked.iter().collect();
+    assert!(distinct.len() == ranked.len() && ranked.len() > 1, "{ranked:?}");
+    let in_shards = by_vectors(&["chunk_tokens=5", "chunk_overlap=2", "vdb_shards=3"]);
+    assert_eq!(in_shards, (ranked, digest));
+}
+
+#[test]
 fn words_of_one_stem_are_found_and_stemmed_bm25_stands_beside_the_plain_one() {
     let queries = "{\"_id\": \"1\", \"text\": \"lifting winged\"}\n";
     let folder = beir(RAGGED, queries, Some("1\ta\t1\n"));

@@ -42,6 +42,7 @@ mod run;
 mod run_log;
 mod sage;
 mod schemas;
+mod servers;
 mod service;
 mod signals;
 mod streams;

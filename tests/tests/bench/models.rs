@@ -168,6 +168,46 @@ fn a_service_whose_vectors_are_never_the_same_twice_gives_every_run_the_same_ans
 }
 
 #[test]
+fn verify_says_that_answers_differ_because_embeddings_did_and_by_how_much() {
+    let outputs = [(); 3].map(|()| TempDir::new().unwrap());
+    let caches = [(); 2].map(|()| TempDir::new().unwrap());
+    let service = Service::start(embeddings);
+    recorded(&service.url(), &caches[0], &outputs[0]);
+    recorded(&service.url(), &caches[0], &outputs[1]);
+    // The text that shows the model has the vector that it had.
+    service.becomes(|asked| {
+        vectors(asked, |text| {
+            let mut counts = letters(text);
+            counts[text.len() % 64] += if text.starts_with("The lift of a wing in a") { 0.0 } else { 9.0 };
+            counts
+        })
+    });
+    recorded(&service.url(), &caches[1], &outputs[2]);
+    let folders = outputs.each_ref().map(|output| output.path().to_str().unwrap());
+    let verified = bench(&["verify", folders[0], folders[2]]).output().unwrap();
+    let said = stdout(&verified);
+    assert_eq!(verified.status.code(), Some(11), "{said}");
+    assert!(said.contains("answers differ because embeddings did: "), "{said}");
+    let distance: f64 = said
+        .split("the largest distance (1 - cosine) is ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(distance > 0.01 && distance < 1.0, "{said}");
+    // One cache gives one vector for each text.
+    succeed(&mut bench(&["verify", folders[0], folders[1]]));
+    let kept = |output: &TempDir| {
+        let record = records(output.path()).remove(0);
+        fs::read(output.path().join(record["extra"]["vectors_file"].as_str().unwrap())).unwrap()
+    };
+    assert_eq!(kept(&outputs[0]), kept(&outputs[1]));
+}
+
+#[test]
 fn every_real_runtime_gives_the_same_answers_through_an_unsteady_service() {
     let Some(_alone) = runtimes(&["ray", "dask", "sage"]) else { return };
     let service = Service::start(shaky);
@@ -245,4 +285,48 @@ fn after_a_service_failed_half_way_only_the_rest_is_embedded() {
     assert!(told.contains("the vectors of 20 texts (0 there)"), "{told}");
     let documents = embedded(&service).into_iter().filter(|text| text.starts_with("document "));
     assert_eq!(documents.collect::<HashSet<String>>().len(), 20);
+}
+
+#[test]
+fn each_kind_of_text_has_the_prefix_that_its_model_wants() {
+    let (service, corpus, output) = (Service::start(embeddings), collection(), TempDir::new().unwrap());
+    let cache = TempDir::new().unwrap();
+    let prefixes = ["--set", "query_prefix=\"query: \"", "--set", "document_prefix=\"passage: \""];
+    let run = || run_of(&corpus, &service.url(), cache.path(), &output);
+    succeed(run().args(prefixes));
+    let texts = embedded(&service);
+    let of = |prefix: &str| texts.iter().filter(|text| text.starts_with(prefix)).count();
+    assert_eq!((of("query: question "), of("passage: document "), texts.len()), (10, 40, 50));
+    // Indexes of other texts are others.
+    let told = stderr(&succeed(&mut run()));
+    assert!(told.contains("the vectors of 40 texts (0 there)"), "{told}");
+    assert!(embedded(&service).iter().all(|text| !text.contains(": ")));
+}
+
+#[test]
+fn what_an_encoder_leaves_unread_is_told_and_parts_leave_nothing() {
+    let service = Service::start(|asked| {
+        vectors(asked, |text| letters(&text.split_whitespace().take(80).collect::<Vec<_>>().join(" ")))
+    });
+    let (corpus, cache) = (collection(), TempDir::new().unwrap());
+    let words: Vec<String> = (0..200).map(|number| format!("word{number}")).collect();
+    let long = format!("{}\n", json!({"_id": "long", "text": words.join(" ")}));
+    let path = corpus.path().join("corpus.jsonl");
+    fs::write(&path, fs::read_to_string(&path).unwrap() + &long).unwrap();
+    let told = |more: &[&str]| {
+        let output = TempDir::new().unwrap();
+        let done = succeed(run_of(&corpus, &service.url(), cache.path(), &output).args(more));
+        (stderr(&done), records(output.path()).remove(0)["extra"]["truncation"].clone())
+    };
+    let (said, kept) = told(&[]);
+    assert!(
+        said.contains("the encoder reads the first 80 words of the longest text, and 1 of 41 have more"),
+        "{said}"
+    );
+    assert_eq!(kept, json!({"words": 80, "longer": 1, "of": 41}));
+    // The next run prepares nothing and tells it all the same.
+    assert_eq!(told(&[]).1, kept);
+    let (said, kept) = told(&["--set", "chunk_tokens=70"]);
+    assert!(!said.contains("the encoder reads"), "{said}");
+    assert_eq!(kept, Value::Null);
 }

@@ -123,7 +123,9 @@ fn talk(stream: impl Read + Write, behaviour: &Behaviour, seen: &Mutex<Vec<Asked
         let answer = Arc::clone(&behaviour.lock().unwrap_or_else(PoisonError::into_inner));
         let (status, text) = answer(&asked);
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", text.len());
+        let kind = if text.starts_with("data: ") { "text/event-stream" } else { "application/json" };
+        let length = text.len();
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
         if reader.get_mut().write_all(format!("{head}{text}").as_bytes()).is_err() {
             return;
         }
@@ -180,4 +182,13 @@ pub fn embeddings(asked: &Asked) -> Reply {
 pub fn chat(message: &Value) -> Reply {
     let usage = json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8});
     (200, json!({"choices": [{"index": 0, "message": message}], "usage": usage}).to_string())
+}
+
+/// The same answer in pieces, a word each.
+pub fn in_pieces(text: &str) -> Reply {
+    let event = |data: Value| format!("data: {data}\n\n");
+    let piece = |piece: &str| event(json!({"choices": [{"index": 0, "delta": {"content": piece}}]}));
+    let words: Vec<String> = text.split_inclusive(' ').map(piece).collect();
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": words.len()});
+    (200, words.concat() + &event(json!({"choices": [], "usage": usage})) + "data: [DONE]\n\n")
 }

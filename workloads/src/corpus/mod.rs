@@ -144,11 +144,11 @@ impl Corpus {
         &self.facts
     }
 
-    /// In how many documents each term occurs.
-    pub fn term_table(&self) -> Result<TermTable, CorpusError> {
+    /// In how many of the parts of all documents each term occurs.
+    pub fn term_table(&self, parts: impl Fn(&str) -> Vec<&str>) -> Result<TermTable, CorpusError> {
         let mut table = TermTable::default();
         for doc in self.docs.iter() {
-            table.add(&count_terms(token_hashes(&doc?.content())));
+            parts(&doc?.content()).iter().for_each(|part| table.add(&count_terms(token_hashes(part))));
         }
         Ok(table)
     }

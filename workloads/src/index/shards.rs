@@ -36,6 +36,22 @@ impl Shards {
         &self.0[shard as usize]
     }
 
+    /// The most rows that stand beside each other under one id: parts of one document.
+    #[must_use]
+    pub fn most_of_an_id(&self) -> usize {
+        let rows = self.0.iter().map(|shard| shard.len()).sum::<usize>() as u32;
+        let id = |number: u32| {
+            let (index, row) = self.find(number);
+            index.id(row)
+        };
+        let (mut most, mut now) = (0, 0);
+        for number in 0..rows {
+            now = if number > 0 && id(number) == id(number - 1) { now + 1 } else { 1 };
+            most = most.max(now);
+        }
+        most
+    }
+
     /// Where document `number` of the collection is.
     #[must_use]
     pub fn find(&self, number: u32) -> (&Index, usize) {

@@ -8,6 +8,7 @@
 //! each layer multiplies by a fixed matrix of random 8-bit values and adds a quarter of the product to the
 //! vector, all in whole numbers. Such a matrix nearly keeps angles, so thresholds keep their meaning.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -253,6 +254,45 @@ impl Embedder for HttpEmbedder {
     }
 }
 
+/// Puts what its model was trained to see before a text of this kind before every text.
+pub struct Prefixed {
+    embedder: Arc<dyn Embedder>,
+    prefix: String,
+}
+
+impl Prefixed {
+    /// The embedder itself where there is nothing to put before texts.
+    #[must_use]
+    pub fn over(embedder: Arc<dyn Embedder>, prefix: &str) -> Arc<dyn Embedder> {
+        if prefix.is_empty() {
+            return embedder;
+        }
+        Arc::new(Self { embedder, prefix: prefix.to_owned() })
+    }
+}
+
+/// A text as its embedder is to see it: one of nothing stays one.
+#[must_use]
+pub fn prefixed<'a>(prefix: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+    if prefix.is_empty() || text.trim().is_empty() { text } else { format!("{prefix}{text}").into() }
+}
+
+impl Embedder for Prefixed {
+    fn embed(&self, texts: &[&str]) -> Result<Vec<Quantised>, EndpointError> {
+        let texts: Vec<Cow<'_, str>> =
+            texts.iter().map(|text| prefixed(&self.prefix, (*text).into())).collect();
+        self.embedder.embed(&texts.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    fn name(&self) -> String {
+        format!("{} after {:?}", self.embedder.name(), self.prefix)
+    }
+
+    fn dimension(&self) -> usize {
+        self.embedder.dimension()
+    }
+}
+
 /// The cost of an encoder, without its weights.
 struct Encoder {
     dimension: usize,
@@ -425,6 +465,17 @@ mod tests {
                 assert_eq!(&embed(embedder.as_ref(), std::slice::from_ref(text))[0], vector);
             }
         }
+    }
+
+    #[test]
+    fn a_prefix_stands_before_every_text_but_one_of_nothing() {
+        let plain: Arc<dyn Embedder> = Arc::new(TopicEmbedder::new(64, 1.0, 0));
+        let prefixed = Prefixed::over(Arc::clone(&plain), "market query: ");
+        let found = prefixed.embed(&["wings", " "]).unwrap();
+        assert_eq!(found, plain.embed(&["market query: wings", " "]).unwrap());
+        assert_ne!(found[0], plain.embed(&["wings"]).unwrap()[0]);
+        assert_ne!(prefixed.name(), plain.name());
+        assert_eq!(Prefixed::over(Arc::clone(&plain), "").name(), plain.name());
     }
 
     #[test]

@@ -70,6 +70,12 @@ impl StoredVectors {
         &self.path
     }
 
+    /// Numbers of a vector.
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     /// The vector of a text, if it is kept.
     ///
     /// # Errors
@@ -94,6 +100,18 @@ impl StoredVectors {
         let places: Vec<u64> = given.iter().map(|(text, _)| state.records[&key(text)]).collect();
         drop(state);
         places.into_iter().map(|place| self.vector_at(place)).collect()
+    }
+
+    /// The vectors of at most so many texts, those with the lowest keys.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn lowest(&self, most: usize) -> io::Result<Vec<(u128, Quantised)>> {
+        let mut places: Vec<(u128, u64)> =
+            self.state().records.iter().map(|(key, place)| (*key, *place)).collect();
+        places.sort_unstable();
+        places.truncate(most);
+        places.into_iter().map(|(key, place)| Ok((key, self.vector_at(place)?))).collect()
     }
 
     /// While the file is locked.
@@ -230,6 +248,22 @@ mod tests {
         assert_eq!((stored.get("a").unwrap(), stored.get("b").unwrap()), (None, Some(vector(2))));
         assert_eq!(stored.keep(&[("a", vector(5))]).unwrap(), [vector(5)]);
         assert_eq!(open(&folder).get("a").unwrap(), Some(vector(5)));
+    }
+
+    #[test]
+    fn the_lowest_keys_are_the_same_whatever_the_order_in_which_texts_came() {
+        let texts = ["a", "b", "c", "d"];
+        let of = |order: &[usize]| {
+            let folder = TempDir::new().unwrap();
+            let stored = open(&folder);
+            order.iter().for_each(|&at| drop(stored.keep(&[(texts[at], vector(at as i8))]).unwrap()));
+            stored.lowest(3).unwrap()
+        };
+        let mut keys = texts.map(key);
+        keys.sort_unstable();
+        let found = of(&[0, 1, 2, 3]);
+        assert_eq!(found.iter().map(|(key, _)| *key).collect::<Vec<_>>(), keys[..3]);
+        assert_eq!(found, of(&[3, 1, 0, 2]));
     }
 
     #[test]

@@ -177,6 +177,9 @@ pub fn representatives(labels: &[usize], scores: &[f64]) -> Kept {
     Kept { keep, clustered, clusters: size.iter().filter(|size| **size >= 2).count() }
 }
 
+/// Scores and relevance lie between -1 and 1.
+const BELOW_EVERY_DOCUMENT: f64 = 4.0;
+
 /// Looks up the vector of a document or of a node of the graph memory.
 pub trait Vectors: Send {
     fn doc(&self, doc: DocRef) -> (&[i8], u32);
@@ -220,8 +223,14 @@ impl<V: Vectors> Dedup<V> {
             RerankBy::Dimensions => hit.score,
             RerankBy::Fused => hit.merged_score(),
         };
+        // The memory of a real corpus is made of its own documents: one that it recalls is no reason to drop that
+        // document from the ranking, so there a document stands for a cluster that has one.
+        let node = |relevance: f64| match self.by {
+            RerankBy::Dimensions => relevance,
+            RerankBy::Fused => relevance - BELOW_EVERY_DOCUMENT,
+        };
         let scores: Vec<f64> =
-            graph.iter().map(|(_, relevance)| *relevance).chain(hits.iter().map(score)).collect();
+            graph.iter().map(|(_, relevance)| node(*relevance)).chain(hits.iter().map(score)).collect();
         let labels = match self.eps {
             Some(eps) if points.len() >= self.min_samples => {
                 labels(points.len(), self.min_samples, &near_pairs(&points, eps))
@@ -374,6 +383,31 @@ mod tests {
         let kept = representatives(&[0, 0, NOISE, 0], &[0.5, 0.9, 0.1, 0.9]);
         assert_eq!(kept.keep, [false, true, true, false]);
         assert_eq!((kept.clusters, kept.clustered), (1, vec![true, true, false, true]));
+    }
+
+    /// Rows of unit vectors, for documents and nodes alike.
+    struct Units;
+
+    impl Vectors for Units {
+        fn doc(&self, doc: DocRef) -> (&[i8], u32) {
+            self.node(doc.row)
+        }
+
+        fn node(&self, node: u32) -> (&[i8], u32) {
+            const UNITS: [[i8; 3]; 3] = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+            (&UNITS[node as usize], 1)
+        }
+    }
+
+    #[test]
+    fn a_document_of_a_corpus_is_not_dropped_for_what_the_memory_recalls_of_it() {
+        let hit = |row, score| VdbHit { doc: DocRef { vdb: 0, row }, score, rerank: Some(score), stage: 4 };
+        // The memory recalls documents 0 and 2, better than they were found, and document 1 was found twice.
+        let (nodes, hits) = ([(0, 0.9), (2, 0.9)], [hit(0, 0.5), hit(1, 0.4), hit(1, 0.3)]);
+        let dedup = Dedup::new(0.15, 2, Units);
+        assert_eq!(dedup.kept(&nodes, &hits).keep, [true, true, false, true, false]);
+        let fused = dedup.by(RerankBy::Fused);
+        assert_eq!(fused.kept(&nodes, &hits).keep, [false, true, true, true, false]);
     }
 
     #[test]

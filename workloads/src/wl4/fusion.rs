@@ -11,6 +11,7 @@
 //! Hybrid Retrieval", 2023). Reciprocal ranks know no such weight: with the hash embedder, which sees the same words
 //! as BM25 and less well, half of the say would be the worse half's.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct FusionConfig {
     pub top_k: usize,
     /// Weight of BM25, 0 to 1.
     pub keyword_share: f64,
+    /// Whether a document may be there in parts: its best part stands for it then.
+    pub in_parts: bool,
 }
 
 /// The fusion over one vector database.
@@ -92,8 +95,21 @@ impl Fusion {
         };
         let mut hits: Vec<VdbHit> = candidates.into_iter().zip(cosines).zip(fused).map(hit).collect();
         hits.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));
+        self.keep_the_first_of_each(&mut hits, |hit| hit.doc.row);
         hits.truncate(self.config.top_k);
         Ok(hits)
+    }
+
+    /// Of the parts of a document the first.
+    fn keep_the_first_of_each<T>(&self, hits: &mut Vec<T>, number: impl Fn(&T) -> u32) {
+        if !self.config.in_parts {
+            return;
+        }
+        let mut seen = HashSet::new();
+        hits.retain(|hit| {
+            let (index, row) = self.documents.find(number(hit));
+            seen.insert(index.id(row))
+        });
     }
 
     /// Every document that either found, once. Of what several shards found only the best of all count, so that
@@ -101,6 +117,7 @@ impl Fusion {
     fn candidates(&self, found: Found) -> Vec<u32> {
         let best = |mut hits: Vec<Hit>| {
             hits.sort_by(Hit::best_first);
+            self.keep_the_first_of_each(&mut hits, |hit| hit.row);
             hits.truncate(self.config.breadth);
             hits
         };
@@ -167,7 +184,7 @@ mod tests {
         nearest.sort_by(Hit::best_first);
         let asked = keywords.query(question);
         let by_keywords = keywords.best(0, &asked, breadth, &mut postings::Sums::default());
-        let config = FusionConfig { breadth, cut: 0.0, top_k: 4, keyword_share };
+        let config = FusionConfig { breadth, cut: 0.0, top_k: 4, keyword_share, in_parts: false };
         let fusion = Fusion::new(0, documents, keywords, config);
         let hits = fusion.run(&query, Found { nearest, by_keywords }).unwrap();
         hits.iter().map(|hit| (hit.doc.row, hit.merged_score())).collect()

@@ -17,7 +17,7 @@ use crate::slots::Slots;
 use crate::text::bm25::{Bm25, DocTerms};
 use crate::text::tokens::{Term, count_terms, token_hashes};
 use crate::wl4::batch::SharedSpans;
-use crate::wl4::records::{Answer, Batch, Counts, DocRef, RankedDoc, Reference};
+use crate::wl4::records::{Answer, Batch, Call, Counts, DocRef, RankedDoc, Reference};
 use crate::wl4::views;
 
 const GRAPH_TEXTS: usize = 2;
@@ -40,6 +40,8 @@ pub struct Generated {
     pub text: String,
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
+    /// How a model was heard, where one was called.
+    pub call: Option<Call>,
 }
 
 /// Turns a question and its context into an answer.
@@ -89,7 +91,12 @@ impl Generator for Extractive {
         if words.is_empty() {
             words.extend(NO_CONTEXT.split_whitespace());
         }
-        Ok(Generated { completion_tokens: words.len() as u32, text: words.join(" "), prompt_tokens })
+        Ok(Generated {
+            completion_tokens: words.len() as u32,
+            text: words.join(" "),
+            prompt_tokens,
+            call: None,
+        })
     }
 }
 
@@ -132,7 +139,7 @@ impl<T: Texts> Generate<T> {
     }
 
     /// The answer to an encoded [`Ranked`](super::records::Ranked).
-    fn answer(&self, item: &Frame<'_>) -> Result<Answer, OperatorError> {
+    fn answer(&self, item: &Frame<'_>) -> Result<Answered, OperatorError> {
         let seq = item.header.seq;
         let (source, rest) = views::enriched(seq, item.body)?;
         let (ranking, rest) = views::taken::<Vec<RankedDoc>>(seq, rest)?;
@@ -152,7 +159,7 @@ impl<T: Texts> Generate<T> {
             docs.map(|doc| self.texts.doc_id(doc).to_owned()).collect()
         };
         let count = ranking.len().max(1) as f64;
-        Ok(Answer {
+        let answer = Answer {
             query_id: query.id.to_owned(),
             quality_score: quality(query.text, &generated.text),
             response: generated.text,
@@ -166,7 +173,24 @@ impl<T: Texts> Generate<T> {
             retrieved: if self.with_retrieved { ids(&mut retrieved.iter().copied()) } else { vec![] },
             counts,
             docs_seen: query.docs_before,
-        })
+        };
+        Ok(Answered { answer, call: generated.call })
+    }
+}
+
+/// An answer, and how it was heard.
+struct Answered {
+    answer: Answer,
+    call: Option<Call>,
+}
+
+impl Answered {
+    fn emit<'p>(&self, output: &mut Output<'_>, parent: impl Into<Lineage<'p>>) -> Result<(), OperatorError> {
+        match &self.call {
+            None => output.emit(parent, 0, &self.answer),
+            // Sealed together: whoever reads the answer alone leaves the rest.
+            Some(call) => output.emit(parent, 0, &(&self.answer, call)),
+        }
     }
 }
 
@@ -214,7 +238,7 @@ impl<T: Texts> Generate<T> {
         for ((item, spans), answer) in items.iter().zip(answers) {
             let lineage = Lineage { header: item.header, spans };
             match answer {
-                Ok(answer) => output.emit(lineage, 0, &answer)?,
+                Ok(answer) => answer.emit(output, lineage)?,
                 Err(error) => output.fail(lineage, error),
             }
         }
@@ -236,7 +260,7 @@ impl<T: Texts> Operator for Generate<T> {
                 std::thread::sleep(self.latency);
             }
             if !self.batched {
-                output.emit(*input, 0, &self.answer(input)?)?;
+                self.answer(input)?.emit(output, *input)?;
                 continue;
             }
             let batch: Batch = decode(input)?;
@@ -247,7 +271,7 @@ impl<T: Texts> Operator for Generate<T> {
                 shares.append(item.header.seq, output, &mut spans);
                 let lineage = Lineage { header: item.header, spans: &spans };
                 match self.answer(&item) {
-                    Ok(answer) => output.emit(lineage, 0, &answer)?,
+                    Ok(answer) => answer.emit(output, lineage)?,
                     Err(error) => output.fail(lineage, error),
                 }
             }

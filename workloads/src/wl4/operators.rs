@@ -22,6 +22,7 @@ use super::shared::{Lookup, Shared, bm25};
 use super::vdb::{Gather, Search, Shard, Stages, Vdb};
 use super::views;
 use crate::operator::{Operator, OperatorError};
+use crate::text::embed::Prefixed;
 
 /// Texts per call of an embedder that runs here.
 const EMBED_BATCH: usize = 16;
@@ -108,7 +109,11 @@ fn embed(shared: &Shared, what: What) -> Embed {
         EmbedderKind::Http => shared.params.embedding_batch_size as usize,
         EmbedderKind::Topic | EmbedderKind::Hash => EMBED_BATCH,
     };
-    Embed::new(Arc::clone(&shared.embedder), what, batch)
+    let prefix = match what {
+        What::Queries => &shared.params.query_prefix,
+        What::Docs => &shared.params.document_prefix,
+    };
+    Embed::new(Prefixed::over(Arc::clone(&shared.embedder), prefix), what, batch)
 }
 
 fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
@@ -139,7 +144,7 @@ fn vdb(shared: &Shared, which: u8) -> Box<dyn Operator> {
 /// The search of one shard.
 fn search(shared: &Shared, which: u8, shard: u32) -> Search {
     let (p, at) = (&shared.params, usize::from(which));
-    let search = Search::new(&shared.prepared.vdb[at], shard, p.stage_top_k[0] as usize);
+    let search = Search::new(&shared.prepared.vdb[at], shard, p.stage_top_k[0] as usize * shared.parts);
     match &shared.prepared.keywords {
         Some(keywords) if p.retrieval == Retrieval::Hybrid => search.with_keywords(Arc::clone(&keywords[at])),
         _ => search,
@@ -157,6 +162,7 @@ fn stages(shared: &Shared, which: u8) -> Stages {
                 cut: p.vdb_filter_threshold,
                 top_k: top_k(shared, which),
                 keyword_share: p.keyword_share(),
+                in_parts: p.chunk_tokens.is_some(),
             };
             Stages::Hybrid(Fusion::new(which, Arc::clone(&shared.prepared.vdb[at]), keywords, config))
         }

@@ -135,6 +135,10 @@ parameters! {
         corpus_split: Option<String> = None, "", Range::ANY, Hashed::AsDigest;
         /// Which queries of the corpus are asked.
         corpus_queries: Queries = Queries::All, "", Range::ANY, Hashed::UnlessDefault;
+        /// Words of the parts in which documents of the corpus are embedded and searched; null for whole documents.
+        chunk_tokens: Option<u32> = None, "words", Range::AT_LEAST_1, Hashed::UnlessDefault;
+        /// Words that a part has in common with the one before.
+        chunk_overlap: u32 = 0, "words", Range::ANY, Hashed::UnlessDefault;
         /// Synthetic documents of the first vector database.
         vdb1_corpus_size: u32 = 10_000, "documents", Range::AT_LEAST_1;
         /// Synthetic documents of the second vector database.
@@ -155,6 +159,10 @@ parameters! {
         /// Whether a run asks the endpoint for vectors that are kept from before, as that is part of the work. The
         /// vectors that are used are those that are kept.
         embed_again: Switch = Switch::On, "", Range::ANY, Hashed::UnlessDefault;
+        /// What the model behind the endpoint wants before each question, as in "query: ".
+        query_prefix: String = String::new(), "", Range::ANY, Hashed::UnlessDefault;
+        /// What it wants before each document, as in "passage: ".
+        document_prefix: String = String::new(), "", Range::ANY, Hashed::UnlessDefault;
         /// Layers of arithmetic like an encoder's after each embedding; 0 is none.
         encoder_layers: u32 = 0, "", Range::ANY;
 
@@ -252,6 +260,12 @@ parameters! {
         llm_temperature: f64 = 0.7, "", Range::AT_LEAST_0;
         /// Probability that the tokens to choose from add up to.
         llm_top_p: f64 = 0.9, "", TOP_P;
+        /// Whether answers come in pieces, so that the time to the first token is known.
+        llm_stream: Switch = Switch::Off, "", Range::ANY, Hashed::UnlessDefault;
+        /// Longest time to the first token of an answer that counts as good.
+        llm_goal_ttft_ms: Option<f64> = None, "ms", Range::ABOVE_0, Hashed::Never;
+        /// Longest time for each further token of an answer that counts as good.
+        llm_goal_tpot_ms: Option<f64> = None, "ms", Range::ABOVE_0, Hashed::Never;
         /// Service time added to each batch of generation, as a timer.
         llm_latency_ms: u32 = 0, "ms", Range::ANY;
         /// Calls of generation under way at once in the whole run, whatever the parallelism; null for one in each
@@ -367,7 +381,7 @@ const FLAGS: &[Flag] = &[
             .help("OpenAI-compatible endpoint for embeddings, up to /v1; the key comes from OPENAI_API_KEY")
     },
     Flag {
-        also: &[("llm_concurrency", "8")],
+        also: &[("llm_concurrency", "8"), ("llm_stream", "on")],
         ..Flag::new("llm-url", "URL", Reads::Text, About::Services, &["llm_url"])
             .help("OpenAI-compatible endpoint for generation, up to /v1; the key comes from OPENAI_API_KEY")
     },
@@ -406,6 +420,26 @@ fn relations(values: &Values) -> Result<(), ParamError> {
     if params.embedding_url.is_some() != (params.embedder == EmbedderKind::Http) {
         let (name, range) = ("embedding_url", "given with embedder = \"http\" and only then");
         return Err(ParamError::Range { name, range, value: "the present value".into() });
+    }
+    if let Some(words) = params.chunk_tokens
+        && (params.corpus.is_none() || params.retrieval != Retrieval::Hybrid)
+    {
+        let (name, range) = ("chunk_tokens", "given with a corpus and retrieval = \"hybrid\", and only then");
+        return Err(ParamError::Range { name, range, value: words.to_string() });
+    }
+    if params.chunk_overlap > 0 && params.chunk_tokens.is_none_or(|words| params.chunk_overlap >= words) {
+        let (name, range) = ("chunk_overlap", "below chunk_tokens");
+        return Err(ParamError::Range { name, range, value: params.chunk_overlap.to_string() });
+    }
+    for (name, prefix) in [("query_prefix", params.query_prefix), ("document_prefix", params.document_prefix)]
+    {
+        if !prefix.is_empty() && params.embedder != EmbedderKind::Http {
+            return Err(ParamError::Range {
+                name,
+                range: "given with an embedding_url and only then",
+                value: prefix,
+            });
+        }
     }
     Ok(())
 }
@@ -458,6 +492,7 @@ impl Params {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::{GOAL_TPOT, GOAL_TTFT};
 
     /// The defaults with this set.
     fn with(name: &str, text: &str) -> Values {
@@ -631,6 +666,33 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_those_of_a_corpus_and_overlap_by_less_than_their_length() {
+        assert!(out_of_range("chunk_tokens", "200").contains("must be given with a corpus"));
+        assert!(out_of_range("chunk_overlap", "1").contains("'chunk_overlap' must be below chunk_tokens"));
+        let mut values = with("corpus", "/a/corpus");
+        for (name, text) in [
+            ("bm25_corpus_idf", "true"),
+            ("retrieval", "hybrid"),
+            ("chunk_tokens", "200"),
+            ("chunk_overlap", "199"),
+        ] {
+            TABLE.set_text(&mut values, name, text).unwrap();
+        }
+        assert_eq!(TABLE.validate(&values), Ok(()));
+        TABLE.set_text(&mut values, "chunk_overlap", "200").unwrap();
+        assert!(TABLE.validate(&values).is_err());
+    }
+
+    #[test]
+    fn only_a_model_behind_an_endpoint_has_prefixes() {
+        let error = out_of_range("query_prefix", "query: ");
+        assert_eq!(
+            error,
+            "parameter 'query_prefix' must be given with an embedding_url and only then, not query: "
+        );
+    }
+
+    #[test]
     fn where_the_work_is_done_is_not_part_of_its_fingerprint() {
         let at = |folder: &str, digest| TABLE.fingerprint(&with("corpus", folder), Some(digest), None);
         assert_eq!(at("/a/corpus", "d1"), at("/another/place", "d1"));
@@ -651,9 +713,22 @@ mod tests {
             ("mmr", "off"),
             ("llm_concurrency", "8"),
             ("embed_again", "off"),
+            ("llm_stream", "on"),
+            ("chunk_tokens", "200"),
+            ("chunk_overlap", "20"),
+            ("query_prefix", "query: "),
+            ("document_prefix", "passage: "),
         ] {
             assert!(base.get(name).is_none(), "{name}");
             assert!(TABLE.fingerprint(&with(name, text), None, None).get(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn goals_change_no_work() {
+        let base = TABLE.fingerprint(&TABLE.defaults(), None, None);
+        for name in [GOAL_TTFT, GOAL_TPOT] {
+            assert_eq!(TABLE.fingerprint(&with(name, "250"), None, None), base);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Builds the indexes of the prepared state, in a stream and on all cores.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::shared::Recipe;
@@ -14,10 +14,11 @@ use crate::index::postings::{self, Postings};
 use crate::index::{CANNOT_WRITE, Index, IndexDoc, IndexError, lock, make_room, shards, try_build};
 use crate::schedule;
 use crate::slots::Slots;
-use crate::text::embed::{Ask, Embedder};
+use crate::text::embed::{Ask, Embedder, Prefixed, prefixed};
 use crate::text::stored::{StoredVectors, key};
 use crate::text::synthetic::{self, DocMeta};
 use crate::text::vocabulary::Category;
+use crate::truncation;
 use crate::workload::WorkloadError;
 
 /// An index and the documents that it is to hold.
@@ -47,16 +48,44 @@ impl Recipe<'_> {
         let missing = missing();
         let wanted = || self.wanted(folder).filter(|index| missing.contains(&index.path));
         if !missing.is_empty() {
-            let stored = self.stored(folder)?;
+            let stored = self.stored(folder)?.map(Arc::new);
             let embedder = self.embedder(|| self.term_table(), stored.clone(), Ask::Once)?;
             if let Some(stored) = &stored {
-                let texts = || wanted().flat_map(|index| index.docs).map(|doc| doc.map(|doc| doc.text));
+                let texts = || {
+                    let docs = wanted().flat_map(|index| index.docs);
+                    docs.map(|doc| doc.map(|doc| prefixed(&self.params.document_prefix, doc.text)))
+                };
                 embed_all(texts, stored, &*embedder, self.params.embedding_batch_size, progress)?;
+                if self.corpus.is_some() {
+                    self.find_truncation(folder)?;
+                }
             }
+            let embedder = Prefixed::over(embedder, &self.params.document_prefix);
             let dim = self.params.embedding_dimension as usize;
             build_all(wanted().collect(), dim, &*embedder, progress)?;
         }
         self.invert(folder, progress)
+    }
+
+    /// Asks how much of the longest text that is searched the encoder reads, and keeps it.
+    fn find_truncation(&self, folder: &Path) -> Result<(), WorkloadError> {
+        let (mut counts, mut longest) = (HashMap::new(), (0, String::new()));
+        let shards = (0..self.params.vdb_shards).flat_map(|shard| self.databases(shard));
+        for doc in shards.flat_map(|(_, docs)| docs) {
+            let text = prefixed(&self.params.document_prefix, doc?.text);
+            let words = text.split_whitespace().count();
+            counts.insert(key(&text), words);
+            if words > longest.0 {
+                longest = (words, text.into_owned());
+            }
+        }
+        let counts: Vec<usize> = counts.into_values().collect();
+        // What is asked here is no text of the corpus.
+        let embedder = self.embedder(|| self.term_table(), None, Ask::Once)?;
+        let found = truncation::find(&*embedder, &longest.1, &counts)?;
+        let path = folder.to_owned();
+        truncation::keep(folder, found)
+            .map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source }.into())
     }
 
     /// Every index of the prepared state.
@@ -94,8 +123,11 @@ impl Recipe<'_> {
         let p = self.params;
         let numbers = |len| shards::numbers(shard, p.vdb_shards, len);
         if let Some(corpus) = &self.corpus {
-            let docs = numbers(corpus.docs.len() as u64).map(|number| corpus_doc(corpus, number));
-            return vec![("vdb", Box::new(docs))];
+            let docs: Docs<'_> = match p.chunk_tokens {
+                None => Box::new(numbers(corpus.docs.len() as u64).map(|number| corpus_doc(corpus, number))),
+                Some(_) => Box::new(self.in_parts(corpus, shard)),
+            };
+            return vec![("vdb", docs)];
         }
         let (seed, first, categories) = (self.seed, u64::from(p.vdb1_corpus_size), p.categories());
         let one = numbers(first).map(move |number| {
@@ -107,6 +139,26 @@ impl Recipe<'_> {
             Ok(IndexDoc { id: format!("v2_{number:06}").into(), text: doc.text.into(), meta: doc.meta })
         });
         vec![("vdb1", Box::new(one)), ("vdb2", Box::new(two))]
+    }
+
+    /// One shard of the parts of a corpus: each is a row, under the id of its document.
+    fn in_parts<'a>(
+        &'a self,
+        corpus: &'a Corpus,
+        shard: u32,
+    ) -> impl Iterator<Item = Result<IndexDoc<'static>, WorkloadError>> + Send + 'a {
+        let parts = corpus.docs.iter().flat_map(|doc| {
+            let doc = match doc {
+                Ok(doc) => doc,
+                Err(cause) => return vec![Err(cause.into())],
+            };
+            let meta = DocMeta::plain(Category::General, "corpus");
+            let row =
+                |part: &str| Ok(IndexDoc { text: part.to_owned().into(), id: doc.id.clone().into(), meta });
+            self.parts(&doc.content()).into_iter().map(row).collect()
+        });
+        let of = u64::from(self.params.vdb_shards);
+        parts.zip(0..).filter(move |(_, number)| number % of == u64::from(shard)).map(|(part, _)| part)
     }
 
     /// Documents of the stream that precede the first query.

@@ -13,6 +13,8 @@ use crate::corpus::{Choice, Corpus, Queries};
 use crate::parameters::{ParamError, Table, Values};
 use crate::schedule::{Schedule, ScheduleConfig, Texts};
 use crate::text::endpoint::Served;
+use crate::text::stored::StoredVectors;
+use crate::truncation::{self, Truncation};
 use crate::workload::{OpenSpec, Operators, Source, Workload, WorkloadError, planned_corpus};
 
 /// A workload of the family.
@@ -92,6 +94,18 @@ impl Workload for Rag {
         let served = endpoint(&params)?.served()?;
         let known = recipe(spec, &params, None, Some(&served)).known(&spec.cache_dir);
         Ok(known.or(Some(served)))
+    }
+
+    fn vectors(&self, spec: &OpenSpec) -> Result<Option<StoredVectors>, WorkloadError> {
+        let params: Params = spec.params.read()?;
+        let recipe = recipe(spec, &params, None, spec.served.as_ref());
+        recipe.stored(&spec.cache_dir.join(recipe.folder()))
+    }
+
+    fn truncation(&self, spec: &OpenSpec) -> Result<Option<Truncation>, ParamError> {
+        let params: Params = spec.params.read()?;
+        let folder = recipe(spec, &params, None, spec.served.as_ref()).folder();
+        Ok(spec.served.as_ref().and_then(|_| truncation::kept(&spec.cache_dir.join(folder))))
     }
 
     fn prepare(&self, spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {

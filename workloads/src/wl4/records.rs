@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operator::OperatorError;
 
-pub use crate::records::{Answer, Batch, Counts, Doc, Query, Reference};
+pub use crate::records::{Answer, Batch, Call, Counts, Doc, Query, Reference};
 
 /// A document of the window that matched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

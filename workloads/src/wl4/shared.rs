@@ -2,15 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::dedup::Vectors;
 use super::generate::{Extractive, Generated, Generator, Texts, prompt};
 use super::graph_memory::MemoryGraph;
-use super::params::{EmbedderKind, Params};
-use super::records::DocRef;
+use super::params::{EmbedderKind, Params, Switch};
+use super::records::{Call, DocRef};
 use super::rerank::{DocFacts, Documents};
 use crate::corpus::Corpus;
 use crate::index::{CANNOT_WRITE, Index, IndexError, Keywords, Shards, shards};
@@ -18,8 +18,11 @@ use crate::operator::OperatorError;
 use crate::random;
 use crate::slots::Slots;
 use crate::text::bm25::{Bm25, TermStatistics, TermTable};
+use crate::text::chunks::chunks;
 use crate::text::embed::{Ask, Embedder, HashEmbedder, HttpEmbedder, TopicEmbedder};
-use crate::text::endpoint::{ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Served};
+use crate::text::endpoint::{
+    ChatAnswer, ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Pieces, Served,
+};
 use crate::text::stored::StoredVectors;
 use crate::workload::WorkloadError;
 
@@ -53,6 +56,8 @@ pub struct Shared {
     /// How many answers this process asks for at once, where that is a setting.
     pub slots: Option<Arc<Slots>>,
     pub graph: Arc<MemoryGraph>,
+    /// Parts that a document of the corpus has at most.
+    pub parts: usize,
 }
 
 /// What the prepared state is made of, and so what its name in the cache depends on.
@@ -102,14 +107,14 @@ impl Recipe<'_> {
     }
 
     /// The vectors that are kept of the endpoint's model, where there is one. `folder` holds the prepared state.
-    pub(super) fn stored(&self, folder: &Path) -> Result<Option<Arc<StoredVectors>>, WorkloadError> {
+    pub(super) fn stored(&self, folder: &Path) -> Result<Option<StoredVectors>, WorkloadError> {
         let Some(served) = self.served.filter(|_| self.params.embedder == EmbedderKind::Http) else {
             return Ok(None);
         };
         let name = format!("{}-{}{VECTORS}", self.model(served), served.fingerprint);
         let path = folder.with_file_name(EMBEDDINGS).join(name);
         let stored = StoredVectors::open(&path, self.params.embedding_dimension as usize);
-        Ok(Some(Arc::new(stored.map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source })?)))
+        Ok(Some(stored.map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source })?))
     }
 
     fn name(&self) -> String {
@@ -130,6 +135,14 @@ impl Recipe<'_> {
             p.graph_nodes,
             self.served.and_then(|served| served.model.as_deref()).unwrap_or_default(),
         );
+        let text = match p.document_prefix.as_str() {
+            "" => text,
+            prefix => format!("{text} {prefix:?}"),
+        };
+        let text = match p.chunk_tokens {
+            None => text,
+            Some(words) => format!("{text} parts {words} {}", p.chunk_overlap),
+        };
         let digest = Sha256::digest(text.as_bytes());
         hex::encode(&digest[..12])
     }
@@ -149,12 +162,14 @@ impl Recipe<'_> {
         };
         let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
         let statistics = Arc::clone(&vdb[0]);
-        let (stored, ask) = (self.stored(folder)?, self.params.embed_again.ask());
+        let parts = if self.params.chunk_tokens.is_some() { vdb[0].most_of_an_id() } else { 1 };
+        let (stored, ask) = (self.stored(folder)?.map(Arc::new), self.params.embed_again.ask());
         Ok(Shared {
             params: self.params.clone(),
             embedder: self.embedder(|| Ok(statistics), stored, ask)?,
             generator: self.generator()?,
             slots: self.params.llm_concurrency.map(|calls| Arc::new(Slots::new(calls))),
+            parts,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
             prepared: Prepared { vdb, keywords, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
@@ -169,8 +184,17 @@ impl Recipe<'_> {
         Ok([open("vdb1")?, open("vdb2")?])
     }
 
+    /// What of a document of the corpus is embedded and searched by itself.
+    pub(super) fn parts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        match self.params.chunk_tokens {
+            None => vec![text],
+            Some(words) => chunks(text, words as usize, self.params.chunk_overlap as usize),
+        }
+    }
+
     pub(super) fn term_table(&self) -> Result<Arc<TermTable>, WorkloadError> {
-        let table = self.corpus.as_ref().map(|corpus| corpus.term_table()).transpose()?;
+        let of = |corpus: &Arc<Corpus>| corpus.term_table(|text| self.parts(text));
+        let table = self.corpus.as_ref().map(of).transpose()?;
         Ok(Arc::new(table.unwrap_or_default()))
     }
 
@@ -204,6 +228,7 @@ impl Recipe<'_> {
                 temperature: p.llm_temperature,
                 top_p: p.llm_top_p,
                 seed: self.seed,
+                stream: p.llm_stream == Switch::On,
             }),
             None => Arc::new(Extractive { bm25: bm25(p), max_tokens: p.llm_max_tokens as usize }),
         })
@@ -264,6 +289,7 @@ struct Remote {
     temperature: f64,
     top_p: f64,
     seed: u64,
+    stream: bool,
 }
 
 impl Generator for Remote {
@@ -274,14 +300,33 @@ impl Generator for Remote {
             temperature: self.temperature,
             top_p: self.top_p,
             seed: Some(self.seed),
+            stream: self.stream,
         };
+        let asked = Instant::now();
         let answer =
             self.endpoint.chat(&request).map_err(|cause: EndpointError| OperatorError::new(cause))?;
         Ok(Generated {
+            call: Some(heard(asked, asked.elapsed(), &answer)),
             text: answer.text,
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
         })
+    }
+}
+
+/// How an answer to a question that was `asked` then was heard.
+fn heard(asked: Instant, latency: Duration, answer: &ChatAnswer) -> Call {
+    let us = |time: Duration| time.as_micros().try_into().unwrap_or(u64::MAX);
+    let after = |then: fn(&Pieces) -> Instant| answer.pieces.as_ref().map(|pieces| us(then(pieces) - asked));
+    let gaps = answer.pieces.iter().flat_map(|pieces| &pieces.gaps);
+    let told = |count: u32| Some(count).filter(|count| *count > 0);
+    Call {
+        latency_us: us(latency),
+        first_us: after(|pieces| pieces.first),
+        last_us: after(|pieces| pieces.last),
+        gaps_us: gaps.map(|gap| gap.as_micros().try_into().unwrap_or(u32::MAX)).collect(),
+        prompt_tokens: told(answer.prompt_tokens),
+        completion_tokens: told(answer.completion_tokens),
     }
 }
 

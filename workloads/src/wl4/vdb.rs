@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn fusion(documents: &Arc<Shards>, keywords: &Arc<Keywords>) -> Stages {
-        let config = FusionConfig { breadth: 40, cut: 0.0, top_k: 25, keyword_share: 0.5 };
+        let config = FusionConfig { breadth: 40, cut: 0.0, top_k: 25, keyword_share: 0.5, in_parts: false };
         Stages::Hybrid(Fusion::new(0, Arc::clone(documents), Arc::clone(keywords), config))
     }
 

@@ -18,6 +18,10 @@ pub const NUMPY: Environment = Environment { folder: "bench-python", requirement
 pub const PANDAS: Environment =
     Environment { folder: "bench-python-compare", requirements: "compare_requirements.txt" };
 
+/// For `encoder`.
+pub const ENCODER: Environment =
+    Environment { folder: "encoder-python", requirements: "encoder_requirements.txt" };
+
 /// For `lint`.
 pub const LINT: Environment = Environment { folder: "lint-python", requirements: "lint_requirements.txt" };
 

@@ -156,7 +156,7 @@ pub fn run(plan: &Plan, observed: Observed) -> Result<Value, Failure> {
         workers.push(Worker { common: &common, own, inbox, others });
     }
     drop(doors);
-    let mut monitor = observed.sampling.then(|| TreeMonitor::start(std::process::id()));
+    let mut monitor = observed.sampling.then(|| TreeMonitor::start(std::process::id(), Vec::new()));
     monitor.iter_mut().for_each(|monitor| monitor.edge(Edge::Began));
     let cpu = cpu_seconds();
     let started = monotonic_ns();

@@ -17,6 +17,19 @@ pub struct Worker {
     pub spans: u64,
 }
 
+/// A server on this machine that the run asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Server {
+    /// The process at its root; of one that bench started, the one that keeps watch over it.
+    pub pid: u32,
+    /// What the kernel calls that process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether bench started it, and ended it.
+    pub started: bool,
+}
+
 /// The monotonic clock of other machines, held against this one's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -88,6 +101,9 @@ pub struct Disturbance {
     pub others: Option<f64>,
     /// Used by the run's own processes and by bench.
     pub own: Option<f64>,
+    /// Used by the servers that were declared; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<f64>,
     /// From the first timed query to the last answer, as far apart as the two readings were.
     pub window_seconds: Option<f64>,
     /// Where that is too short to tell what others used: from the run's start to the last answer, which `others` is
@@ -108,6 +124,9 @@ pub struct Resolution {
     pub steal: Option<f64>,
     /// That of other processes.
     pub others: Option<f64>,
+    /// That of declared servers; absent where there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<f64>,
 }
 
 impl Disturbance {

@@ -6,6 +6,7 @@
 //! belongs to its backend as well, and nothing fails over it. The record itself keeps what was written, to the byte.
 
 mod brief;
+mod generation;
 mod machine;
 mod place;
 mod validity;
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use brief::Brief;
-pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Worker};
+pub use generation::{Generation, Goodput, Percentiles};
+pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Server, Worker};
 pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Settling, Steady, Validity, Verdict};
 pub use work::{Account, Arrivals, Attribution, Generator, Items, Load, OperatorTime, Parts, ServiceLatency};
@@ -88,9 +90,16 @@ pub struct Evidence {
     /// Scores of the rankings, where the corpus has judgements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<Map<String, Value>>,
+    /// What answers of a language model took, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// The corpus, and what is odd about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<Map<String, Value>>,
+    /// What the encoder left unread of the longest texts of the corpus, where it did: `words` that it reads, how many
+    /// texts are `longer`, `of` how many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Map<String, Value>>,
     /// What the embedding endpoint serves, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding_endpoint: Option<Map<String, Value>>,
@@ -104,6 +113,19 @@ pub struct Evidence {
     /// SHA-256 of that file as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_histogram_sha256: Option<String>,
+    /// Where every answer is with what it cites, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_file: Option<String>,
+    /// SHA-256 of that file as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_sha256: Option<String>,
+    /// Where the vectors are that an embedding endpoint gave, as many as fit: as the cache had them when the run was
+    /// over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors_file: Option<String>,
+    /// SHA-256 of that file as it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors_sha256: Option<String>,
     /// The plugin that ran.
     pub plugin: Plugin,
     /// Version of the runtime, as the plugin states it.
@@ -119,6 +141,9 @@ pub struct Evidence {
     pub host: Option<Map<String, Value>>,
     /// What else the machine did while queries were timed.
     pub disturbance: Disturbance,
+    /// Servers on this machine that were declared: what they used is none of the others'.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     /// From when on the run was steady.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady: Option<Steady>,

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Endpoint, EndpointError, Fault};
 
 const PATH: &str = "chat/completions";
+const STREAM: &str = "stream";
+const STREAM_OPTIONS: &str = "stream_options";
 
 /// The two names of the limit on the answer's length: services know the one or the other.
 pub const MAX_TOKENS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
@@ -25,6 +28,8 @@ pub struct ChatRequest<'a> {
     pub top_p: f64,
     /// Makes services that support it repeatable.
     pub seed: Option<u64>,
+    /// Whether the answer is to come in pieces, as it is made.
+    pub stream: bool,
 }
 
 /// How the parameters are called, and which are not sent.
@@ -42,12 +47,23 @@ impl Default for ChatFields {
 }
 
 /// What it answered. Token counts are 0 when the service does not tell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatAnswer {
     pub text: String,
     pub prompt_tokens: u32,
     pub completion_tokens: u32,
     pub total_tokens: u32,
+    /// When it was heard, where it came in pieces.
+    pub pieces: Option<Pieces>,
+}
+
+/// When the pieces of an answer came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pieces {
+    pub first: Instant,
+    pub last: Instant,
+    /// Between one and the next.
+    pub gaps: Vec<Duration>,
 }
 
 impl Endpoint {
@@ -57,10 +73,21 @@ impl Endpoint {
     /// When there is none.
     pub fn chat(&self, request: &ChatRequest) -> Result<ChatAnswer, EndpointError> {
         let renamed = self.renamed.load(Ordering::Relaxed);
-        let error = match self.ask(request, renamed) {
+        let mut error = match self.ask(request, renamed) {
             Err(error) => error,
             answer => return answer,
         };
+        if request.stream
+            && !self.without_options.load(Ordering::Relaxed)
+            && is_refused(&error.fault, STREAM_OPTIONS)
+        {
+            // The same answer, but that nobody counts its tokens.
+            self.without_options.store(true, Ordering::Relaxed);
+            error = match self.ask(request, renamed) {
+                Err(error) => error,
+                answer => return answer,
+            };
+        }
         if !renamed && self.wants_the_other_name(&error.fault) {
             // The same limit under another name is the same request.
             self.renamed.store(true, Ordering::Relaxed);
@@ -85,7 +112,16 @@ impl Endpoint {
                 body.insert(name.to_owned(), value);
             }
         }
-        self.call(PATH, &body, |answer| self.read_chat(answer))
+        if !request.stream {
+            return self.call(PATH, &body, |url, body| {
+                self.transport.post(url, body).and_then(|answer| self.read_chat(&answer))
+            });
+        }
+        body.insert(STREAM.to_owned(), true.into());
+        if !self.without_options.load(Ordering::Relaxed) {
+            body.insert(STREAM_OPTIONS.to_owned(), json!({"include_usage": true}));
+        }
+        self.call(PATH, &body, |url, body| self.listen(url, body))
     }
 
     fn limit_name(&self, renamed: bool) -> &str {
@@ -118,6 +154,13 @@ impl Endpoint {
             "max_tokens" => self.limit_name(self.renamed.load(Ordering::Relaxed)).to_owned(),
             other => other.to_owned(),
         };
+        if names(&said, STREAM) {
+            return Fault::Refused {
+                status,
+                said,
+                remedy: "Ask for whole answers: --set llm_stream=off".to_owned(),
+            };
+        }
         let named = OPTIONAL.into_iter().find(|parameter| sent(parameter) && names(&said, &spelt(parameter)));
         let remedy = match named {
             None => remedy,
@@ -148,18 +191,25 @@ impl Endpoint {
         let Some(choice) = choices.into_iter().next() else {
             return Err(self.no_answer(answer, "it holds no choice"));
         };
-        let usage = usage.unwrap_or_default();
+        Ok(ChatAnswer::of(text(&choice), &usage.unwrap_or_default(), None))
+    }
+}
+
+impl ChatAnswer {
+    /// A text, with what the service counted.
+    pub(super) fn of(text: String, usage: &Value, pieces: Option<Pieces>) -> Self {
         let count = |name: &str| {
             let number = usage.get(name).and_then(Value::as_f64).unwrap_or(0.0);
             // Saturates: a negative count and none at all are both 0.
             number as u32
         };
-        Ok(ChatAnswer {
-            text: text(&choice),
+        Self {
+            text,
             prompt_tokens: count("prompt_tokens"),
             completion_tokens: count("completion_tokens"),
             total_tokens: count("total_tokens"),
-        })
+            pieces,
+        }
     }
 }
 
@@ -170,20 +220,27 @@ struct Answer {
     usage: Option<Value>,
 }
 
+/// The text of a content, in one piece or in parts.
+pub(super) fn of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(of).collect(),
+        Value::Object(part) => part.get("text").map(of).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
 /// The text of a choice: what there is of it. A model that only thought, or was stopped, said nothing.
 fn text(choice: &Value) -> String {
-    fn of(content: &Value) -> String {
-        match content {
-            Value::String(text) => text.clone(),
-            Value::Array(parts) => parts.iter().map(of).collect(),
-            Value::Object(part) => part.get("text").map(of).unwrap_or_default(),
-            _ => String::new(),
-        }
-    }
     let message = choice.get("message");
     let places =
         [message.and_then(|m| m.get("content")), message.and_then(|m| m.get("refusal")), choice.get("text")];
     places.into_iter().flatten().map(of).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// Whether a request is refused for this field.
+fn is_refused(fault: &Fault, field: &str) -> bool {
+    matches!(fault, Fault::Refused { status: 400 | 422, said, .. } if names(said, field))
 }
 
 /// Whether a text says that something is not known, as against wrong in its value.
@@ -205,7 +262,14 @@ mod tests {
     use super::*;
 
     fn question() -> ChatRequest<'static> {
-        ChatRequest { prompt: "why?", max_tokens: 120, temperature: 0.7, top_p: 0.9, seed: Some(42) }
+        ChatRequest {
+            prompt: "why?",
+            max_tokens: 120,
+            temperature: 0.7,
+            top_p: 0.9,
+            seed: Some(42),
+            stream: false,
+        }
     }
 
     fn ask(steps: Vec<Step>) -> Result<ChatAnswer, EndpointError> {
@@ -220,8 +284,13 @@ mod tests {
             "usage":{"prompt_tokens":7,"completion_tokens":1,"total_tokens":8}}"#;
         let (base, requests) = server(vec![Answer(500, ""), Answer(200, answer)]);
         let answer = endpoint(&base).chat(&question()).unwrap();
-        let expected =
-            ChatAnswer { text: "so".into(), prompt_tokens: 7, completion_tokens: 1, total_tokens: 8 };
+        let expected = ChatAnswer {
+            text: "so".into(),
+            prompt_tokens: 7,
+            completion_tokens: 1,
+            total_tokens: 8,
+            pieces: None,
+        };
         assert_eq!(answer, expected);
         let request = requests.recv().unwrap();
         assert!(request.head.starts_with("POST /v1/chat/completions "));

@@ -55,7 +55,9 @@ impl Endpoint {
             input: &'a [&'a str],
         }
         let request = Request { model: self.model(), input: texts };
-        let embedded = self.call(PATH, &request, |answer| self.read_embeddings(answer, texts.len()))?;
+        let embedded = self.call(PATH, &request, |url, body| {
+            self.transport.post(url, body).and_then(|answer| self.read_embeddings(&answer, texts.len()))
+        })?;
         self.has_answered.store(true, Ordering::Relaxed);
         Ok(embedded)
     }

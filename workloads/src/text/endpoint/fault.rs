@@ -92,7 +92,8 @@ impl Fault {
     }
 
     /// Whether the same call may succeed a little later.
-    pub(super) fn may_pass(&self) -> bool {
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
         match self {
             Fault::Connection(_)
             | Fault::ConnectTimeout(_)

@@ -22,17 +22,21 @@ mod said;
 mod served;
 #[cfg(test)]
 mod server;
+mod stream;
 mod tls;
 mod transport;
 
 use breaker::Breaker;
-pub use chat::{ChatAnswer, ChatFields, ChatRequest, OPTIONAL as OPTIONAL_PARAMETERS};
+pub use chat::{ChatAnswer, ChatFields, ChatRequest, OPTIONAL as OPTIONAL_PARAMETERS, Pieces};
 pub use embeddings::Embedded;
 pub use fault::{EndpointError, Fault};
 pub use retry::Patience;
 use said::Said;
 pub use served::{Fingerprint, Served};
 use transport::{Environment, Transport};
+
+/// Pieces in which an answer may come: the time of each is kept.
+pub const MOST_PIECES: usize = 1 << 18;
 
 /// The variable that holds the bearer key.
 pub const KEY_VARIABLE: &str = "OPENAI_API_KEY";
@@ -51,6 +55,8 @@ pub struct Endpoint {
     has_answered: AtomicBool,
     /// Whether it wants the limit on an answer's length under its other name.
     renamed: AtomicBool,
+    /// Whether it takes no wish about what a stream ends with.
+    without_options: AtomicBool,
     /// How time is passed between attempts.
     pause: fn(Duration),
     /// What time it is.
@@ -97,6 +103,7 @@ impl Endpoint {
             most_texts: AtomicUsize::new(usize::MAX),
             has_answered: AtomicBool::new(false),
             renamed: AtomicBool::new(false),
+            without_options: AtomicBool::new(false),
             pause: std::thread::sleep,
             now: Instant::now,
         })
@@ -132,24 +139,31 @@ impl Endpoint {
     /// since not every service has a list of its models.
     ///
     /// # Errors
-    /// When nobody answers, or the key is refused.
+    /// When nobody answers yet, or the key is refused.
     pub fn is_there(&self) -> Result<(), EndpointError> {
         const PATH: &str = "models";
         match self.transport.get(&self.url(PATH)) {
             Ok(_) => Ok(()),
-            Err(fault) if fault.is_silence() || matches!(fault, Fault::Access { status: 401, .. }) => {
+            // A server that still loads its model says 503.
+            Err(fault)
+                if fault.is_silence()
+                    || matches!(
+                        fault,
+                        Fault::Access { status: 401, .. } | Fault::Server { status: 503, .. }
+                    ) =>
+            {
                 Err(self.error(PATH, fault, 1))
             }
             Err(_) => Ok(()),
         }
     }
 
-    /// Posts until there is an answer, patience ends, or trying again is no use.
+    /// Sends until there is an answer, patience ends, or trying again is no use.
     fn call<T>(
         &self,
         path: &str,
         request: &impl Serialize,
-        read: impl Fn(&[u8]) -> Result<T, Fault>,
+        send: impl Fn(&str, &[u8]) -> Result<T, Fault>,
     ) -> Result<T, EndpointError> {
         let body = serde_json::to_vec(request)
             .map_err(|e| self.error(path, Fault::protocol(format!("the request is not JSON: {e}")), 1))?;
@@ -159,12 +173,12 @@ impl Endpoint {
             if let Err(resting) = self.breaker.ask((self.now)()) {
                 return Err(self.error(path, resting.into(), attempt - 1));
             }
-            let answer = self.transport.post(&url, &body);
+            let answer = send(&url, &body);
             match &answer {
                 Err(fault) if fault.is_silence() => self.breaker.unanswered((self.now)(), fault),
                 _ => self.breaker.answered(),
             }
-            let fault = match answer.and_then(|answer| read(&answer)) {
+            let fault = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };

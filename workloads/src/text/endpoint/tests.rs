@@ -153,7 +153,7 @@ fn an_answer_that_says_no_is_an_answer() {
 
 #[test]
 fn whether_somebody_is_there_costs_one_question_and_no_answer_is_wrong_but_a_refused_key() {
-    for (status, fine) in [(200, true), (404, true), (500, true), (401, false)] {
+    for (status, fine) in [(200, true), (404, true), (500, true), (401, false), (503, false)] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         std::thread::spawn(move || {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ureq::http::Uri;
+use ureq::http::{Response, Uri};
 use ureq::tls::TlsConfig;
 
 use super::proxy::{Proxy, proxy_for};
@@ -103,7 +103,16 @@ impl Transport {
     /// Whatever else happens.
     pub fn post(&self, url: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
         let request = self.with_keys(self.agent.post(url).header("Content-Type", "application/json"));
-        self.read(request.send(body))
+        self.whole(self.accepted(request.send(body))?)
+    }
+
+    /// Posts once; an answer that says yes, of which the body is still to come.
+    ///
+    /// # Errors
+    /// As [`Transport::post`].
+    pub fn open(&self, url: &str, body: &[u8]) -> Result<Response<ureq::Body>, Fault> {
+        let request = self.with_keys(self.agent.post(url).header("Content-Type", "application/json"));
+        self.accepted(request.send(body))
     }
 
     /// Asks once for what is at an address, and soon gives up.
@@ -113,7 +122,8 @@ impl Transport {
     pub fn get(&self, url: &str) -> Result<Vec<u8>, Fault> {
         let timeout = self.timeout.min(LONGEST_CONNECT);
         let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
-        self.read(self.with_keys(request).call()).map_err(|fault| match fault {
+        let answer = self.accepted(self.with_keys(request).call()).and_then(|answer| self.whole(answer));
+        answer.map_err(|fault| match fault {
             Fault::Timeout(_) => Fault::Timeout(timeout),
             other => other,
         })
@@ -129,8 +139,30 @@ impl Transport {
         request
     }
 
-    /// The body of an answer that says yes.
-    fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, Fault> {
+    /// The body of an answer.
+    ///
+    /// # Errors
+    /// When it breaks off, or is too long.
+    pub fn whole(&self, mut answer: Response<ureq::Body>) -> Result<Vec<u8>, Fault> {
+        let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
+        body.map_err(|error| self.fault(&error))
+    }
+
+    /// The body of an answer as it comes.
+    pub fn as_it_comes(answer: Response<ureq::Body>) -> impl io::Read {
+        answer.into_body().into_with_config().limit(LONGEST_ANSWER).reader()
+    }
+
+    /// What it is that ended such a body.
+    pub fn broken_off(&self, error: io::Error) -> Fault {
+        self.fault(&ureq::Error::from(error))
+    }
+
+    /// An answer that says yes.
+    fn accepted(
+        &self,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Response<ureq::Body>, Fault> {
         let mut response = answer.map_err(|error| self.fault(&error))?;
         let status = response.status().as_u16();
         let header = |name: &str| {
@@ -141,10 +173,10 @@ impl Transport {
         let wait = wait.map(|ms| ms / 1000);
         let wait = wait.or_else(|| retry_after(&header("retry-after")?, SystemTime::now()));
         let moved = header("location").filter(|_| (300..400).contains(&status));
-        let answer = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
         if (200..300).contains(&status) {
-            return answer.map_err(|error| self.fault(&error));
+            return Ok(response);
         }
+        let answer = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
         let said = self.said(&answer.unwrap_or_default());
         if let Some(place) = moved {
             let remedy = "Give the address that it redirects to".to_owned();
