@@ -56,12 +56,12 @@ fn sample(flag: &Arg) -> String {
     }
     let kind = flag.get_value_names().unwrap_or_default().first().map_or("", |name| name.as_str());
     match kind {
-        "N" | "P" | "R" | "MIB" | "MS" | "SEED" => "64".to_owned(),
+        "N" | "P" | "R" | "MIB" | "MS" | "SEED" | "PID" => "64".to_owned(),
         "SHARE" => "0.25".to_owned(),
         "TIME" => "\"9s\"".to_owned(),
         "GOAL" => "\"p99=2s\"".to_owned(),
         "KEY=VALUE" => "[\"mmr_lambda=0.5\"]".to_owned(),
-        "NAME" | "NAMES" | "DIR" | "FILE" | "ID" | "RUN_ID" | "URL" => "\"x\"".to_owned(),
+        "NAME" | "NAMES" | "DIR" | "FILE" | "ID" | "RUN_ID" | "URL" | "COMMAND" => "\"x\"".to_owned(),
         other => panic!("no sample of {other}, which {} takes", flag.get_id()),
     }
 }
