@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bench_measure::operation::Measured;
 use bench_measure::received::{Received, Watched};
-use bench_measure::sink::read_items;
+use bench_measure::item::read_items;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -18,9 +18,10 @@ use bench_isolate::load::LoadedBackend;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::digest::output_digest;
 use bench_measure::guest::WRONG_CLOCK;
+use bench_measure::item::{Item, read_items};
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
 use bench_measure::plan::{Load, Plan, Variation};
-use bench_measure::sink::{Item, SinkOutcome, read_items};
+use bench_measure::sink::SinkOutcome;
 use bench_record::found::Found;
 
 /// Seed of the runs whose indexes are prepared before the tests.

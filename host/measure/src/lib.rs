@@ -17,6 +17,7 @@ mod faraway;
 mod generation;
 pub mod guest;
 pub mod input_plan;
+pub mod item;
 pub mod ledger;
 pub mod machine;
 pub mod monitor;

@@ -17,7 +17,7 @@ use super::window::MOST_OTHERS;
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    at_ns: u64,
+    at_ns: Option<u64>,
     usage: Option<Usage>,
 }
 
@@ -42,7 +42,7 @@ impl Worker {
     fn of_machine_ns(&self) -> Option<(u64, u64)> {
         let (last, first) = (self.last?, self.first.usage?);
         let cores = last.usage?.machine_cores.filter(|cores| Some(*cores) == first.machine_cores)?;
-        let all = last.at_ns.saturating_sub(self.first.at_ns).saturating_mul(cores.into());
+        let all = last.at_ns?.saturating_sub(self.first.at_ns?).saturating_mul(cores.into());
         Some((all, last.usage?.machine_busy_ns?.saturating_sub(first.machine_busy_ns?)))
     }
 }
@@ -84,7 +84,7 @@ impl Outsiders {
     pub fn take<'a>(&mut self, readings: impl Iterator<Item = &'a Reading>) {
         for reading in readings {
             let key = (reading.place.clone(), reading.process);
-            let sample = Sample { at_ns: reading.read_ns.unwrap_or(0), usage: reading.usage };
+            let sample = Sample { at_ns: reading.read_ns, usage: reading.usage };
             if let Some(worker) = self.workers.get_mut(&key) {
                 worker.last = Some(sample);
             } else if self.workers.len() < MOST_WORKERS {
@@ -101,6 +101,12 @@ impl Outsiders {
     pub fn processes(&self, place: &Place) -> BTreeSet<u32> {
         let of = self.workers.keys().filter(|(there, _)| there == place);
         of.map(|(_, process)| *process).collect()
+    }
+
+    /// Whether a process of a place said anything.
+    #[must_use]
+    pub fn know(&self, place: &Place, process: u32) -> bool {
+        self.workers.contains_key(&(place.clone(), process))
     }
 
     /// What is known of all of them in the end. `silent`: operators ran in processes that nobody told of.
@@ -228,6 +234,14 @@ mod tests {
         let mut readings = [reading("b", 1, 0, used(0, 0)), reading("b", 1, 0, used(0, 0))];
         readings[1].read_ns = Some(20_000_000);
         assert_eq!(outside(&readings).machines[0].others, None);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_say_when_says_nothing_of_others() {
+        let mut readings = [reading("b", 1, 0, used(0, 0)), reading("b", 1, 100, used(1, 50))];
+        readings[0].read_ns = None;
+        let found = outside(&readings);
+        assert_eq!((found.machines[0].cpu_seconds, found.machines[0].others), (Some(1.0), None));
     }
 
     #[test]

@@ -19,8 +19,8 @@ use super::course::{Begun, Course, Cut};
 use super::digest::output_digest;
 use super::generation::Calls;
 use super::guest::Edge;
+use super::item::Item;
 use super::operation::{MEASURE, Measured, throughput};
-use super::sink::Item;
 
 /// What the sink took.
 #[derive(Debug, Default)]

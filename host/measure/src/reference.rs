@@ -11,9 +11,10 @@ use bench_workloads::open::OpenWorkload;
 
 use super::digest::output_digest;
 use super::emitter::Emitter;
+use super::item::read_items;
 use super::ledger::Ledger;
 use super::plan::{Load, Plan};
-use super::sink::{Sink, read_items};
+use super::sink::Sink;
 
 /// What can go wrong with it.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -10,7 +10,6 @@ use std::os::unix::process::parent_id;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames, spans};
 use bench_dataflow::graph::{Graph, Node};
@@ -28,6 +27,7 @@ use super::attribution::{Attribution, Step};
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
 use super::faraway::{self, Faraway};
+use super::item::{Item, encode};
 use super::ledger::{Ledger, Pending, Settled};
 use super::outside::{Outside, Outsiders};
 use super::processes::descends;
@@ -42,9 +42,6 @@ pub const REASONS_KEPT: usize = 8;
 const LONGEST_REASON: usize = 2 << 10;
 /// Worker processes that are told apart. A record carries the number of its worker, and may say any.
 pub const MOST_WORKERS: usize = 4096;
-
-/// Bytes of an item as it is kept: an id, an answer's digest, and one number a stage.
-const LONGEST_ITEM: u32 = 16 << 20;
 
 /// Records and time of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -67,38 +64,6 @@ pub struct StageUse {
     pub waited_ns: Option<u64>,
     /// Instances that were seen to work.
     pub instances: u16,
-}
-
-/// One line of the items file, before it is one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Item {
-    pub query_id: String,
-    pub ok: bool,
-    /// SHA-256 of the answer.
-    pub digest: [u8; 32],
-    /// When it was to be handed out, when it was, and when it was answered. Monotonic nanoseconds.
-    pub intended_ns: u64,
-    pub emitted_ns: u64,
-    pub answered_ns: u64,
-    pub timed: bool,
-    /// Digest of what each node wrote, by node id; 0 where it wrote nothing.
-    pub stages: Vec<u64>,
-    /// How a language model was heard for it, where one was called.
-    pub call: Option<Call>,
-}
-
-impl Item {
-    /// Latency from the intended arrival.
-    #[must_use]
-    pub fn response(&self) -> Duration {
-        Duration::from_nanos(self.answered_ns.saturating_sub(self.intended_ns))
-    }
-
-    /// Latency from the emission.
-    #[must_use]
-    pub fn service(&self) -> Duration {
-        Duration::from_nanos(self.answered_ns.saturating_sub(self.emitted_ns))
-    }
 }
 
 /// Everything the sink knows at the end.
@@ -240,11 +205,13 @@ impl Sink {
     /// Takes note of what the backend tells of its workers and their clocks. Returns those that are on this machine and
     /// were not started by bench.
     pub fn told(&self, told: Told) -> Vec<u32> {
+        let here = self.state().sunk.clocks.here().cloned().unwrap_or_default();
+        let outside = |reading: &&Reading| reading.place != here || !descends(reading.process, parent_id());
+        // The kernel is asked before anybody has to wait for the lock.
+        let readings: Vec<&Reading> = told.workers.iter().filter(outside).collect();
         let mut state = self.state();
         let State { sunk, outsiders, .. } = &mut *state;
-        let here = sunk.clocks.here().cloned().unwrap_or_default();
-        let outside = |reading: &&Reading| reading.place != here || !descends(reading.process, parent_id());
-        outsiders.take(told.workers.iter().filter(outside));
+        outsiders.take(readings.into_iter());
         sunk.clocks.take(told);
         outsiders.processes(&here).into_iter().collect()
     }
@@ -533,7 +500,7 @@ impl SinkOutcome {
         let mut elsewhere = self.workers.keys().filter(|worker| worker.place != self.clocks.own());
         elsewhere.any(|worker| {
             let process = self.clocks.process(worker.place, worker.number).number;
-            !self.clocks.place(worker.place).is_some_and(|place| told.processes(place).contains(&process))
+            !self.clocks.place(worker.place).is_some_and(|place| told.know(place, process))
         })
     }
 
@@ -551,16 +518,6 @@ impl SinkOutcome {
         };
         processes.into_iter().map(worker).collect()
     }
-}
-
-/// An item as it is kept, in the memory of the one before it.
-fn encode<'a>(item: &Item, line: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-    line.clear();
-    line.extend_from_slice(&[0; 4]);
-    *line = postcard::to_extend(item, std::mem::take(line)).map_err(io::Error::other)?;
-    let len = (line.len() - 4) as u32;
-    line[..4].copy_from_slice(&len.to_le_bytes());
-    Ok(line)
 }
 
 /// An answer under the number of another query would lend that query its time.
@@ -592,34 +549,11 @@ fn digest(answer: &Answer) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// Reads back what a sink kept.
-///
-/// # Errors
-/// When the file cannot be read or is cut short.
-pub fn read_items(file: File) -> impl Iterator<Item = io::Result<Item>> {
-    let mut reader = io::BufReader::new(file);
-    std::iter::from_fn(move || read_item(&mut reader).transpose())
-}
-
-fn read_item(reader: &mut impl io::Read) -> io::Result<Option<Item>> {
-    let mut len = [0; 4];
-    match reader.read_exact(&mut len) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let len = u32::from_le_bytes(len);
-    if len > LONGEST_ITEM {
-        return Err(io::Error::other(format!("an item of {len} bytes is none")));
-    }
-    let mut bytes = vec![0; len as usize];
-    reader.read_exact(&mut bytes)?;
-    postcard::from_bytes(&bytes).map(Some).map_err(io::Error::other)
-}
-
 #[cfg(test)]
 mod tests {
     use bench_dataflow::frame::{Header, Span, push};
 
+    use super::super::item::read_items;
     use super::*;
 
     fn sink(queries: u64) -> (Sink, tempfile::NamedTempFile) {

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bench_measure::item::Item;
 use bench_measure::operation::{Account, ITEMS_FILE, Measured, RunReply};
 use bench_measure::received::Received;
-use bench_measure::sink::Item;
 use bench_plugin_api::prelude::Spec;
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::records::Goals;
