@@ -134,6 +134,8 @@ pub struct Report {
     pub killed_after_seconds: f64,
     /// Why the run ended without a result, where it did.
     pub run_failed: Option<String>,
+    /// Codes of what makes the run INVALID as a measurement; nothing is known of one that failed.
+    pub doubts: Vec<String>,
     #[serde(flatten)]
     pub judgement: Judgement,
 }
@@ -163,7 +165,10 @@ pub fn judge(course: &Course) -> Judgement {
             cut.length
         ))
     } else if after < needed {
-        Some(format!("the last arrival was {:.2} s after the kill: nothing is to be seen in that time", after.max(0.0)))
+        Some(format!(
+            "the last arrival was {:.2} s after the kill: nothing is to be seen in that time",
+            after.max(0.0)
+        ))
     } else {
         None
     };
@@ -172,10 +177,10 @@ pub fn judge(course: &Course) -> Judgement {
     let verdict = seen.verdict(short.is_some(), lost + never_taken);
     let why = short.unwrap_or_else(|| seen.words(verdict, course));
     let mut unknown = BTreeMap::new();
-    let mut known = |name: &str, figure: Figure| {
-        figure.map_err(|why| unknown.insert(name.to_owned(), why)).ok()
-    };
-    let late = before.map(|before| course.after_kill().filter(|(waited, _)| waited * 1e3 > before.slowest_ms).count());
+    let mut known =
+        |name: &str, figure: Figure| figure.map_err(|why| unknown.insert(name.to_owned(), why)).ok();
+    let late = before
+        .map(|before| course.after_kill().filter(|(waited, _)| waited * 1e3 > before.slowest_ms).count());
     Judgement {
         verdict,
         why,
@@ -190,7 +195,8 @@ pub fn judge(course: &Course) -> Judgement {
         duplicated: course.duplicated,
         unexpected: course.unexpected,
         failed: course.after_kill().filter(|(_, answer)| !answer.ok).count() as u64,
-        late: known("late", late.map(|late| late as f64).ok_or_else(|| NOT_USUAL.to_owned())).map(|late| late as u64),
+        late: known("late", late.map(|late| late as f64).ok_or_else(|| NOT_USUAL.to_owned()))
+            .map(|late| late as u64),
         unknown,
         windows: cut.windows,
     }
@@ -250,10 +256,17 @@ impl Seen {
         };
         let backlog = Backlog::of(course);
         let since_kill = |at: f64| at - course.killed_at;
-        let still = |what: &str| format!("{what} when the last arrival came, {:.1} s after the kill", since_kill(course.last_due()));
+        let still = |what: &str| {
+            format!(
+                "{what} when the last arrival came, {:.1} s after the kill",
+                since_kill(course.last_due())
+            )
+        };
         let dropped = backlog.exceeds(before.most_backlog, course.killed_at);
         let (drop, recover, catch_up) = match dropped {
-            None => (Err("the backlog never exceeded what it was before the kill".to_owned()), Ok(0.0), Ok(0.0)),
+            None => {
+                (Err("the backlog never exceeded what it was before the kill".to_owned()), Ok(0.0), Ok(0.0))
+            }
             Some(dropped) => {
                 let peak = backlog.peak(dropped);
                 let down = backlog.returns(before.most_backlog, peak);
@@ -274,7 +287,9 @@ impl Seen {
                 let why = || still("p99 was still higher than before");
                 (Err(why()), Err(why()))
             }
-            Some(at) => (Ok(since_kill(at).max(0.0)), Ok(debt(course, before.p99_ms, at.max(course.killed_at)))),
+            Some(at) => {
+                (Ok(since_kill(at).max(0.0)), Ok(debt(course, before.p99_ms, at.max(course.killed_at))))
+            }
         };
         let stayed = back.is_some_and(|at| at <= course.killed_at);
         Self { dropped: dropped.is_some(), drop, recover, catch_up, p99, debt, stayed }

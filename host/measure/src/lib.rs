@@ -9,6 +9,7 @@
 pub mod answers;
 pub mod attribution;
 pub mod clocks;
+pub mod completions;
 pub mod course;
 pub mod doubts;
 pub mod emitter;
@@ -19,6 +20,7 @@ pub mod guest;
 pub mod input_plan;
 pub mod item;
 pub mod ledger;
+pub mod loss;
 pub mod machine;
 pub mod monitor;
 pub mod nodes;
@@ -36,6 +38,7 @@ pub mod supervise;
 pub mod trace;
 pub mod validity;
 pub mod window;
+pub mod workers;
 
 /// The vocabulary of graphs and frames that a run speaks.
 pub use bench_dataflow as dataflow;

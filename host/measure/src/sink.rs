@@ -3,6 +3,7 @@
 //! Time is stamped before anything is decoded. Every query must be answered exactly once; what is
 //! wrong (duplicates, answers nobody asked for, silence) is counted here and fails the run later.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 use super::answers::{self, Answers};
 use super::attribution::{Attribution, Step};
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
+use super::completions::{Completion, Completions, What};
 use super::doubts::Doubts;
 use super::faraway::{self, Faraway};
 use super::item::{Item, encode};
@@ -85,7 +87,7 @@ pub struct SinkOutcome {
     /// By node id: how many instances were seen to work.
     pub instances: Vec<u16>,
     /// Records per worker process.
-    pub workers: std::collections::BTreeMap<Process, u64>,
+    pub workers: BTreeMap<Process, u64>,
     /// Records of the processes that found no room there.
     pub workers_left_out: u64,
     /// Latency from the intended arrival, and from the emission, of timed queries.
@@ -122,6 +124,8 @@ struct State {
     items: BufWriter<File>,
     /// Where answers are saved, if they are to be.
     answers: Option<Answers>,
+    /// Where every answer is told of when it comes, if it is to be.
+    completions: Option<Completions>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
 }
@@ -145,6 +149,7 @@ pub struct Sink {
     /// Where the judged rankings go.
     runs: Option<PathBuf>,
     saves_answers: bool,
+    tells_completions: bool,
     state: Mutex<State>,
 }
 
@@ -161,11 +166,23 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let answers = None;
-        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
+        let (answers, completions) = (None, None);
+        let state =
+            State { sunk, outsiders, faraway, meanwhile, items, answers, completions, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
-        Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
+        let (saves_answers, tells_completions) = (false, false);
+        Self {
+            ledger,
+            nodes,
+            proof: None,
+            began_ns,
+            timed,
+            runs: None,
+            saves_answers,
+            tells_completions,
+            state,
+        }
     }
 
     /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
@@ -180,6 +197,14 @@ impl Sink {
         let saves_answers = file.is_some();
         self.state().answers = file.map(Answers::new);
         Self { saves_answers, ..self }
+    }
+
+    /// Tells of every answer in `file` when it comes.
+    #[must_use]
+    pub fn with_completions(self, file: Option<File>) -> Self {
+        let tells_completions = file.is_some();
+        self.state().completions = file.map(Completions::new);
+        Self { tells_completions, ..self }
     }
 
     /// Keeps every operator call in `trace`.
@@ -240,11 +265,25 @@ impl Sink {
             }
             match self.ledger.settle(frame.header.seq) {
                 Settled::First(pending) => self.first(&frame, pending, now_ns, &mut scratch),
-                Settled::Duplicate => self.state().sunk.duplicates += 1,
-                Settled::Unexpected => self.state().sunk.unexpected += 1,
+                Settled::Duplicate => self.beyond(What::Duplicate, now_ns),
+                Settled::Unexpected => self.beyond(What::Unexpected, now_ns),
+            }
+        }
+        if self.tells_completions {
+            let State { completions, failure, .. } = &mut *self.state();
+            if let Some(Err(error)) = completions.as_mut().map(Completions::flush) {
+                failure.get_or_insert(error);
             }
         }
         Ok(())
+    }
+
+    /// An answer that settles nothing.
+    fn beyond(&self, what: What, answered_ns: u64) {
+        let State { sunk, completions, .. } = &mut *self.state();
+        sunk.duplicates += u64::from(what == What::Duplicate);
+        sunk.unexpected += u64::from(what == What::Unexpected);
+        completions.iter_mut().for_each(|all| all.add(Completion { what, intended_ns: None, answered_ns }));
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64, scratch: &mut Scratch) {
@@ -289,9 +328,14 @@ impl Sink {
         let line = encode(&item, line);
         steps.clear();
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, items, failure, answers, .. } = &mut *state;
+        let State { sunk, judge, faraway, meanwhile, items, failure, answers, completions, .. } = &mut *state;
         if let (Some(answers), Some(saved)) = (answers, saved) {
             answers.add(&saved);
+        }
+        if let Some(completions) = completions {
+            let what = if item.ok { What::Ok } else { What::Failed };
+            let intended_ns = Some(pending.intended_ns);
+            completions.add(Completion { what, intended_ns, answered_ns: now_ns });
         }
         // A fork stamps each of its copies: that is still one record worked on.
         for (usage, wrote) in sunk.operators.iter_mut().zip(&item.stages) {
@@ -422,6 +466,14 @@ impl Sink {
     pub fn progress(&self) -> (u64, u64, u64) {
         let sunk = &self.state().sunk;
         (sunk.completed + sunk.failed, sunk.failed, sunk.response_ns)
+    }
+
+    /// Which processes, or threads, of this place ran operators, with their calls on records that are answered.
+    #[must_use]
+    pub fn workers_here(&self) -> BTreeMap<u32, u64> {
+        let State { sunk, .. } = &*self.state();
+        let here = sunk.workers.iter().filter(|(worker, _)| worker.place == sunk.clocks.own());
+        here.map(|(worker, calls)| (worker.number, *calls)).collect()
     }
 
     /// What each operator of `graph` did so far.

@@ -3,12 +3,12 @@
 use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::{Ran, Trial};
-use super::super::workers::Ended;
 use super::super::{Area, Test, TestResult, Verdict};
 use super::child;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::clocks::WorkerUse;
 use bench_measure::nodes;
+use bench_measure::workers::Ended;
 
 pub const TESTS: [Test; 2] = [
     test(

@@ -19,7 +19,8 @@ impl Backlog {
     pub(super) fn of(course: &Course) -> Self {
         let arrivals = course.arrivals.iter().map(|arrival| (arrival.due, true, arrival.answer.is_none()));
         let answers = course.arrivals.iter().filter_map(|arrival| Some((arrival.answer?.at, false, false)));
-        let mut events: Vec<_> = arrivals.chain(answers).filter(|event| event.0 <= course.last_due()).collect();
+        let mut events: Vec<_> =
+            arrivals.chain(answers).filter(|event| event.0 <= course.last_due()).collect();
         // Of what comes at the same time the arrival is first: nothing is answered before it is there.
         events.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
         let (mut backlog, mut lost) = (0, 0);

@@ -38,7 +38,10 @@ fn a_crash_with_recovery_has_its_outage_its_catching_up_and_its_debt() {
     // Five seconds of nothing: 400 wait, and 20 a second more are answered than come.
     let judged = judge(&queue(KILL, KILL + 5.0, good));
     assert_eq!(judged.verdict, Verdict::Recovered, "{judged:?}");
-    assert!(near(judged.seconds_to_drop.zip(judged.seconds_to_recover).map(|(a, b)| a + b), 5.0), "{judged:?}");
+    assert!(
+        near(judged.seconds_to_drop.zip(judged.seconds_to_recover).map(|(a, b)| a + b), 5.0),
+        "{judged:?}"
+    );
     assert!(judged.seconds_to_drop.unwrap() < 0.1, "{judged:?}");
     assert!(near(judged.seconds_to_catch_up, 5.0 + 20.0), "{judged:?}");
     // To a window of a second.
@@ -57,13 +60,22 @@ fn a_backend_that_never_answers_again_has_not_recovered_and_what_it_lost_is_coun
     let silent = |number, at| good(number, at).filter(|answer| answer.at <= KILL);
     let course = Course { taken: 1_950, broke: Some("its driver died".into()), ..queue(KILL, KILL, silent) };
     let judged = judge(&course);
-    assert_eq!((judged.verdict, judged.why.as_str()), (Verdict::NotRecovered, "the run failed: its driver died"));
+    assert_eq!(
+        (judged.verdict, judged.why.as_str()),
+        (Verdict::NotRecovered, "the run failed: its driver died")
+    );
     // Arrivals of 24 s were answered, 30 more taken, and the rest was never asked for.
     assert_eq!(judged.lost + judged.never_taken, 4_800 - 1_920);
     assert_eq!(judged.never_taken, 4_800 - 1_950);
-    assert_eq!((judged.seconds_to_recover, judged.seconds_to_p99, judged.latency_debt_seconds), (None, None, None));
+    assert_eq!(
+        (judged.seconds_to_recover, judged.seconds_to_p99, judged.latency_debt_seconds),
+        (None, None, None)
+    );
     for figure in ["seconds_to_recover", "seconds_to_catch_up", "seconds_to_p99", "latency_debt_seconds"] {
-        assert!(judged.unknown[figure].contains("when the last arrival came, 36.0 s after the kill"), "{figure}");
+        assert!(
+            judged.unknown[figure].contains("when the last arrival came, 36.0 s after the kill"),
+            "{figure}"
+        );
     }
     // When it dropped is known all the same.
     assert!(judged.seconds_to_drop.unwrap() < 0.1);
@@ -73,7 +85,8 @@ fn a_backend_that_never_answers_again_has_not_recovered_and_what_it_lost_is_coun
 #[test]
 fn a_backend_that_goes_on_at_half_the_speed_has_not_recovered() {
     // Each answer after the kill takes as long as two.
-    let slow = |_, at: f64| Some(Answer { at: if at < KILL { at } else { KILL + (at - KILL) * 2.0 }, ok: true });
+    let slow =
+        |_, at: f64| Some(Answer { at: if at < KILL { at } else { KILL + (at - KILL) * 2.0 }, ok: true });
     let judged = judge(&queue(KILL, KILL, slow));
     assert_eq!(judged.verdict, Verdict::NotRecovered);
     assert!(judged.why.starts_with("the backlog still grew when the last arrival came"), "{}", judged.why);
@@ -102,7 +115,10 @@ fn a_kill_that_nobody_feels_is_not_felt() {
     let judged = judge(&queue(KILL, KILL, good));
     assert_eq!(judged.verdict, Verdict::NotFelt, "{judged:?}");
     assert_eq!((judged.seconds_to_recover, judged.seconds_to_p99), (Some(0.0), Some(0.0)));
-    assert_eq!((judged.seconds_to_drop, judged.latency_debt_seconds, judged.late), (None, Some(0.0), Some(0)));
+    assert_eq!(
+        (judged.seconds_to_drop, judged.latency_debt_seconds, judged.late),
+        (None, Some(0.0), Some(0))
+    );
     assert_eq!(judged.unknown["seconds_to_drop"], "the backlog never exceeded what it was before the kill");
     // One item that is lost is felt, however well all others fare.
     let but_one = |number, at| good(number, at).filter(|_| number != 1_930);
