@@ -4,6 +4,7 @@ mod course;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -17,7 +18,7 @@ use bench_measure::loss::{Kill, Loss};
 use bench_measure::operation::on_path;
 use bench_measure::plan::{Load, Plan};
 use bench_measure::supervise::{Finished, Watcher};
-use bench_measure::validity::Finding;
+use bench_measure::validity::{Finding, KILLED};
 use bench_measure::workloads::open::OpenWorkload;
 use bench_measure::workloads::parameters::FAULT;
 use bench_record::evidence::{Killed, Victim};
@@ -25,6 +26,8 @@ use bench_record::time::UtcTime;
 
 /// Share of the arrivals that only settle the backend.
 pub const SETTLE: f64 = 0.2;
+/// Seconds that a run may take beside twice its length, unless the user says otherwise.
+const PATIENCE: f64 = 300.0;
 /// Fewer arrivals show no curve.
 pub const FEWEST_ARRIVALS: u32 = 120;
 
@@ -98,6 +101,8 @@ pub fn recover<R: Runner>(trials: &Trials<'_>, wish: &Wish, runner: &mut R) -> R
         warmup_items: (f64::from(arrivals) * SETTLE) as u32,
         warmup_auto: false,
         repeat: 1,
+        // A backend that never answers again never ends by itself either.
+        timeout: base.timeout.or_else(|| Duration::try_from_secs_f64(wish.seconds * 2.0 + PATIENCE).ok()),
         load: Load::Open { rate, arrivals: trials.arrivals },
         ..base.clone()
     };
@@ -122,6 +127,7 @@ pub fn recover<R: Runner>(trials: &Trials<'_>, wish: &Wish, runner: &mut R) -> R
         Ok(finished) => (Some(finished), None),
         Err(failure) => match failure.broken().map(str::to_owned) {
             Some(why) if killed.is_some() => (None, Some(why)),
+            _ if seen.spared.is_some() => (None, None),
             _ => return Err(failure),
         },
     };
@@ -146,7 +152,8 @@ fn report(
     killed: Killed,
     (course, finished): (&Course, Option<&Finished>),
 ) -> Report {
-    let doubts = finished.iter().flat_map(|run| &run.findings).map(Finding::code).map(str::to_owned);
+    let doubts = finished.iter().flat_map(|run| &run.findings).map(Finding::code);
+    let doubts = doubts.filter(|code| *code != KILLED).map(str::to_owned);
     Report {
         backend: trials.backend.to_owned(),
         workload: plan.workload.name().to_owned(),

@@ -163,15 +163,12 @@ impl Guest {
         }
     }
 
-    /// Kills what is to be killed, once it is time. Where nobody is killed there is nothing to see: the run ends.
+    /// Kills what is to be killed, once it is time.
     fn lose(&self) {
         let Some(loss) = &self.loss else { return };
         let (answered, ..) = self.sink.progress();
         if loss.is_due(answered) {
             let kill = loss.strike(answered, self.ledger.in_flight() as u64, &self.sink.workers_here());
-            if matches!(kill, Kill::Spared(_)) {
-                self.ledger.drain();
-            }
             self.channel.event(RunEvent::Kill(kill));
         }
     }

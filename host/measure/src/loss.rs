@@ -54,7 +54,7 @@ impl Kill {
                     killed.what.name(),
                     killed.after,
                     first.pid,
-                    first.command
+                    first.shown()
                 )
             }
             Self::Spared(why) => format!("nothing was killed: {why}"),

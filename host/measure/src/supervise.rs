@@ -209,6 +209,7 @@ impl Job<'_> {
         }
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
+        findings.extend(killed.as_ref().map(|killed| Finding::Killed { what: killed.what }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
         let mut kept = |what: &str, done: io::Result<String>| match done {
             Ok(sha256) => Some(sha256),
@@ -315,6 +316,7 @@ impl Job<'_> {
         let answer = runner.call::<Run>(
             request,
             &mut |notice| {
+                let mut directive = Directive::Continue;
                 match notice {
                     Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid, servers.clone())),
                     Notice::Phase(phase) => {
@@ -332,6 +334,8 @@ impl Job<'_> {
                                 monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));
                             }
                             RunEvent::Kill(Kill::Done(done)) => killed = Some(done.clone()),
+                            // Where nobody was killed there is nothing to see.
+                            RunEvent::Kill(Kill::Spared(_)) => directive = Directive::Drain,
                             _ => {}
                         }
                         watcher.event(&event);
@@ -342,7 +346,7 @@ impl Job<'_> {
                         drop(complete(&log_path, failure, &log_files));
                     }
                 }
-                Directive::Continue
+                directive
             },
             stop,
         );

@@ -113,7 +113,9 @@ pub fn words(report: &Report) -> Vec<String> {
             let what = killed.what.name();
             format!(
                 "killed {what} after {} answers: process {}{more}, {}",
-                killed.after, first.pid, first.command
+                killed.after,
+                first.pid,
+                first.shown()
             )
         }
         (None, []) => format!("killed {}", killed.what.name()),

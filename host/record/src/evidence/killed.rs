@@ -54,6 +54,20 @@ pub struct Killed {
     pub operator: Option<String>,
 }
 
+/// Letters of a command line that people are shown.
+const SHOWN: usize = 80;
+
+impl KilledProcess {
+    /// Its command line as far as it fits on a screen.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.command.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{}…", &self.command[..end]),
+            None => self.command.clone(),
+        }
+    }
+}
+
 /// A process that was killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KilledProcess {
