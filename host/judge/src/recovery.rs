@@ -159,23 +159,24 @@ pub fn judge(course: &Course) -> Judgement {
     let cut = cut(course);
     let before = before(course, &cut);
     let (after, needed) = (course.last_due() - course.killed_at, FEWEST as f64 * cut.length);
-    let short = if before.is_none() {
-        Some(format!(
+    let fell_behind = before.and_then(|before| cut.falls_behind(&before));
+    let short = match () {
+        () if before.is_none() => Some(format!(
             "fewer than {FEWEST} windows of {:.2} s between the settling and the kill: what is usual is not known",
             cut.length
-        ))
-    } else if after < needed {
-        Some(format!(
+        )),
+        () if after < needed => Some(format!(
             "the last arrival was {:.2} s after the kill: nothing is to be seen in that time",
             after.max(0.0)
-        ))
-    } else {
-        None
+        )),
+        () => fell_behind,
     };
+    // Of one that is dead nobody asks how it would have fared.
+    let short = short.filter(|_| course.ended().is_none());
     let seen = Seen::of(course, &cut, before.as_ref(), short.as_ref());
     let [lost, never_taken] = unanswered(course);
     let verdict = seen.verdict(short.is_some(), lost + never_taken);
-    let why = short.unwrap_or_else(|| seen.words(verdict, course));
+    let why = short.unwrap_or_else(|| seen.words(verdict));
     let mut unknown = BTreeMap::new();
     let mut known =
         |name: &str, figure: Figure| figure.map_err(|why| unknown.insert(name.to_owned(), why)).ok();
@@ -202,6 +203,7 @@ pub fn judge(course: &Course) -> Judgement {
     }
 }
 
+const NO_DROP: &str = "the backlog never exceeded what it was before the kill";
 const NOT_USUAL: &str = "what was usual before the kill is not known";
 
 /// Arrivals that nobody answered: taken, and not.
@@ -250,7 +252,7 @@ struct Seen {
 impl Seen {
     fn of(course: &Course, cut: &Cut, before: Option<&Before>, short: Option<&String>) -> Self {
         let Some((before, None)) = before.map(|before| (before, short)) else {
-            let why = || Err(short.cloned().unwrap_or_else(|| NOT_USUAL.to_owned()));
+            let why = || Err(course.ended().or(short.cloned()).unwrap_or_else(|| NOT_USUAL.to_owned()));
             let (drop, recover, catch_up) = (why(), why(), why());
             return Self { dropped: false, drop, recover, catch_up, p99: why(), debt: why(), stayed: false };
         };
@@ -263,10 +265,14 @@ impl Seen {
             )
         };
         let dropped = backlog.exceeds(before.most_backlog, course.killed_at);
+        if let Some(why) = course.ended() {
+            let drop = dropped.map(since_kill).ok_or_else(|| NO_DROP.to_owned());
+            let why = || Err(why.clone());
+            let (recover, catch_up, p99, debt) = (why(), why(), why(), why());
+            return Self { dropped: dropped.is_some(), drop, recover, catch_up, p99, debt, stayed: false };
+        }
         let (drop, recover, catch_up) = match dropped {
-            None => {
-                (Err("the backlog never exceeded what it was before the kill".to_owned()), Ok(0.0), Ok(0.0))
-            }
+            None => (Err(NO_DROP.to_owned()), Ok(0.0), Ok(0.0)),
             Some(dropped) => {
                 let peak = backlog.peak(dropped);
                 let down = backlog.returns(before.most_backlog, peak);
@@ -305,13 +311,10 @@ impl Seen {
         }
     }
 
-    fn words(&self, verdict: Verdict, course: &Course) -> String {
+    fn words(&self, verdict: Verdict) -> String {
         let because = |figure: &Figure| figure.clone().err().unwrap_or_default();
         match verdict {
-            Verdict::NotRecovered => match &course.broke {
-                Some(why) => format!("the run failed: {why}"),
-                None => because(&self.recover),
-            },
+            Verdict::NotRecovered => because(&self.recover),
             Verdict::Degraded => because(&self.p99),
             Verdict::NotFelt => "neither backlog nor p99 left what they were before the kill".to_owned(),
             Verdict::Recovered | Verdict::Unknown => match (&self.drop, &self.recover) {

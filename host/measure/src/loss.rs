@@ -171,15 +171,19 @@ fn chain(process: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader};
+    use std::io::{BufRead as _, BufReader, Write as _};
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::{Child, Command, Stdio};
 
     use super::*;
 
-    /// A process that waits for its input to end, which it does with this test.
+    /// A process that waits for its input to end, which it does with this test. It has said something, so it is what it
+    /// was started as.
     fn waiting() -> Child {
-        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"here\n").unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+        child
     }
 
     /// A process with two that it started, and their numbers.

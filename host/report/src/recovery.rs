@@ -127,7 +127,7 @@ pub fn words(report: &Report) -> Vec<String> {
     if killed.calls == Some(0) {
         words.push("no answer before it bears the work of what was killed".to_owned());
     }
-    if let Some(why) = run_failed {
+    if let Some(why) = run_failed.as_ref().filter(|why| !judgement.why.contains(why.as_str())) {
         words.push(format!("the run ended without a result: {why}"));
     }
     let share =

@@ -55,6 +55,13 @@ impl Course {
         self.arrivals.get(self.settle).map_or(self.last_due(), |arrival| arrival.due)
     }
 
+    /// Why nobody is answered any more: the run has ended, and what came last has no answer.
+    pub(super) fn ended(&self) -> Option<String> {
+        let why = self.broke.as_ref()?;
+        let unanswered = self.arrivals.last().is_some_and(|arrival| arrival.answer.is_none());
+        unanswered.then(|| format!("the run failed: {why}"))
+    }
+
     /// Seconds that each answer took which came after the kill, and the answer.
     pub(super) fn after_kill(&self) -> impl Iterator<Item = (f64, Answer)> {
         let answered = self.arrivals.iter().filter_map(|arrival| Some((arrival.waited()?, arrival.answer?)));

@@ -5,13 +5,17 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Course, FEWEST};
+use super::{Before, Course, FEWEST};
+use bench_stats::trend::slope;
 
 /// Windows of a whole run.
 pub const WINDOWS: usize = 60;
 
 /// A p99 that is higher by less than this share is as high.
 const LEAST_CHANGE: f64 = 0.05;
+
+/// Of the arrivals, how many may stay unanswered before the kill: the first answers of a batch are late as well.
+const MOST_BEHIND: f64 = 0.1;
 
 /// A part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +99,20 @@ impl Cut {
     /// Those after the settling all of whose arrivals were answered before the kill.
     pub(super) fn before(&self) -> Range<usize> {
         self.before.clone()
+    }
+
+    /// Why what is usual is no steady load: the backlog grew before anything was killed.
+    pub(super) fn falls_behind(&self, before: &Before) -> Option<String> {
+        let windows = &self.windows[self.before.clone()];
+        let points: Vec<(f64, f64)> =
+            windows.iter().map(|window| (window.at, window.backlog as f64)).collect();
+        let (grows, rate) = (slope(&points)?, before.arrivals as f64 / (before.until - before.from));
+        (grows > MOST_BEHIND * rate).then(|| {
+            format!(
+                "before the kill already, {grows:.1} of {rate:.1} arrivals a second were not answered: that is no load which \
+                 it sustains"
+            )
+        })
     }
 
     /// From when on p99 was `usual_ms` at most for some windows running. That of no arrivals is no higher than any.
