@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use super::answers::{self, Answers};
 use super::attribution::Attribution;
+use super::bounds::{Bounds, Tally};
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
 use super::faraway::{Faraway, steps};
@@ -150,6 +151,7 @@ pub struct SinkOutcome {
 
 struct State {
     sunk: SinkOutcome,
+    tally: Tally,
     outsiders: Outsiders,
     /// Queries that were worked on in other places, and where their time went as far as that is known by now.
     faraway: Faraway,
@@ -188,8 +190,9 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let answers = None;
-        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
+        let (tally, answers) = (Tally::default(), None);
+        let state =
+            State { sunk, tally, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
         Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
@@ -207,6 +210,13 @@ impl Sink {
         let saves_answers = file.is_some();
         self.state().answers = file.map(Answers::new);
         Self { saves_answers, ..self }
+    }
+
+    /// Ends the stream as soon as one of these bounds is broken.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        self.state().tally = Tally::new(bounds);
+        self
     }
 
     /// Keeps every operator call in `trace`.
@@ -414,6 +424,11 @@ impl Sink {
         });
         if let Err(error) = written {
             state.failure.get_or_insert(error);
+        }
+        let is_over = state.tally.take(&item);
+        drop(state);
+        if is_over {
+            self.ledger.drain();
         }
     }
 
