@@ -144,7 +144,7 @@ fn a_trial_that_cannot_meet_its_goal_any_more_is_ended_there_and_says_so() {
     let output = TempDir::new().unwrap();
     let dir = output.path().to_str().unwrap();
     // Nothing is answered within a microsecond: 1 % may take longer, and one item more ends the trial.
-    let args = ["capacity", "--slo", "p99=1us", "--trial", "1", "--backend", "local", "--workload", "null"];
+    let args = ["capacity", "--slo", "p99=0.001ms", "--trial", "1", "--backend", "local", "--workload", "null"];
     let said = bench(&[&args[..], &["--no-user-plugins", "--output-dir", dir]].concat()).output().unwrap();
     assert_eq!(said.status.code(), Some(1), "{}", stderr(&said));
     let report: Value =
