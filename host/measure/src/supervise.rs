@@ -363,8 +363,12 @@ impl Job<'_> {
         }
         let mut tally = Tally::new(self.plan.bounds.clone());
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
-        let counted =
-            items.and_then(|mut items| items.try_for_each(|item| item.map(|item| drop(tally.take(&item)))));
+        let counted = items.and_then(|mut items| {
+            items.try_for_each(|item| {
+                tally.take(&item?);
+                Ok(())
+            })
+        });
         counted.map_err(|cause| RunError::Io { what: "the items of the run".to_owned(), cause })?;
         Ok(tally.broken())
     }
