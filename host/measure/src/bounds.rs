@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::sink::Item;
-
 /// What is wanted of the timed items of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
@@ -69,18 +67,17 @@ impl Tally {
     }
 
     /// Takes an item; whether it is the one that breaks a bound, the first time.
-    pub fn take(&mut self, item: &Item) -> bool {
-        if !item.timed || self.broken.is_some() {
+    pub fn take(&mut self, timed: bool, ok: bool, response: Duration) -> bool {
+        if !timed || self.broken.is_some() {
             return false;
         }
         self.timed += 1;
-        self.failed += u64::from(!item.ok);
-        let response = item.response();
+        self.failed += u64::from(!ok);
         let after = self.timed;
         let mut broken = self.bounds.failures.filter(|allowed| self.failed > *allowed);
         let mut latency = None;
         for (number, (bound, beyond)) in self.bounds.latencies.iter().zip(&mut self.beyond).enumerate() {
-            *beyond += u64::from(item.ok && response > bound.limit);
+            *beyond += u64::from(ok && response > bound.limit);
             if broken.is_none() && *beyond > bound.allowed {
                 (broken, latency) = (Some(bound.allowed), Some(number));
             }
@@ -101,20 +98,6 @@ mod tests {
     use super::*;
     use bench_record::histogram::LatencyHistogram;
 
-    fn item(ms: u64, ok: bool) -> Item {
-        Item {
-            query_id: String::new(),
-            ok,
-            digest: [0; 32],
-            intended_ns: 0,
-            emitted_ns: 0,
-            answered_ns: ms * 1_000_000,
-            timed: true,
-            stages: Vec::new(),
-            call: None,
-        }
-    }
-
     fn tally(quantile: f64, items: u64) -> Tally {
         let latencies = vec![Bound::of(quantile, Duration::from_millis(10), items)];
         Tally::new(Bounds { latencies, failures: Some(2) })
@@ -128,9 +111,9 @@ mod tests {
                 let mut tally = tally(quantile, items);
                 let mut all = LatencyHistogram::new();
                 for number in 0..items {
-                    let item = item(if number < slow { 20 } else { 5 }, true);
-                    tally.take(&item);
-                    all.record(item.response());
+                    let response = Duration::from_millis(if number < slow { 20 } else { 5 });
+                    tally.take(true, true, response);
+                    all.record(response);
                 }
                 let beyond = all.quantile(quantile).unwrap().get() > 10.0;
                 assert_eq!(tally.broken().is_some(), beyond, "p{quantile} of {items}, {slow} slow");
@@ -143,9 +126,9 @@ mod tests {
     #[test]
     fn too_many_failures_break_it_and_warm_up_does_not_count() {
         let mut tally = tally(0.5, 100);
-        let warm_up = Item { timed: false, ..item(20, false) };
-        assert!((0..9).all(|_| !tally.take(&warm_up)));
-        assert_eq!([(); 4].map(|()| tally.take(&item(1, false))), [false, false, true, false]);
+        let quick = Duration::from_millis(1);
+        assert!((0..9).all(|_| !tally.take(false, false, quick)));
+        assert_eq!([(); 4].map(|()| tally.take(true, false, quick)), [false, false, true, false]);
         assert_eq!(tally.broken(), Some(Broken { latency: None, allowed: 2, after: 3 }));
     }
 }

@@ -425,7 +425,7 @@ impl Sink {
         if let Err(error) = written {
             state.failure.get_or_insert(error);
         }
-        let is_over = state.tally.take(&item);
+        let is_over = state.tally.take(item.timed, item.ok, item.response());
         drop(state);
         if is_over {
             self.ledger.drain();

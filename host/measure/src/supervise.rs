@@ -365,7 +365,8 @@ impl Job<'_> {
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
         let counted = items.and_then(|mut items| {
             items.try_for_each(|item| {
-                tally.take(&item?);
+                let item = item?;
+                tally.take(item.timed, item.ok, item.response());
                 Ok(())
             })
         });
