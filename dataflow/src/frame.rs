@@ -96,9 +96,12 @@ impl Span {
     pub const MOST_BUSY_NS: u64 = (1 << 48) - 1;
     /// Most instances of a node: there are no more than the largest parallelism.
     pub const MOST_INSTANCES: u16 = 1 << INSTANCE_BITS;
+    /// Where the seal lies in a span's bytes.
+    pub const SEAL: Range<usize> = 14..16;
 
     /// As it lies behind a body.
     #[must_use]
+    #[inline]
     pub fn to_bytes(&self) -> [u8; SPAN_LEN] {
         let mut bytes = [0; SPAN_LEN];
         let busy = self.busy_ns.min(Self::MOST_BUSY_NS) | u64::from(self.seal) << 48;
@@ -114,8 +117,15 @@ impl Span {
         bytes
     }
 
+    /// Sets the time inside of one that lies behind a body; its seal is gone with the old one.
+    #[inline]
+    pub fn set_busy(bytes: &mut [u8; SPAN_LEN], busy_ns: u64) {
+        bytes[8..16].copy_from_slice(&busy_ns.min(Self::MOST_BUSY_NS).to_le_bytes());
+    }
+
     /// Reads one that lies behind a body.
     #[must_use]
+    #[inline]
     pub fn read(bytes: &[u8; SPAN_LEN]) -> Self {
         let busy = u64::from_le_bytes(take(bytes, 8));
         let worker = u32::from_le_bytes(take(bytes, 24));
@@ -165,7 +175,7 @@ impl std::error::Error for Malformed {}
 impl<'a> Frame<'a> {
     /// Decodes the spans, oldest first.
     pub fn spans(&self) -> impl Iterator<Item = Span> + use<'a> {
-        self.spans.chunks_exact(SPAN_LEN).filter_map(|span| span.first_chunk().map(Span::read))
+        spans(self.spans).iter().map(Span::read)
     }
 
     /// Length of the whole frame in bytes.
@@ -211,6 +221,13 @@ impl fmt::Debug for Frame<'_> {
 
 fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("the range has N bytes by construction")
+}
+
+/// Spans as they lie behind a body, one by one.
+#[must_use]
+#[inline]
+pub fn spans(bytes: &[u8]) -> &[[u8; SPAN_LEN]] {
+    bytes.as_chunks().0
 }
 
 /// The spans of `second` that `first` does not start with too: two records forked from one share the

@@ -37,6 +37,11 @@ impl Operation for Act {
             "ignore everything" => wait(|| false),
             "panic" => panic!("in the host's own code"),
             "burn" => return Ok(burn()),
+            "many words" => {
+                let words = "x".repeat(1 << 20);
+                channel.phase(&words);
+                return Err(Error::new(ErrorKind::Runtime, words.clone(), words));
+            }
             "large" => return Ok("x".repeat(40 << 20)),
             "talk on" => {
                 let channel = channel.clone();
@@ -207,6 +212,14 @@ fn an_answer_beyond_the_limit_is_a_violation() {
     }
 }
 
+fn what_a_failure_says_has_an_end_in_every_part_of_it() {
+    let told = Runner::default().call::<Act>("many words".into(), &mut |_| Directive::Continue, &Stop::new());
+    let failure = told.unwrap_err();
+    assert!(failure.phase.starts_with("xxx") && failure.phase.len() < 400, "{}", failure.phase.len());
+    let Cause::Plugin(error) = &failure.cause else { panic!("{failure}") };
+    assert!(error.message.ends_with("bytes are left out here]") && error.remedy.len() < 66 << 10);
+}
+
 fn threads_that_talk_on_do_not_spoil_the_answer() {
     for _ in 0..20 {
         assert_eq!(act("talk on", &mut |_| Directive::Continue).unwrap(), "talk on");
@@ -320,6 +333,7 @@ fn main() -> ExitCode {
         a_kill_is_first_a_request_and_then_a_fact,
         a_panic_of_our_own_is_an_error_of_the_host,
         an_answer_beyond_the_limit_is_a_violation,
+        what_a_failure_says_has_an_end_in_every_part_of_it,
         threads_that_talk_on_do_not_spoil_the_answer,
         an_operation_that_the_binary_lacks_is_named,
         misbehaviour_in_run_is_reported_as_such,

@@ -372,7 +372,7 @@ mod tests {
         assert!(run(&mut instance, &absorbed).is_empty());
         let out = run(&mut instance, &input(2..3));
         assert_eq!(out[0].2.len(), 2);
-        assert!(out[0].2.iter().all(|span| key.fits(2, span)), "{out:?}");
+        assert!(out[0].2.iter().all(|span| key.fits(2, &span.to_bytes())), "{out:?}");
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl Judge {
     /// When a file cannot be written, or the corpus is no longer what was loaded.
     pub fn write_runs(&self, folder: &Path) -> io::Result<()> {
         for (name, which) in RUN_FILES.into_iter().zip([1, 0]) {
-            let mut file = BufWriter::new(File::create(folder.join(name))?);
+            // What a plugin may have put there is not written into.
+            let mut file = BufWriter::new(File::create_new(folder.join(name))?);
             for (query, outcome) in self.corpus.queries.iter().zip(&self.outcomes) {
                 let Outcome::Ranked(rankings) = outcome else { continue };
                 let ranking = &rankings[which];

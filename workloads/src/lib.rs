@@ -30,6 +30,7 @@ pub mod place;
 pub mod quality;
 pub mod random;
 pub mod records;
+mod regular;
 pub mod schedule;
 pub mod seal;
 pub mod shuffle;

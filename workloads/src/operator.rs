@@ -4,7 +4,7 @@
 //! execution: it stamps spans, contains panics and turns failures into tombstones, in one place for
 //! every engine.
 
-use bench_dataflow::frame::{self, Frame, Header, Kind, SPAN_LEN, Span};
+use bench_dataflow::frame::{self, Frame, Header, Kind, Span};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -124,8 +124,34 @@ pub(crate) struct Mark {
 pub(crate) struct Owed {
     /// Their time.
     busy_ns: u64,
-    /// Spans of what they absorbed, with the number of the record.
-    adopted: Vec<(u64, Span)>,
+    /// Spans of what they absorbed, as they lay there.
+    adopted: Vec<u8>,
+    /// Of which records those are: the number of each, and where its spans end.
+    absorbed: Vec<(u64, usize)>,
+}
+
+impl Owed {
+    /// Appends the spans of what was absorbed as they belong to record `seq`, and forgets them.
+    fn settle(&mut self, seq: u64, key: Option<Key>, batch: &mut Vec<u8>) {
+        let (mut at, from) = (0, batch.len());
+        batch.extend_from_slice(&self.adopted);
+        for (of, end) in self.absorbed.drain(..) {
+            // Mostly they are parts of the same query, and sealed for it.
+            if let Some(key) = key.filter(|_| of != seq) {
+                for span in batch[from + at..from + end].as_chunks_mut().0 {
+                    *span = key.shared(Span::read(span), of, seq, 1).to_bytes();
+                }
+            }
+            at = end;
+        }
+        self.adopted.clear();
+    }
+
+    /// Forgets what was absorbed when there were more spans than these.
+    fn rewind(&mut self, adopted: usize) {
+        while self.absorbed.pop_if(|(_, end)| *end > adopted).is_some() {}
+        self.adopted.truncate(self.absorbed.last().map_or(0, |(_, end)| *end));
+    }
 }
 
 impl<'a> Output<'a> {
@@ -192,8 +218,8 @@ impl<'a> Output<'a> {
 
     /// Lets spans of absorbed record `seq` (a document in a window) ride on the next record emitted.
     pub fn adopt(&mut self, seq: u64, spans: &[u8]) {
-        let spans = spans.chunks_exact(SPAN_LEN).filter_map(|span| span.first_chunk().map(Span::read));
-        self.owed.adopted.extend(spans.map(|span| (seq, span)));
+        self.owed.adopted.extend_from_slice(spans);
+        self.owed.absorbed.push((seq, self.owed.adopted.len()));
     }
 
     /// A share of a span of record `from`, one of so many, as it belongs to record `to`.
@@ -217,9 +243,8 @@ impl<'a> Output<'a> {
             return frame::push_with(self.batch, header, body, |_, _| ()).map(drop);
         }
         let mut stamp = self.stamp;
-        let adopted = std::mem::take(&mut self.owed.adopted);
-        let inherited = parent.spans.len() + adopted.len() * SPAN_LEN;
-        let (key, seq) = (self.key, parent.header.seq);
+        let inherited = parent.spans.len() + self.owed.adopted.len();
+        let (key, seq, owed) = (self.key, parent.header.seq, &mut self.owed);
         let at = frame::push_with(
             self.batch,
             Header { port, kind: Kind::Data, ..parent.header },
@@ -227,10 +252,7 @@ impl<'a> Output<'a> {
             |batch, body| {
                 stamp.digest = meaning.unwrap_or_else(|| digest(&batch[body]));
                 batch.extend_from_slice(parent.spans);
-                for &(from, span) in &adopted {
-                    let span = key.filter(|_| from != seq).map_or(span, |key| key.shared(span, from, seq, 1));
-                    batch.extend_from_slice(&span.to_bytes());
-                }
+                owed.settle(seq, key, batch);
                 batch.extend_from_slice(&stamp.to_bytes());
             },
         )?;
@@ -246,7 +268,7 @@ impl<'a> Output<'a> {
     /// Forgets what was emitted and absorbed since `mark`.
     pub(crate) fn rewind(&mut self, mark: Mark) {
         self.batch.truncate(mark.batch);
-        self.owed.adopted.truncate(mark.adopted);
+        self.owed.rewind(mark.adopted);
         self.open.clear();
     }
 
@@ -264,9 +286,11 @@ impl<'a> Output<'a> {
         let share = total / self.open.len() as u64;
         self.owed.busy_ns = total % self.open.len() as u64;
         for (at, seq) in self.open.drain(..) {
-            let Some(bytes) = self.batch[at..].first_chunk_mut() else { continue };
-            let span = Span { busy_ns: share, ..Span::read(bytes) };
-            *bytes = self.key.map_or(span, |key| key.sealed(seq, span)).to_bytes();
+            let Some(span) = self.batch[at..].first_chunk_mut() else { continue };
+            Span::set_busy(span, share);
+            if let Some(key) = self.key {
+                key.seal(seq, span);
+            }
         }
     }
 

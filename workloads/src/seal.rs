@@ -9,7 +9,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use bench_dataflow::frame::Span;
+use bench_dataflow::frame::{SPAN_LEN, Span};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -32,32 +32,43 @@ impl Key {
         Self(RandomState::new().build_hasher().finish())
     }
 
-    fn seal(self, seq: u64, span: &Span) -> u16 {
-        let mut bytes = [0; 40];
+    #[inline]
+    fn seal_of(self, seq: u64, span: &[u8; SPAN_LEN]) -> [u8; 2] {
+        let mut bytes = [0; 8 + SPAN_LEN];
         bytes[..8].copy_from_slice(&seq.to_le_bytes());
-        bytes[8..].copy_from_slice(&Span { seal: 0, ..*span }.to_bytes());
-        (xxh3_64_with_seed(&bytes, self.0) >> 48) as u16
+        bytes[8..].copy_from_slice(span);
+        bytes[8 + Span::SEAL.start..8 + Span::SEAL.end].fill(0);
+        let [.., above, highest] = xxh3_64_with_seed(&bytes, self.0).to_le_bytes();
+        [above, highest]
+    }
+
+    /// Seals a span as it lies on record `seq`.
+    #[inline]
+    pub fn seal(self, seq: u64, span: &mut [u8; SPAN_LEN]) {
+        let seal = self.seal_of(seq, span);
+        span[Span::SEAL].copy_from_slice(&seal);
+    }
+
+    /// Whether an operator of this run left this span, as it lies there, on record `seq`.
+    #[must_use]
+    #[inline]
+    pub fn fits(self, seq: u64, span: &[u8; SPAN_LEN]) -> bool {
+        span[Span::SEAL] == self.seal_of(seq, span)
     }
 
     /// The span as it belongs to record `seq`.
     #[must_use]
     pub fn sealed(self, seq: u64, span: Span) -> Span {
-        // What is sealed is what the bytes can hold.
-        let span = Span { busy_ns: span.busy_ns.min(Span::MOST_BUSY_NS), ..span };
-        Span { seal: self.seal(seq, &span), ..span }
-    }
-
-    /// Whether an operator of this run left this span on record `seq`.
-    #[must_use]
-    pub fn fits(self, seq: u64, span: &Span) -> bool {
-        span.seal == self.seal(seq, span)
+        let mut bytes = span.to_bytes();
+        self.seal(seq, &mut bytes);
+        Span::read(&bytes)
     }
 
     /// A share of a span of record `from`, one of so many, as it belongs to record `to`. What bears no seal gets none.
     #[must_use]
     pub fn shared(self, span: Span, from: u64, to: u64, of: u32) -> Span {
         let share = Span { busy_ns: span.busy_ns / u64::from(of.max(1)), ..span };
-        if self.fits(from, &span) { self.sealed(to, share) } else { share }
+        if self.fits(from, &span.to_bytes()) { self.sealed(to, share) } else { share }
     }
 }
 
@@ -100,8 +111,9 @@ mod tests {
     fn a_span_fits_its_run_and_record_and_no_other_and_not_once_it_was_changed() {
         let (key, other) = (Key(1), Key(2));
         let sealed = key.sealed(3, SPAN);
-        assert!(key.fits(3, &sealed));
-        assert!(!key.fits(4, &sealed) && !other.fits(3, &sealed) && !key.fits(3, &SPAN));
+        let fits = |key: Key, seq, span: Span| key.fits(seq, &span.to_bytes());
+        assert!(fits(key, 3, sealed));
+        assert!(!fits(key, 4, sealed) && !fits(other, 3, sealed) && !fits(key, 3, SPAN));
         for changed in [
             Span { start_ns: 6, ..sealed },
             Span { busy_ns: 61, ..sealed },
@@ -111,7 +123,7 @@ mod tests {
             Span { instance: 2, ..sealed },
             Span { place: 5, ..sealed },
         ] {
-            assert!(!key.fits(3, &changed), "{changed:?}");
+            assert!(!fits(key, 3, changed), "{changed:?}");
         }
     }
 
@@ -119,9 +131,9 @@ mod tests {
     fn a_share_of_a_sealed_span_is_sealed_and_one_of_a_forged_span_is_not() {
         let key = Key(1);
         let share = key.shared(key.sealed(3, SPAN), 3, 7, 12);
-        assert!(key.fits(7, &share));
+        assert!(key.fits(7, &share.to_bytes()));
         assert_eq!((share.busy_ns, share.digest), (5, SPAN.digest));
-        assert!(!key.fits(7, &key.shared(SPAN, 3, 7, 12)));
+        assert!(!key.fits(7, &key.shared(SPAN, 3, 7, 12).to_bytes()));
     }
 
     #[test]
@@ -135,6 +147,7 @@ mod tests {
     #[test]
     fn time_beyond_what_a_span_holds_is_sealed_as_it_arrives() {
         let sealed = Key(1).sealed(0, Span { busy_ns: u64::MAX, ..SPAN });
-        assert!(Key(1).fits(0, &Span::read(&sealed.to_bytes())));
+        assert!(Key(1).fits(0, &sealed.to_bytes()));
+        assert_eq!(sealed.busy_ns, Span::MOST_BUSY_NS);
     }
 }

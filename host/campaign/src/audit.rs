@@ -1,7 +1,6 @@
 //! A run again with inputs that its backend does not expect.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use bench_measure::reference::{self, Answers};
 use bench_measure::supervise::{Finished, claim_folder};
 use bench_measure::workloads::random::{Stream, stream};
 use bench_record::evidence::Place;
+use bench_record::found::Found;
 use bench_record::schema::new_run_id;
 use bench_record::{self as results, spreadsheet};
 
@@ -190,7 +190,7 @@ fn held_against(finished: &Finished, right: &Answers) -> (Option<String>, Option
 
 /// How many answers are wrong, and the first query of one.
 fn first_wrong(items: &Path, right: &HashMap<String, [u8; 32]>) -> io::Result<Option<(usize, String)>> {
-    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(fs::File::open(items)?);
+    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(Found::NAMED.open(items)?);
     let mut found: Option<(usize, String)> = None;
     for row in rows.records() {
         let row = row.map_err(io::Error::other)?;

@@ -47,6 +47,13 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { kind, message: message.into(), remedy: remedy.into() }
     }
+
+    /// The same with no more words than travel in one message: it is told to people.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let text = |text: String| text::bounded(&text, LONGEST);
+        Self { message: text(self.message), remedy: text(self.remedy), ..self }
+    }
 }
 
 impl From<v1::BackendError> for Error {
@@ -59,8 +66,6 @@ impl From<v1::BackendError> for Error {
             v1::ERROR_INVALID => ErrorKind::Invalid,
             _ => ErrorKind::Runtime,
         };
-        // It is told to people, and travels in one message.
-        let text = |text: &str| text::bounded(text, LONGEST);
-        Self { kind, message: text(&error.message), remedy: text(&error.remedy) }
+        Self::new(kind, error.message, error.remedy).bounded()
     }
 }

@@ -83,26 +83,38 @@ impl Hops {
     }
 }
 
+/// From one process to another.
+type Pair = (Process, Process);
+
 /// An operator, or the sink.
 #[derive(Debug, Clone, Default)]
 struct Place {
     operator_ns: u64,
     waited_ns: u64,
-    hops: BTreeMap<(Process, Process), Hops>,
+    /// Between the two that were seen first: where all is one process, those of all hops.
+    first: Option<(Pair, Hops)>,
+    others: BTreeMap<Pair, Hops>,
 }
 
 impl Place {
     fn hop(&mut self, from: Process, to: Process, ns: u64) {
         self.waited_ns = self.waited_ns.saturating_add(ns);
+        let (pair, hops) = self.first.get_or_insert(((from, to), Hops::default()));
+        if *pair == (from, to) {
+            hops.add(ns);
         // What finds no room is queueing.
-        if self.hops.len() < MOST_PAIRS || self.hops.contains_key(&(from, to)) {
-            self.hops.entry((from, to)).or_default().add(ns);
+        } else if self.others.len() + 1 < MOST_PAIRS || self.others.contains_key(&(from, to)) {
+            self.others.entry((from, to)).or_default().add(ns);
         }
+    }
+
+    fn hops(&self) -> impl Iterator<Item = (&Pair, &Hops)> {
+        self.first.iter().map(|(pair, hops)| (pair, hops)).chain(&self.others)
     }
 
     fn parts(&self) -> Parts {
         let (mut transfer_ns, mut overhead_ns) = (0_u64, 0_u64);
-        for ((from, to), hops) in &self.hops {
+        for ((from, to), hops) in self.hops() {
             let part = if from == to { &mut overhead_ns } else { &mut transfer_ns };
             *part = part.saturating_add(hops.unloaded_ns());
         }
@@ -129,6 +141,8 @@ pub struct Attribution {
     /// By node id. Nodes are in topological order, so the last is the sink.
     places: Vec<Place>,
     processes: BTreeMap<u32, u32>,
+    /// Those of the threads that were asked for last, by their lowest bits.
+    lately: [(u32, u32); 16],
     /// Processes of this place that are not of the run's tree.
     outsiders: BTreeSet<u32>,
     here: u32,
@@ -145,18 +159,27 @@ impl Attribution {
     /// The process of a thread of this place. Asked when the thread is first seen, because later it may be gone; one
     /// that is counts as a process of its own.
     pub fn process_of(&mut self, thread: u32) -> u32 {
+        let lately = thread as usize % self.lately.len();
+        let (known, process) = self.lately[lately];
+        // No thread has the number 0.
+        if known == thread && thread != 0 {
+            return process;
+        }
         // Threads come and go for as long as a run goes on, and a record may claim any number of them.
         if self.processes.len() >= MOST_THREADS && !self.processes.contains_key(&thread) {
             self.processes.clear();
+            self.lately = Default::default();
         }
         let (own, outsiders) = (self.here, &mut self.outsiders);
-        *self.processes.entry(thread).or_insert_with(|| {
+        let process = *self.processes.entry(thread).or_insert_with(|| {
             let Some(process) = status_field(thread, "Tgid") else { return thread };
             if process != own && outsiders.len() < MOST_THREADS && !descends(process, parent_id()) {
                 outsiders.insert(process);
             }
             process
-        })
+        });
+        self.lately[lately] = (thread, process);
+        process
     }
 
     /// Whether operators ran in processes of this place that bench did not start and nobody told of.
@@ -191,16 +214,15 @@ impl Attribution {
         self.places.get(node).map_or(0, |place| place.waited_ns)
     }
 
-    /// A query was answered, by the sink in place `own`.
-    pub fn add(&mut self, emitted_ns: u64, answered_ns: u64, own: u16, steps: impl Iterator<Item = Step>) {
-        let passes = |step: &Step| self.is_on_path(usize::from(step.node));
-        let mut path: Vec<Step> = steps.filter(passes).collect();
+    /// A query was answered, by the sink in place `own`. Puts `path`, the work on it, in order.
+    pub fn add(&mut self, emitted_ns: u64, answered_ns: u64, own: u16, path: &mut Vec<Step>) {
+        path.retain(|step| self.is_on_path(usize::from(step.node)));
         path.sort_unstable_by_key(|step| (step.start.ns, step.busy_ns, step.node));
         // A fork stamps each of its copies.
         path.dedup_by_key(|step| (step.start.ns, step.node));
         let sink = Process { place: own, number: self.here };
         let (mut reached_ns, mut reached_within_ns, mut process) = (emitted_ns, 0, sink);
-        for Step { node, start, busy_ns, process: next } in path {
+        for &mut Step { node, start, busy_ns, process: next } in path {
             let place = usize::from(node);
             let within_ns = if next == process { 0 } else { start.within_ns.max(reached_within_ns) };
             // Branches overlap: only what no earlier span covers is a hop, and new time.
@@ -243,7 +265,7 @@ mod tests {
         let mut attribution = Attribution::new([operators, &[true]].concat());
         attribution.here = 1;
         for (emitted, answered, steps) in queries {
-            attribution.add(*emitted, *answered, 0, steps.iter().copied());
+            attribution.add(*emitted, *answered, 0, &mut steps.to_vec());
         }
         attribution.parts()
     }
@@ -322,9 +344,9 @@ mod tests {
     fn any_number_of_pairs_takes_so_much_memory_and_no_more() {
         let mut attribution = Attribution::new(vec![true; 2]);
         for number in 0..MOST_PAIRS as u32 + 10 {
-            attribution.add(0, 10, 0, std::iter::once(step(number + 2, 0, 1, 1)));
+            attribution.add(0, 10, 0, &mut vec![step(number + 2, 0, 1, 1)]);
         }
-        assert_eq!(attribution.places[0].hops.len(), MOST_PAIRS);
+        assert_eq!(attribution.places[0].hops().count(), MOST_PAIRS);
         assert_eq!(attribution.parts()[0].queueing_ns, 10);
     }
 

@@ -66,8 +66,8 @@ impl Faraway {
                     file.read_exact(&mut span)?;
                     spans.push(Span::read(&span));
                 }
-                if let Some(steps) = steps(&spans, clocks, attribution) {
-                    attribution.add(number(0), number(8), own, steps.into_iter());
+                if let Some(mut steps) = steps(&spans, clocks, attribution) {
+                    attribution.add(number(0), number(8), own, &mut steps);
                 }
             }
             Ok(())

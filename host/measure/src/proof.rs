@@ -4,7 +4,7 @@
 //! it says is what the last of them wrote, to the byte. One that was kept from an earlier run, made up, changed or
 //! brought past an operator is found out by this. It is not an answer, so the run fails.
 
-use bench_dataflow::frame::{Frame, Span};
+use bench_dataflow::frame::{Frame, SPAN_LEN};
 use bench_dataflow::graph::{Graph, Role};
 use bench_workloads::schedule::QUERY_SOURCE;
 use bench_workloads::seal::{Key, digest};
@@ -47,9 +47,9 @@ impl Proof {
         Self { key, passed, last }
     }
 
-    /// Whether an operator of this run left a span on record `seq`.
+    /// Whether an operator of this run left a span, as it lies there, on record `seq`.
     #[must_use]
-    pub fn admits(&self, seq: u64, span: &Span) -> bool {
+    pub fn admits(&self, seq: u64, span: &[u8; SPAN_LEN]) -> bool {
         self.key.fits(seq, span)
     }
 
@@ -76,10 +76,10 @@ impl Unproven {
     }
 
     /// Takes note of one.
-    pub fn add(&mut self, query: &str, why: impl FnOnce() -> String) {
+    pub fn add(&mut self, query: &str, why: String) {
         self.answers += 1;
         if self.first.is_none() {
-            self.first = Some(format!("`{query}`: {}", why()));
+            self.first = Some(format!("`{query}`: {why}"));
         }
     }
 }

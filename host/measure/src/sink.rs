@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, SPAN_LEN, Span, frames};
+use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames, spans};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::{Judge, Scores};
@@ -24,11 +24,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::answers::{self, Answers};
-use super::attribution::Attribution;
+use super::attribution::{Attribution, Step};
 use super::bounds::{Bounds, Tally};
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
-use super::faraway::{Faraway, steps};
+use super::faraway::{self, Faraway};
 use super::ledger::{Ledger, Pending, Settled};
 use super::outside::{Outside, Outsiders};
 use super::processes::descends;
@@ -163,6 +163,14 @@ struct State {
     failure: Option<io::Error>,
 }
 
+/// What is needed for one answer, and again for the next of its batch.
+#[derive(Default)]
+struct Scratch {
+    spans: Vec<Span>,
+    steps: Vec<Step>,
+    item: Vec<u8>,
+}
+
 /// Takes every result of a run. Any thread may use it.
 pub struct Sink {
     ledger: Arc<Ledger>,
@@ -267,13 +275,14 @@ impl Sink {
     /// When the bytes are not a batch.
     pub fn take(&self, batch: &[u8]) -> Result<(), Malformed> {
         let now_ns = monotonic_ns();
+        let mut scratch = Scratch::default();
         for frame in frames(batch) {
             let frame = frame?;
             if frame.header.kind == Kind::Heartbeat {
                 continue;
             }
             match self.ledger.settle(frame.header.seq) {
-                Settled::First(pending) => self.first(&frame, pending, now_ns),
+                Settled::First(pending) => self.first(&frame, pending, now_ns, &mut scratch),
                 Settled::Duplicate => self.state().sunk.duplicates += 1,
                 Settled::Unexpected => self.state().sunk.unexpected += 1,
             }
@@ -281,7 +290,7 @@ impl Sink {
         Ok(())
     }
 
-    fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64) {
+    fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64, scratch: &mut Scratch) {
         let mut after: &[u8] = &[];
         let answer = match frame.header.kind {
             Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
@@ -305,66 +314,12 @@ impl Sink {
             stages: vec![0; self.nodes],
             call: Call::after(after).filter(|_| answer.is_ok()),
         };
-        // What needs nothing but the frame is found out before anybody has to wait.
-        let line = self
+        // What needs nothing but the frame is found out and written down before anybody has to wait.
+        let saved = self
             .saves_answers
             .then(|| answers::line(&item.query_id, answer.as_ref().map_err(String::as_str)));
-        let proof = self.proof.as_ref();
-        let of_this_run = |span: &Span| proof.is_none_or(|proof| proof.admits(frame.header.seq, span));
-        let count = frame.spans.len() / SPAN_LEN;
-        let mut spans = Vec::with_capacity(count);
-        spans.extend(frame.spans().filter(of_this_run));
-        let foreign = count - spans.len();
-        let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, answers, .. } = &mut *state;
-        if let (Some(answers), Some(line)) = (answers, line) {
-            answers.add(&line);
-        }
-        spans.retain(|span| {
-            let node = usize::from(span.node);
-            let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
-            let start = sunk.clocks.start(span);
-            let admitted = sunk.doubts.admit(span, start, self.began_ns, emitted_ns, now_ns);
-            if let Some(usage) = sunk.operators.get_mut(node) {
-                // A fork stamps each of its copies: that is still one record worked on.
-                usage.records += u64::from(item.stages[node] == 0);
-                item.stages[node] = span.digest;
-                if admitted {
-                    usage.busy_ns = usage.busy_ns.saturating_add(span.busy_ns);
-                    sunk.instances[node] = sunk.instances[node].max(span.instance.saturating_add(1));
-                }
-            }
-            if !admitted {
-                return false;
-            }
-            // Whose a thread of another place is may be told later.
-            let worker = match sunk.clocks.is_here(span) {
-                true => sunk.attribution.process(&sunk.clocks, span),
-                false => Process { place: span.place, number: span.worker },
-            };
-            if let Some(trace) = &mut sunk.trace {
-                trace.take(span, worker);
-            }
-            let room = sunk.workers.len() < MOST_WORKERS;
-            match sunk.workers.entry(worker) {
-                Entry::Occupied(mut spans) => *spans.get_mut() += 1,
-                Entry::Vacant(new) if room => drop(new.insert(1)),
-                Entry::Vacant(_) => sunk.workers_left_out += 1,
-            }
-            true
-        });
-        if foreign > 0 {
-            let why = match &answer {
-                // One under the number of another query bears that one's seals.
-                Err(reason) if frame.header.kind == Kind::Data => reason.clone(),
-                _ => format!("it bears {foreign} spans that no operator of this run left on it"),
-            };
-            sunk.unproven.add(&item.query_id, || why);
-        } else if let Some(proof) = proof.filter(|_| item.ok)
-            && let Some(lacking) = proof.lacking(frame, &item.stages)
-        {
-            sunk.unproven.add(&item.query_id, || lacking);
-        }
+        let Scratch { spans, steps, item: line } = scratch;
+        let unproven = self.read(frame, &answer, &mut item.stages, spans);
         if !after.is_empty() {
             // Times are no part of what was answered, by which stages are compared with those of other runs.
             let (whole, said) = (frame.body, &frame.body[..frame.body.len() - after.len()]);
@@ -373,6 +328,57 @@ impl Sink {
                 .iter_mut()
                 .filter(|wrote| **wrote == whole)
                 .for_each(|wrote| *wrote = seal::digest(said));
+        }
+        let line = encode(&item, line);
+        steps.clear();
+        let mut state = self.state();
+        let State { sunk, tally, judge, faraway, meanwhile, items, failure, answers, .. } = &mut *state;
+        if let (Some(answers), Some(saved)) = (answers, saved) {
+            answers.add(&saved);
+        }
+        // A fork stamps each of its copies: that is still one record worked on.
+        for (usage, wrote) in sunk.operators.iter_mut().zip(&item.stages) {
+            usage.records += u64::from(*wrote != 0);
+        }
+        let (mut far, mut placed, mut alike) = (false, true, None);
+        spans.retain(|span| {
+            let node = usize::from(span.node);
+            let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
+            let start = sunk.clocks.start(span);
+            if !sunk.doubts.admit(span, start, self.began_ns, emitted_ns, now_ns) {
+                return false;
+            }
+            if let Some(usage) = sunk.operators.get_mut(node) {
+                usage.busy_ns = usage.busy_ns.saturating_add(span.busy_ns);
+                sunk.instances[node] = sunk.instances[node].max(span.instance.saturating_add(1));
+            }
+            // Whose a thread of another place is may be told later.
+            let process = match sunk.clocks.is_here(span) {
+                true => sunk.attribution.process(&sunk.clocks, span),
+                false => Process { place: span.place, number: span.worker },
+            };
+            far |= !sunk.clocks.is_here(span);
+            if let Some(start) = start {
+                steps.push(Step { node: span.node, start, busy_ns: span.busy_ns, process });
+            } else {
+                placed = false;
+            }
+            if let Some(trace) = &mut sunk.trace {
+                trace.take(span, process);
+            }
+            // Most of a record's spans are of one process.
+            match &mut alike {
+                Some((of, spans)) if *of == process => *spans += 1,
+                _ => {
+                    let before = alike.replace((process, 1));
+                    before.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
+                }
+            }
+            true
+        });
+        alike.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
+        if let Some(why) = unproven {
+            sunk.unproven.add(&item.query_id, why);
         }
         sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
         match &answer {
@@ -409,26 +415,53 @@ impl Sink {
                 sunk.service.record(item.service());
             }
             let own = sunk.clocks.own();
-            let far = spans.iter().any(|span| !sunk.clocks.is_here(span));
-            let attribution = if far { meanwhile } else { &mut sunk.attribution };
-            if let Some(steps) = steps(&spans, &mut sunk.clocks, attribution) {
-                attribution.add(pending.emitted_ns, now_ns, own, steps.into_iter());
+            if far || !placed {
+                if let Some(mut steps) = faraway::steps(spans, &mut sunk.clocks, meanwhile) {
+                    meanwhile.add(pending.emitted_ns, now_ns, own, &mut steps);
+                }
+            } else {
+                sunk.attribution.add(pending.emitted_ns, now_ns, own, steps);
             }
             if far {
-                faraway.keep(pending.emitted_ns, now_ns, &spans);
+                faraway.keep(pending.emitted_ns, now_ns, spans);
             }
         }
-        let written = postcard::to_stdvec(&item).map_err(io::Error::other).and_then(|bytes| {
-            state.items.write_all(&(bytes.len() as u32).to_le_bytes())?;
-            state.items.write_all(&bytes)
-        });
-        if let Err(error) = written {
-            state.failure.get_or_insert(error);
+        if let Err(error) = line.and_then(|line| items.write_all(line)) {
+            failure.get_or_insert(error);
         }
-        let is_over = state.tally.take(item.timed, item.ok, item.response());
+        let is_over = tally.take(item.timed, item.ok, item.response());
         drop(state);
         if is_over {
             self.ledger.drain();
+        }
+    }
+
+    /// Reads the spans that operators of this run left on an answer, and what each node wrote. Returns what is wrong
+    /// with the answer where it is not their work.
+    fn read(
+        &self,
+        frame: &Frame<'_>,
+        answer: &Result<Answer, String>,
+        stages: &mut [u64],
+        own: &mut Vec<Span>,
+    ) -> Option<String> {
+        let (seq, all) = (frame.header.seq, spans(frame.spans));
+        let proof = self.proof.as_ref();
+        own.clear();
+        own.extend(
+            all.iter().filter(|span| proof.is_none_or(|proof| proof.admits(seq, span))).map(Span::read),
+        );
+        for span in &*own {
+            if let Some(stage) = stages.get_mut(usize::from(span.node)) {
+                *stage = span.digest;
+            }
+        }
+        match (all.len() - own.len(), answer) {
+            (0, Ok(_)) => proof?.lacking(frame, stages),
+            (0, Err(_)) => None,
+            // One under the number of another query bears that one's seals.
+            (_, Err(reason)) if frame.header.kind == Kind::Data => Some(reason.clone()),
+            (foreign, _) => Some(format!("it bears {foreign} spans that no operator of this run left on it")),
         }
     }
 
@@ -500,6 +533,16 @@ impl Sink {
 }
 
 impl SinkOutcome {
+    /// Takes note of so many spans of a process.
+    fn came_from(&mut self, worker: Process, spans: u64) {
+        let room = self.workers.len() < MOST_WORKERS;
+        match self.workers.entry(worker) {
+            Entry::Occupied(mut known) => *known.get_mut() += spans,
+            Entry::Vacant(new) if room => drop(new.insert(spans)),
+            Entry::Vacant(_) => self.workers_left_out += spans,
+        }
+    }
+
     /// Whether results came from processes of other places that nobody told of.
     fn has_workers_elsewhere_but(&self, told: &Outsiders) -> bool {
         let mut elsewhere = self.workers.keys().filter(|worker| worker.place != self.clocks.own());
@@ -523,6 +566,16 @@ impl SinkOutcome {
         };
         processes.into_iter().map(worker).collect()
     }
+}
+
+/// An item as it is kept, in the memory of the one before it.
+fn encode<'a>(item: &Item, line: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    line.clear();
+    line.extend_from_slice(&[0; 4]);
+    *line = postcard::to_extend(item, std::mem::take(line)).map_err(io::Error::other)?;
+    let len = (line.len() - 4) as u32;
+    line[..4].copy_from_slice(&len.to_le_bytes());
+    Ok(line)
 }
 
 /// An answer under the number of another query would lend that query its time.

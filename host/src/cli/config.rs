@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use bench_record::found::Found;
 use bench_workloads::list::WORKLOADS;
 use bench_workloads::parameters::Table;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -21,6 +22,8 @@ use bench_isolate::text::nearest;
 
 /// Flags that no file has: they are about the file, or end in a text.
 const NOT_IN_A_FILE: [&str; 3] = ["config", "help", "version"];
+/// Bytes of a file: one has a line a flag, and something else may be endless.
+const LARGEST: u64 = 1 << 20;
 /// Closer names than this are worth a question.
 const NEAR: f64 = 0.75;
 
@@ -81,7 +84,7 @@ pub fn read(command: &Command, words: &[OsString]) -> Result<(ArgMatches, Config
 impl ConfigFile {
     /// The file's flags as words that the command line does not say already.
     fn read(path: &Path, flags: &Command, given: &ArgMatches) -> Result<(Vec<String>, Self), Stopped> {
-        let text = fs::read_to_string(path);
+        let text = Found::NAMED.at_most(LARGEST).open(path).and_then(io::read_to_string);
         let text =
             text.map_err(|cause| Stopped::usage(format!("cannot read {}: {cause}", path.display())))?;
         // An editor may have put a mark before the first line.

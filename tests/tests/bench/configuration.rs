@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use bench_tests::pairs::{json, text, tree};
 use bench_tests::{bench, records, stderr, succeed};
@@ -85,4 +86,19 @@ fn what_is_wrong_in_a_file_is_one_error_with_its_line() {
     let refused = bench(&["run", "--backend", "local", "--config", text(&file)]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains("(num_tasks is set in"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_is_no_file_or_has_no_end_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let (fifo, link) = (folder.path().join("fifo"), folder.path().join("link"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    for (path, says) in
+        [(&fifo, "it is a FIFO, not a regular file"), (&link, "it is a device, not a regular file")]
+    {
+        let refused = bench(&["run", "--backend", "local", "--config", text(path)]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+    }
 }

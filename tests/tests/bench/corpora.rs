@@ -390,6 +390,20 @@ fn what_would_make_a_result_wrong_is_refused_with_file_line_and_cause() {
 }
 
 #[test]
+fn a_fifo_in_place_of_a_file_of_the_corpus_is_refused_and_not_waited_for() {
+    for name in ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv"] {
+        let (folder, output) = (beir(RAGGED, QUERIES, Some("1\ta\t1\n")), TempDir::new().unwrap());
+        let file = folder.path().join(name);
+        fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let refused = run(folder.path(), output.path()).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{name}: {}", stderr(&refused));
+        let says = format!("{name}: cannot open: it is not a regular file");
+        assert!(stderr(&refused).contains(&says), "{says}: {}", stderr(&refused));
+    }
+}
+
+#[test]
 fn where_the_corpus_lies_does_not_change_the_configuration() {
     let hash = |folder: &Path| {
         let output = TempDir::new().unwrap();

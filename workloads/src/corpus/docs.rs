@@ -17,6 +17,7 @@ use super::lines::{Line, each_line};
 use super::remark::{Oddity, Remarks};
 use super::source::Source;
 use super::{CorpusError, changed};
+use crate::regular;
 
 /// A document. Title and text may both be empty; then nothing finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +116,8 @@ impl Docs {
             return Err(read.err().unwrap_or_else(|| source.error(None, "it holds no documents")));
         }
         ids.sort_unstable();
-        let file = File::open(&source.path).map_err(|e| source.error(None, &format!("cannot open: {e}")))?;
+        let file =
+            regular::named(&source.path).map_err(|e| source.error(None, &format!("cannot open: {e}")))?;
         // SAFETY: whoever changes the file while it is mapped breaks this, as with any reader of a mapped
         // file. `line` keeps the damage small: it asks for the file's length before it touches the map, and
         // looks at a copy only, which has to be what was read here.

@@ -1,6 +1,6 @@
 //! A file of a collection, as it is or packed with gzip.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use flate2::read::MultiGzDecoder;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{CorpusError, at};
+use crate::regular;
 
 /// Gzip begins so, whatever a file is called.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -33,7 +34,8 @@ impl Source {
 
     /// Opens it; what is read is unpacked.
     pub fn open(&self) -> Result<Box<dyn Read>, CorpusError> {
-        let mut file = File::open(&self.path).map_err(|e| self.error(None, &format!("cannot open: {e}")))?;
+        let mut file =
+            regular::named(&self.path).map_err(|e| self.error(None, &format!("cannot open: {e}")))?;
         let mut start = Vec::new();
         let begun = file.by_ref().take(GZIP.len() as u64).read_to_end(&mut start);
         begun.map_err(|e| self.error(None, &format!("cannot read: {e}")))?;
@@ -48,7 +50,7 @@ impl Source {
     /// A source that can be mapped: itself, or its unpacked copy in `cache`, named by the packed bytes.
     pub fn mappable(self, cache: &Path) -> Result<Self, CorpusError> {
         let wrong = |what: &str, e: io::Error| self.error(None, &format!("{what}: {e}"));
-        let mut file = File::open(&self.path).map_err(|e| wrong("cannot open", e))?;
+        let mut file = regular::named(&self.path).map_err(|e| wrong("cannot open", e))?;
         let mut start = Vec::new();
         file.by_ref().take(GZIP.len() as u64).read_to_end(&mut start).map_err(|e| wrong("cannot read", e))?;
         if start != GZIP {

@@ -20,14 +20,14 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
-use rustix::fs::OFlags;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::regular;
 use crate::text::bm25::{DocTerms, TermStatistics};
 use crate::text::embed::Embedder;
 use crate::text::endpoint::EndpointError;
@@ -118,19 +118,11 @@ pub enum IndexError {
 fn open_own(path: &Path) -> Result<(File, Metadata), IndexError> {
     let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
     let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
-    let before = path.symlink_metadata().map_err(|e| io("cannot open", e))?;
-    if !before.is_file() {
-        return Err(damaged("it is not a regular file"));
-    }
-    // Another process could have put anything there: a FIFO would be waited for, a link leads elsewhere.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let options = &mut File::options();
-    let file = options.read(true).custom_flags(flags.bits() as i32).open(path);
-    let file = file.map_err(|e| io("cannot open", e))?;
-    let meta = file.metadata().map_err(|e| io("cannot read its size", e))?;
-    if !meta.is_file() {
-        return Err(damaged("it is not a regular file"));
-    }
+    let (file, meta) =
+        regular::own(File::options().read(true), path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::InvalidInput => damaged(regular::NOT_REGULAR),
+            _ => io("cannot open", cause),
+        })?;
     // Whoever can shorten a file breaks those who have it mapped.
     let folder = path.parent().and_then(|folder| folder.metadata().ok()).map(|folder| folder.uid());
     let owners = [Some(rustix::process::geteuid().as_raw()), Some(0), folder];

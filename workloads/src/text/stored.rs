@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use crate::regular;
 use crate::vector::Quantised;
 
 const MAGIC: &[u8; 16] = b"bench vectors 1\n";
@@ -59,7 +60,8 @@ impl StoredVectors {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let options = &mut File::options();
+        let (file, _) = regular::own(options.read(true).write(true).create(true).truncate(false), path)?;
         let stored = Self { path: path.to_owned(), file, dimension, state: Mutex::default() };
         stored.read_on(&mut stored.state())?;
         Ok(stored)
@@ -278,6 +280,10 @@ mod tests {
             assert!(error.contains(text), "{error}");
             std::fs::write(&path, "something else that is long enough").unwrap();
         }
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert_eq!(StoredVectors::open(&path, 3).unwrap_err().to_string(), regular::NOT_REGULAR);
+        assert!(!path.with_file_name("elsewhere").exists());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bench_dataflow::frame::{Kind, frames};
 use bench_dataflow::graph::{Partition, Role};
 use bench_dataflow::route::{Delivery, Router};
+use bench_measure::clocks::Clocks;
 use bench_measure::digest::output_digest;
 use bench_measure::emitter::Emitter;
 use bench_measure::guest::Edge;
@@ -125,7 +126,7 @@ pub fn run(plan: &Plan, observed: Observed) -> Result<Value, Failure> {
     let ids = 0..graph.nodes.len() as u32;
     let mut sink = Sink::new(Arc::clone(&ledger), vec![true; graph.nodes.len()], items.reopen()?, None);
     if let Some(key) = key {
-        sink = sink.wanting(Proof::of(graph, key));
+        sink = sink.wanting(Proof::of(graph, key)).with_clocks(Clocks::new(key));
     }
     let end = match observed.sink {
         true => End::Sink(Box::new(sink)),

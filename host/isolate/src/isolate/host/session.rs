@@ -14,6 +14,7 @@ use crate::isolate::process::{self, Process};
 use crate::isolate::whereabouts::Whereabouts;
 use crate::isolate::wire::{self, Body, Control, Lines, Order};
 use crate::isolate::{Operation, Stop, StopLevel};
+use crate::text::bounded;
 
 /// How often the stop flag is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -26,6 +27,8 @@ const REPORT: Duration = Duration::from_secs(20);
 /// A channel that is closed before an answer is normal for a process that is just ending. One that takes longer is
 /// ended; if it turns out to have ended by itself after all, that is what is said of it.
 const CLOSED: Duration = Duration::from_millis(500);
+/// Bytes of a phase's name: the host's own code has short ones, and a plugin can speak in its place.
+const LONGEST_PHASE: usize = 256;
 /// What is said of one that had not.
 pub(super) const WENT_ON: &str = "it closed the channel and went on";
 
@@ -263,6 +266,7 @@ impl<'a, O: Operation> Session<'a, O> {
             }
             let notice = match wire::read::<O::Event, O::Reply>(&line, &self.nonce)? {
                 Body::Phase(name) => {
+                    let name = bounded(&name, LONGEST_PHASE);
                     self.phase.clone_from(&name);
                     Notice::Phase(name)
                 }
@@ -280,7 +284,7 @@ impl<'a, O: Operation> Session<'a, O> {
                     continue;
                 }
                 Body::Failed(error) => {
-                    self.settle(Err(error));
+                    self.settle(Err(error.bounded()));
                     continue;
                 }
             };
