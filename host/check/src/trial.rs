@@ -65,6 +65,7 @@ pub fn small_plan(workload: Listed, items: u32, seed: u64, cache_dir: &Path) -> 
         num_tasks: items,
         warmup_items: 0,
         warmup_auto: false,
+        bounds: Default::default(),
         parity_batch_size: 16,
         repeat: 1,
         quick: false,

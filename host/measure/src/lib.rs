@@ -8,6 +8,7 @@
 
 pub mod answers;
 pub mod attribution;
+pub mod bounds;
 pub mod clocks;
 pub mod course;
 pub mod doubts;

@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use super::answers;
 use super::attribution::Parts;
+use super::bounds::Broken;
 use super::clocks::{Clocks as WorkerClocks, WorkerUse};
 use super::doubts::Doubts;
 use super::emitter::Emitter;
@@ -169,6 +170,9 @@ pub struct Measured {
     pub steady: Option<Steady>,
     #[serde(skip)]
     pub warmup: u64,
+    /// The bound that it broke, and was ended for. As well.
+    #[serde(skip)]
+    pub broken: Option<Broken>,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<WorkerUse>,
     /// Operator calls of workers that are not listed.
@@ -286,6 +290,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_runs(request.scratch.clone())
+            .within(plan.bounds.clone())
             .wanting(Proof::of(graph, key))
             .with_clocks(WorkerClocks::new(key))
             .with_answers(
@@ -358,6 +363,7 @@ fn measure(
         output_digest: None,
         steady: None,
         warmup: 0,
+        broken: None,
         operators: operators(guest, &sunk),
         workers_left_out: sunk.workers_left_out,
         reasons_left_out: sunk.reasons_left_out,

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use super::answers::{self, Answers};
 use super::attribution::{Attribution, Step};
+use super::bounds::{Bounds, Tally};
 use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
 use super::doubts::Doubts;
 use super::faraway::{self, Faraway};
@@ -115,6 +116,7 @@ pub struct SinkOutcome {
 
 struct State {
     sunk: SinkOutcome,
+    tally: Tally,
     outsiders: Outsiders,
     /// Queries that were worked on in other places, and where their time went as far as that is known by now.
     faraway: Faraway,
@@ -161,8 +163,9 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let answers = None;
-        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
+        let (tally, answers) = (Tally::default(), None);
+        let state =
+            State { sunk, tally, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
         Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
@@ -180,6 +183,13 @@ impl Sink {
         let saves_answers = file.is_some();
         self.state().answers = file.map(Answers::new);
         Self { saves_answers, ..self }
+    }
+
+    /// Ends the stream as soon as one of these bounds is broken.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        self.state().tally = Tally::new(bounds);
+        self
     }
 
     /// Keeps every operator call in `trace`.
@@ -289,7 +299,7 @@ impl Sink {
         let line = encode(&item, line);
         steps.clear();
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, items, failure, answers, .. } = &mut *state;
+        let State { sunk, tally, judge, faraway, meanwhile, items, failure, answers, .. } = &mut *state;
         if let (Some(answers), Some(saved)) = (answers, saved) {
             answers.add(&saved);
         }
@@ -385,6 +395,11 @@ impl Sink {
         }
         if let Err(error) = line.and_then(|line| items.write_all(line)) {
             failure.get_or_insert(error);
+        }
+        let is_over = tally.take(item.timed, item.ok, item.response());
+        drop(state);
+        if is_over {
+            self.ledger.drain();
         }
     }
 

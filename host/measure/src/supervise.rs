@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::answers;
+use super::bounds::{Broken, Tally};
 use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::item::read_items;
@@ -177,6 +178,8 @@ impl Job<'_> {
         let scratch = scratch_path();
         let (mut answer, mut seen, watched) = self.call(folder, &scratch, watcher, stop)?;
         let (received, digest) = self.received(&answer.reply.measured, &scratch)?;
+        let broken = self.broken(&answer.reply.measured, &scratch)?;
+        let watched = Watched { stopped: watched.stopped || broken.is_some(), ..watched };
         let RunReply { backend, measured } = &mut answer.reply;
         self.check(measured, backend, &received, &watched)?;
         watcher.phase("write");
@@ -186,6 +189,7 @@ impl Job<'_> {
             let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
             measured.output_digest = digest.ok();
         }
+        measured.broken = broken;
         let differ = watched.difference(&received, measured);
         let (received, cut) = self.timed(received, measured, &scratch)?;
         let RunReply { measured, .. } = &answer.reply;
@@ -351,6 +355,24 @@ impl Job<'_> {
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })
+    }
+
+    /// Whether a run that was cut short has broken a bound, by its items.
+    fn broken(&self, measured: &Measured, scratch: &Path) -> Result<Option<Broken>, RunError> {
+        if !measured.partial || self.plan.bounds.is_empty() {
+            return Ok(None);
+        }
+        let mut tally = Tally::new(self.plan.bounds.clone());
+        let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
+        let counted = items.and_then(|mut items| {
+            items.try_for_each(|item| {
+                let item = item?;
+                tally.take(item.timed, item.ok, item.response());
+                Ok(())
+            })
+        });
+        counted.map_err(|cause| RunError::Io { what: "the items of the run".to_owned(), cause })?;
+        Ok(tally.broken())
     }
 
     /// With `--warmup auto`, what is timed follows the warm-up. Where that ends is decided here, from the items and not
