@@ -13,7 +13,7 @@ use super::attribution::Parts;
 use super::machine;
 use super::monitor::Seen;
 use super::operation::{Measured, RunReply};
-use super::sink::OperatorUse;
+use super::outcome::OperatorUse;
 use super::supervise::Job;
 use super::validity::Finding;
 

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod answered;
 pub mod answers;
+mod artefacts;
 pub mod attribution;
 pub mod bounds;
 pub mod clocks;
@@ -24,6 +26,7 @@ pub mod machine;
 pub mod monitor;
 pub mod nodes;
 pub mod operation;
+pub mod outcome;
 pub mod outside;
 pub mod plan;
 pub mod processes;
@@ -36,6 +39,7 @@ pub mod sink;
 pub mod supervise;
 pub mod trace;
 pub mod validity;
+mod watched;
 pub mod window;
 
 /// The vocabulary of graphs and frames that a run speaks.
