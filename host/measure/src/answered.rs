@@ -15,25 +15,46 @@ use super::proof::Proof;
 #[derive(Debug)]
 pub struct Answered {
     pub item: Item,
-    /// Or why there is none.
+    /// Or why there is none. Its query is that of the item.
     pub answer: Result<Answer, String>,
     /// Why it is not the work of this run's operators.
     pub unproven: Option<String>,
 }
 
+/// What is read of a result besides its answer, in the memory of the one before it.
+#[derive(Debug)]
+pub struct Room {
+    /// The spans that operators of the run left on it.
+    pub spans: Vec<Span>,
+    stages: Vec<u64>,
+    nodes: usize,
+}
+
+impl Room {
+    /// For results of a graph of so many nodes.
+    #[must_use]
+    pub fn of(nodes: usize) -> Self {
+        Self { spans: Vec::new(), stages: Vec::new(), nodes }
+    }
+
+    /// Gives back what `answered` took from here.
+    pub fn reuse(&mut self, answered: Answered) {
+        self.stages = answered.item.stages;
+    }
+}
+
 impl Answered {
-    /// Reads what came at `now_ns` for a query, and the `spans` that operators of this run left on it. Without a proof
+    /// Reads what came at `now_ns` for a query, and the spans that operators of this run left on it. Without a proof
     /// spans and answers are taken as they come.
     pub fn read(
         frame: &Frame<'_>,
         pending: &Pending,
         now_ns: u64,
-        nodes: usize,
         proof: Option<&Proof>,
-        spans: &mut Vec<Span>,
+        room: &mut Room,
     ) -> Self {
         let mut after: &[u8] = &[];
-        let answer = match frame.header.kind {
+        let mut answer = match frame.header.kind {
             Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
                 .map_err(|cause| format!("the answer is unreadable: {cause}"))
                 .and_then(|(answer, rest)| {
@@ -42,8 +63,10 @@ impl Answered {
                 }),
             _ => Err(reason(frame)),
         };
-        let mut stages = vec![0; nodes];
-        let unproven = own_spans(frame, &answer, proof, &mut stages, spans);
+        let mut stages = std::mem::take(&mut room.stages);
+        stages.clear();
+        stages.resize(room.nodes, 0);
+        let unproven = own_spans(frame, &answer, proof, &mut stages, &mut room.spans);
         if !after.is_empty() {
             // Times are no part of what was answered, by which stages are compared with those of other runs.
             let (whole, said) = (frame.body, &frame.body[..frame.body.len() - after.len()]);
@@ -51,9 +74,10 @@ impl Answered {
             stages.iter_mut().filter(|wrote| **wrote == whole).for_each(|wrote| *wrote = seal::digest(said));
         }
         let item = Item {
-            query_id: answer
-                .as_ref()
-                .map_or_else(|_| format!("#{}", frame.header.seq), |a| a.query_id.clone()),
+            query_id: match &mut answer {
+                Ok(answer) => std::mem::take(&mut answer.query_id),
+                Err(_) => format!("#{}", frame.header.seq),
+            },
             ok: answer.is_ok(),
             digest: answer.as_ref().map_or([0; 32], digest),
             intended_ns: pending.intended_ns,

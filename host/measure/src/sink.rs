@@ -15,7 +15,7 @@ use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
 use bench_workloads::judge::Judge;
 
-use super::answered::Answered;
+use super::answered::{Answered, Room};
 use super::answers::{self, Answers};
 use super::attribution::{Attribution, Step};
 use super::bounds::{Bounds, Tally};
@@ -122,7 +122,7 @@ impl State {
     fn judge(&mut self, answered: &Answered, key: u64) {
         let Some(judge) = &mut self.judge else { return };
         match &answered.answer {
-            Ok(answer) => judge.score(&answer.query_id, &answer.retrieved, &answer.ranking),
+            Ok(answer) => judge.score(&answered.item.query_id, &answer.retrieved, &answer.ranking),
             Err(_) => judge.fail(key),
         }
     }
@@ -139,11 +139,10 @@ impl State {
 }
 
 /// What is needed for one answer, and again for the next of its batch.
-#[derive(Default)]
 struct Scratch {
-    spans: Vec<Span>,
+    room: Room,
     steps: Vec<Step>,
-    item: Vec<u8>,
+    line: Vec<u8>,
 }
 
 /// Takes every result of a run. Any thread may use it.
@@ -252,7 +251,7 @@ impl Sink {
     /// When the bytes are not a batch.
     pub fn take(&self, batch: &[u8]) -> Result<(), Malformed> {
         let now_ns = monotonic_ns();
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch { room: Room::of(self.nodes), steps: Vec::new(), line: Vec::new() };
         for frame in frames(batch) {
             let frame = frame?;
             if frame.header.kind == Kind::Heartbeat {
@@ -268,25 +267,26 @@ impl Sink {
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64, scratch: &mut Scratch) {
-        let Scratch { spans, steps, item: line } = scratch;
+        let Scratch { room, steps, line } = scratch;
         // What needs nothing but the frame is found out and written down before anybody has to wait.
-        let answered = Answered::read(frame, &pending, now_ns, self.nodes, self.proof.as_ref(), spans);
+        let answered = Answered::read(frame, &pending, now_ns, self.proof.as_ref(), room);
         let Answered { item, answer, .. } = &answered;
         let saved = self
             .saves_answers
             .then(|| answers::line(&item.query_id, answer.as_ref().map_err(String::as_str)));
         let line = encode(item, line);
         let mut state = self.state();
-        let found = state.account(item, spans, steps, self.began_ns);
+        let found = state.account(item, &mut room.spans, steps, self.began_ns);
         state.sunk.count(&answered);
         state.judge(&answered, pending.key);
         if item.timed {
-            state.attribute(item, spans, steps, found);
+            state.attribute(item, &room.spans, steps, found);
             self.timed.fetch_add(1, Ordering::Relaxed);
         }
         state.write(line, saved);
         let is_over = state.tally.take(item.timed, item.ok, item.response());
         drop(state);
+        room.reuse(answered);
         if is_over {
             self.ledger.drain();
         }
