@@ -15,6 +15,7 @@ pub mod clocks;
 pub mod course;
 pub mod doubts;
 pub mod emitter;
+mod energy;
 mod evidence;
 mod faraway;
 mod generation;
