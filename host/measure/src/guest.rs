@@ -16,8 +16,9 @@ use super::clocks::{self, Told};
 use super::emitter::Emitter;
 use super::ledger::Ledger;
 use super::loss::{Armed, Kill};
+use super::outcome::StageUse;
 use super::runtime_logs;
-use super::sink::{Sink, StageUse};
+use super::sink::Sink;
 use bench_isolate::isolate::{Channel, Clocks, News};
 use bench_isolate::text::bounded;
 

@@ -6,13 +6,17 @@
 
 #![forbid(unsafe_code)]
 
+mod answered;
 pub mod answers;
+mod artefacts;
 pub mod attribution;
+pub mod bounds;
 pub mod clocks;
 pub mod completions;
 pub mod course;
 pub mod doubts;
 pub mod emitter;
+mod energy;
 mod evidence;
 mod faraway;
 mod generation;
@@ -25,6 +29,7 @@ pub mod machine;
 pub mod monitor;
 pub mod nodes;
 pub mod operation;
+pub mod outcome;
 pub mod outside;
 pub mod plan;
 pub mod processes;
@@ -37,6 +42,7 @@ pub mod sink;
 pub mod supervise;
 pub mod trace;
 pub mod validity;
+mod watched;
 pub mod window;
 pub mod workers;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bench_record::evidence::{self, Disturbance, Settling, Victim};
 
+use super::bounds::Broken;
 use super::doubts::Doubts;
 use super::operation::Measured;
 use super::plan::Plan;
@@ -23,6 +24,10 @@ pub const KILLED: &str = "killed";
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
     Partial,
+    /// It could not meet any more what was wanted of it.
+    EndedEarly {
+        after: u64,
+    },
     TooFewItems {
         timed: u64,
     },
@@ -78,7 +83,8 @@ impl Finding {
     pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance) -> Vec<Self> {
         let mut findings = Vec::new();
         if measured.partial {
-            findings.push(Self::Partial);
+            let after = |broken: Broken| Self::EndedEarly { after: broken.after };
+            findings.push(measured.broken.map_or(Self::Partial, after));
         }
         if measured.timed < FEWEST_ITEMS {
             findings.push(Self::TooFewItems { timed: measured.timed });
@@ -138,6 +144,7 @@ impl Finding {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Partial => "partial",
+            Self::EndedEarly { .. } => "ended_early",
             Self::TooFewItems { .. } => "too_few_items",
             Self::NeverSteady => "never_steady",
             Self::NoAnswers { .. } => "no_answers",
@@ -162,6 +169,9 @@ impl Finding {
         };
         match self {
             Self::Partial => "the run was cut short by the user".to_owned(),
+            Self::EndedEarly { after } => {
+                format!("after {after} timed items it could not meet any more what was wanted, and was ended")
+            }
             Self::TooFewItems { timed } => {
                 format!(
                     "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
@@ -220,6 +230,7 @@ impl Finding {
     pub fn mend(&self) -> &'static str {
         match self {
             Self::Partial => "run it again and let it finish",
+            Self::EndedEarly { .. } => "ask for less: a lower rate, or more time",
             Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
             Self::NeverSteady => "give more with --num-tasks, or time it as it is with --warmup items",
             Self::NoAnswers { .. } | Self::FailedItems { .. } => {
