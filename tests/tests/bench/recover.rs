@@ -165,7 +165,7 @@ fn ray_replaces_a_worker_and_with_retries_nothing_is_lost() {
     let Some(_alone) = runtimes(&["ray"]) else { return };
     let output = TempDir::new().unwrap();
     let words = ["recover", "--backend", "ray", "--quick", "--retries", "3", "--no-user-plugins"];
-    let ended = recover(&words, &["--rate", "20", "--duration", "10s"], output.path());
+    let ended = recover(&words, &["--rate", "20", "--duration", "8s"], output.path());
     let report = holds_together(output.path(), &ended);
     assert_eq!((&report["run_failed"], &report["killed"]["what"]), (&Value::Null, &"worker".into()));
     assert_eq!(
@@ -178,7 +178,7 @@ fn ray_replaces_a_worker_and_with_retries_nothing_is_lost() {
     let record = records(output.path()).remove(0);
     assert_eq!(record["extra"]["backend_account"]["metrics"]["ray"]["recovery"]["deaths"], 1);
     let local = TempDir::new().unwrap();
-    succeed(&mut small_run("local", local.path(), &["--num-tasks", "200"]));
+    succeed(&mut small_run("local", local.path(), &["--num-tasks", "160"]));
     let digest = |record: &Value| record["extra"]["output_digest"].clone();
     assert_eq!(digest(&record), digest(&records(local.path())[0]), "and the answers are right");
 }
@@ -188,7 +188,7 @@ fn what_dask_does_without_a_worker_is_told_as_it_is() {
     let Some(_alone) = runtimes(&["dask"]) else { return };
     let output = TempDir::new().unwrap();
     let words = ["recover", "--backend", "dask", "--quick", "--no-user-plugins"];
-    let ended = recover(&words, &["--rate", "30", "--duration", "8s"], output.path());
+    let ended = recover(&words, &["--rate", "30", "--duration", "6s"], output.path());
     let report = holds_together(output.path(), &ended);
     let killed = &report["killed"]["processes"][0];
     assert!(killed["command"].as_str().unwrap().contains("python"), "{killed}");
