@@ -270,6 +270,7 @@ impl Sink {
             timed: pending.timed,
             stages: vec![0; self.nodes],
             call: Call::after(after).filter(|_| answer.is_ok()),
+            wordless: answer.as_ref().is_ok_and(|answer| answer.response.trim().is_empty()),
         };
         // What needs nothing but the frame is found out and written down before anybody has to wait.
         let saved = self

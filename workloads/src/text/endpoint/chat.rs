@@ -150,7 +150,9 @@ impl Endpoint {
     fn with_setting(&self, fault: Fault) -> Fault {
         let Fault::Refused { status: status @ (400 | 413 | 422), said, remedy } = fault else { return fault };
         if status == 413 {
-            let remedy = "The prompt is longer than it takes: ask about fewer documents, as with --set mmr_final_k=…".to_owned();
+            let remedy =
+                "The prompt is longer than it takes: ask about fewer documents, as with --set mmr_final_k=…"
+                    .to_owned();
             return Fault::Refused { status, said, remedy };
         }
         let sent = |parameter: &str| !self.fields.leave_out.contains(parameter);

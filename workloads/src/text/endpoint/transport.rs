@@ -70,7 +70,9 @@ impl Transport {
             return refuse(&why);
         }
         let uri: Uri = base.parse().map_err(|e| Fault::Address(format!("{e}")))?;
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return refuse("it names no host") };
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return refuse("it names no host");
+        };
         let key = environment.key();
         if key.as_ref().is_some_and(|k| !k.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(Fault::Key("holds a character that no header may hold, such as a space"));
