@@ -216,6 +216,12 @@ class ReachTest(unittest.TestCase):
         with self.assertRaisesRegex(Refusal, f"Dask's scheduler cannot be reached at tcp://127.0.0.1:{port}: conn"):
             reach(f"tcp://127.0.0.1:{port}", "Dask's scheduler", "")
 
+    def test_a_port_that_is_none_is_the_users_to_mend(self) -> None:
+        for address in ("127.0.0.1:99999", "tcp://127.0.0.1:0", "ray://127.0.0.1", "127.0.0.1:port"):
+            with self.assertRaisesRegex(Refusal, f"{address} is not HOST:PORT with a port from 1 to 65535") as refused:
+                reach(address, "Ray's head", "")
+            self.assertEqual(refused.exception.kind, "unsupported")
+
     def test_a_web_server_is_told_from_what_says_nothing_and_from_what_hangs_up(self) -> None:
         for answer, is_web in ((b"HTTP/1.1 404 No\r\n\r\n", True), (b"", False), (None, False), (b"first", False)):
             with socket.create_server(("127.0.0.1", 0)) as server:
