@@ -21,6 +21,8 @@ use std::ops::Range;
 
 /// Bytes before the body.
 pub const HEADER_LEN: usize = 40;
+/// Where the port lies in a header.
+const PORT: usize = 4;
 /// Bytes of one [`Span`].
 pub const SPAN_LEN: usize = 32;
 
@@ -202,7 +204,7 @@ impl<'a> Frame<'a> {
         }
         let (body, rest) = rest.split_at(body_len);
         let header = Header {
-            port: head[4],
+            port: head[PORT],
             kind,
             seq: u64::from_le_bytes(take(head, 8)),
             key: u64::from_le_bytes(take(head, 16)),
@@ -284,6 +286,27 @@ pub fn push_to_port(batch: &mut Vec<u8>, frame: Frame<'_>, port: u8) {
     push(batch, Header { port, ..frame.header }, frame.body, frame.spans);
 }
 
+/// Puts every frame of a batch on port `to` where it lies, if all are on port `from`. Otherwise nothing is changed, and
+/// this is false.
+///
+/// # Errors
+/// When the bytes are not a batch.
+pub fn readdress(batch: &mut [u8], from: u8, to: u8) -> Result<bool, Malformed> {
+    let mut alike = true;
+    for frame in frames(batch) {
+        alike &= frame?.header.port == from;
+    }
+    if alike && from != to {
+        let mut at = 0;
+        while let Some(Ok(frame)) = frames(&batch[at..]).next() {
+            let next = at + frame.encoded_len();
+            batch[at + PORT] = to;
+            at = next;
+        }
+    }
+    Ok(alike)
+}
+
 /// Appends a frame whose body `write` appends to the batch itself, and whose spans `spans` appends behind
 /// it: no copy. The spans may depend on the body just written, which lies at the given place. Returns the
 /// offset of the first span.
@@ -338,6 +361,18 @@ mod tests {
 
     fn span(node: u16) -> Span {
         Span { start_ns: 1, busy_ns: 2, digest: 3, worker: 4, node, instance: 5, place: 7, seal: 6 }
+    }
+
+    #[test]
+    fn a_batch_is_put_on_another_port_whole_or_not_at_all() {
+        let mut batch = Vec::new();
+        (0..3).for_each(|seq| push(&mut batch, header(seq), b"body", &span(1).to_bytes()));
+        let ports = |batch: &[u8]| frames(batch).map(|frame| frame.unwrap().header.port).collect::<Vec<_>>();
+        assert_eq!((readdress(&mut batch, 3, 9), ports(&batch)), (Ok(true), vec![9; 3]));
+        push(&mut batch, header(3), b"", b"");
+        assert_eq!((readdress(&mut batch, 9, 1), ports(&batch)), (Ok(false), vec![9, 9, 9, 3]));
+        let cut = batch.len() - 1;
+        assert!(readdress(&mut batch[..cut], 9, 1).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From one operator's output to the inputs of the next.
 
 use crate::frame::{self, Malformed};
-use crate::graph::{Graph, Partition};
+use crate::graph::{Edge, Graph, Partition};
 
 /// A batch on its way to one instance of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,31 @@ impl Router {
         Ok(deliveries)
     }
 
+    /// As [`Router::route`], of output that nobody needs afterwards: where all of it goes one way, it is not copied.
+    ///
+    /// # Errors
+    /// When `output` is not a batch.
+    pub fn route_whole(&self, node: u32, mut output: Vec<u8>, turn: u32) -> Result<Vec<Delivery>, Malformed> {
+        let mut ways = self.graph.outputs(node);
+        if let (Some(edge), None) = (ways.next(), ways.next())
+            && let Some(instance) = self.only_instance(edge, turn)
+            && frame::readdress(&mut output, edge.from_port, edge.to_port)?
+        {
+            let delivery = Delivery { node: edge.to, instance, batch: output };
+            return Ok(if delivery.batch.is_empty() { Vec::new() } else { vec![delivery] });
+        }
+        self.route(node, &output, turn)
+    }
+
+    /// The instance that everything on an edge goes to, if it is one for all.
+    fn only_instance(&self, edge: &Edge, turn: u32) -> Option<u32> {
+        let of = self.instances(edge.to);
+        match edge.partition {
+            Partition::Any => Some(turn % of),
+            Partition::Key | Partition::Broadcast => (of == 1).then_some(0),
+        }
+    }
+
     /// Routes events from the host, whose port is the id of the source node.
     ///
     /// # Errors
@@ -122,7 +147,7 @@ pub fn owner(key: u64, instances: u32) -> u32 {
 mod tests {
     use super::*;
     use crate::frame::{Header, Kind, frames, push};
-    use crate::graph::{Edge, Node, Ordering, Role, State};
+    use crate::graph::{Node, Ordering, Role, State};
 
     /// node 0 → node 1 over one edge of the given kind
     fn router(partition: Partition, parallelism: u32) -> Router {
@@ -174,6 +199,20 @@ mod tests {
         for delivery in &deliveries {
             for record in frames(&delivery.batch) {
                 assert_eq!(owner(record.unwrap().header.key, 4), delivery.instance);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_routed_whole_goes_where_it_goes_otherwise() {
+        for partition in [Partition::Any, Partition::Key, Partition::Broadcast] {
+            for parallelism in [1, 3] {
+                let router = router(partition, parallelism);
+                for (output, turn) in [(batch(0..50), 0), (batch(0..50), 1), (batch([]), 0)] {
+                    let whole = router.route_whole(0, output.clone(), turn).unwrap();
+                    assert_eq!(whole, router.route(0, &output, turn).unwrap());
+                }
+                assert!(router.route_whole(0, b"none".to_vec(), 0).is_err());
             }
         }
     }

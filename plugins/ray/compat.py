@@ -84,7 +84,13 @@ def not_joined(error: BaseException, address: str) -> Refusal:
             "unavailable",
             f"ray start --address={address}    (or run bench on a node of it)",
         )
-    return Refusal(f"{at} cannot be joined: {_last(error)}", "unavailable")
+    if address == "auto" and re.search("any running Ray instance", words):
+        return Refusal(
+            "ray_address=auto joins the Ray cluster of this machine, and none runs here",
+            "unavailable",
+            "ray start --head    (or leave ray_address out: bench then starts Ray itself)",
+        )
+    return Refusal(f"{at} cannot be joined: {_last(error)}", "unavailable", "see the logs of the cluster")
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

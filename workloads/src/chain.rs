@@ -66,7 +66,7 @@ impl Chain {
         for link in 0..self.links.len() {
             let mut flushed = Vec::new();
             self.links[link].instance.finish(&mut flushed)?;
-            let rest = self.links[link].hand_over(&flushed);
+            let rest = self.links[link].hand_over(flushed);
             // What an operator emitted is a batch by construction.
             let _ = self.process_from(link + 1, &rest, output);
         }
@@ -81,9 +81,11 @@ impl Chain {
         }
         let mut current: Option<Vec<u8>> = None;
         for link in &mut self.links[first..last] {
-            let mut emitted = Vec::new();
-            link.instance.process(current.as_deref().unwrap_or(input), &mut emitted)?;
-            current = Some(link.hand_over(&emitted));
+            let input = current.as_deref().unwrap_or(input);
+            // Mostly it emits what it got and a span each.
+            let mut emitted = Vec::with_capacity(input.len() + input.len() / 8);
+            link.instance.process(input, &mut emitted)?;
+            current = Some(link.hand_over(emitted));
         }
         self.links[last].instance.process(current.as_deref().unwrap_or(input), output)
     }
@@ -91,10 +93,15 @@ impl Chain {
 
 impl Link {
     /// Rewrites output ports to the next link's input ports.
-    fn hand_over(&self, emitted: &[u8]) -> Vec<u8> {
-        let Some(_) = self.ports.first() else { return emitted.to_vec() };
+    fn hand_over(&self, mut emitted: Vec<u8>) -> Vec<u8> {
+        match self.ports[..] {
+            [] => return emitted,
+            // What an operator emitted is a batch by construction.
+            [(from, to)] if frame::readdress(&mut emitted, from, to) == Ok(true) => return emitted,
+            _ => {}
+        }
         let mut batch = Vec::with_capacity(emitted.len());
-        for frame in frames(emitted).filter_map(Result::ok) {
+        for frame in frames(&emitted).filter_map(Result::ok) {
             for &(_, to) in self.ports.iter().filter(|(from, _)| *from == frame.header.port) {
                 frame::push_to_port(&mut batch, frame, to);
             }

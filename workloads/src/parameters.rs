@@ -67,6 +67,9 @@ pub enum ParamError {
     /// No parameter has this name.
     #[error("unknown parameter '{name}'{}", nearest.as_ref().map(|n| format!(": did you mean '{n}'?")).unwrap_or_default())]
     Unknown { name: String, nearest: Option<String> },
+    /// No preset has this name.
+    #[error("there is no preset '{name}'{}; there are {known}", nearest.as_ref().map(|n| format!(": did you mean '{n}'?")).unwrap_or_default())]
+    Preset { name: String, nearest: Option<String>, known: String },
     /// The value does not fit the parameter's type.
     #[error("parameter '{name}': {cause}")]
     Type { name: String, cause: String },
@@ -326,7 +329,7 @@ impl Table {
         put(slot, value, name)?;
         let Value::Object(whole) = whole else { unreachable!("a member was set, and not the whole") };
         *values = (self.read)(&Values(whole)).map_err(|error| match error {
-            ParamError::Unread(cause) => ParamError::Type { name: name.to_owned(), cause },
+            ParamError::Unread(cause) => ParamError::Type { name: name.to_owned(), cause: in_words(&cause) },
             other => other,
         })?;
         Ok(())
@@ -362,9 +365,11 @@ impl Table {
     /// # Errors
     /// When there is none.
     pub fn preset(&self, name: &str) -> Result<&'static Preset, ParamError> {
-        self.presets.iter().find(|preset| preset.name == name).ok_or_else(|| ParamError::Unknown {
+        let names = || self.presets.iter().map(|preset| preset.name);
+        self.presets.iter().find(|preset| preset.name == name).ok_or_else(|| ParamError::Preset {
             name: name.to_owned(),
-            nearest: nearest(name, self.presets.iter().map(|preset| preset.name)),
+            nearest: nearest(name, names()),
+            known: names().collect::<Vec<_>>().join(", "),
         })
     }
 
@@ -472,13 +477,27 @@ fn put(slot: &mut Value, value: Value, name: &str) -> Result<(), ParamError> {
     Ok(())
 }
 
+/// What is wrong with a value, with kinds of values in place of the types of a program.
+fn in_words(cause: &str) -> String {
+    let Some((what, expected)) = cause.split_once("expected ") else { return cause.to_owned() };
+    let kind = match expected.split(' ').next().unwrap_or_default() {
+        "f32" | "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
+        "struct" => "an object with its members, as in {\"name\": 0.5}",
+        _ => expected,
+    };
+    format!("{what}expected {kind}")
+}
+
 fn inline_toml(text: &str) -> Option<Value> {
     let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
     serde_json::to_value(table.get("value")?).ok()
 }
 
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let scored = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    // Capitals and hyphens are how names are written elsewhere.
+    let name = name.to_lowercase().replace('-', "_");
+    let scored = known.into_iter().map(|known| (strsim::jaro_winkler(&name, known), known));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.75).then(|| best.1.to_owned())
 }

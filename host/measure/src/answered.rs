@@ -86,6 +86,7 @@ impl Answered {
             timed: pending.timed,
             stages,
             call: Call::after(after).filter(|_| answer.is_ok()),
+            wordless: answer.as_ref().is_ok_and(|answer| answer.response.trim().is_empty()),
         };
         Self { item, answer, unproven }
     }

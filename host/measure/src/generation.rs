@@ -15,6 +15,8 @@ pub struct Calls {
     streamed: u64,
     /// Answers whose tokens the service counted.
     counted: u64,
+    /// Answers that hold no words.
+    wordless: u64,
     /// Answers with times that cannot be.
     impossible: u64,
     good: u64,
@@ -39,8 +41,9 @@ impl Calls {
         Self::with_goals(self.goals)
     }
 
-    /// Takes note of a call for an answer for which the host waited so long.
-    pub fn take(&mut self, call: &Call, waited: Duration) {
+    /// Takes note of a call for an answer for which the host waited so long, and that may hold no words.
+    pub fn take(&mut self, call: &Call, waited: Duration, wordless: bool) {
+        self.wordless += u64::from(wordless);
         let waited_us = u64::try_from(waited.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
         match call.is_possible(waited_us) {
             true => self.note(call),
@@ -137,6 +140,13 @@ impl Calls {
                 self.answers
             ));
         }
+        if self.wordless > 0 {
+            remarks.push(format!(
+                "{} of {} answers hold no words: the model only thought, or was stopped before it said any",
+                self.wordless,
+                self.answers + self.impossible
+            ));
+        }
         if self.impossible > 0 {
             remarks.push(format!(
                 "{} answers came with times that cannot be, and are left out",
@@ -174,7 +184,7 @@ mod tests {
 
     fn taken(goals: Goals, calls: &[Call]) -> Calls {
         let mut all = Calls::with_goals(goals);
-        calls.iter().for_each(|call| all.take(call, Duration::from_secs(10)));
+        calls.iter().for_each(|call| all.take(call, Duration::from_secs(10), false));
         all
     }
 
@@ -228,9 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn answers_without_words_are_counted() {
+        let mut all = Calls::default();
+        [true, false, true]
+            .into_iter()
+            .for_each(|wordless| all.take(&call(1, 1), Duration::from_secs(10), wordless));
+        let found = all.evidence(None).unwrap();
+        assert_eq!(found.answers, 3);
+        assert!(found.remarks[0].starts_with("2 of 3 answers hold no words"), "{found:?}");
+    }
+
+    #[test]
     fn times_longer_than_the_host_waited_are_in_no_figure() {
         let mut all = Calls::default();
-        all.take(&call(200_000, 20_000), Duration::from_millis(100));
+        all.take(&call(200_000, 20_000), Duration::from_millis(100), false);
         let found = all.evidence(None).unwrap();
         assert_eq!((found.answers, found.ttft_ms), (0, None));
         assert_eq!(found.remarks, ["1 answers came with times that cannot be, and are left out"]);

@@ -26,6 +26,8 @@ pub struct Item {
     pub stages: Vec<u64>,
     /// How a language model was heard for it, where one was called.
     pub call: Option<Call>,
+    /// An answer that holds no words.
+    pub wordless: bool,
 }
 
 impl Item {

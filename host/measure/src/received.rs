@@ -134,7 +134,7 @@ impl Received {
         if item.ok {
             self.response.record(item.response());
             self.service.record(item.service());
-            item.call.iter().for_each(|call| self.calls.take(call, item.service()));
+            item.call.iter().for_each(|call| self.calls.take(call, item.service(), item.wordless));
         }
     }
 
@@ -228,6 +228,7 @@ pub(super) mod tests {
             timed: number > 0,
             stages: Vec::new(),
             call: None,
+            wordless: false,
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
-use super::found::Found;
+use super::found::{self, Found, Odd};
 use super::{Error, Result};
 
 const TEMPORARY_SUFFIX: &str = ".bench_tmp";
@@ -31,6 +31,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Replaces the content of `path` by whatever `fill` writes. If `fill` fails, `path` stays as it was.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    refuse_odd(path)?;
     // A rename would replace a symbolic link itself. People link results to larger disks.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let directory = parent(&target);
@@ -80,8 +81,17 @@ pub fn check(path: &Path) -> Result<()> {
     if target.is_dir() {
         return Err(Error::io("replace", path)(std::io::ErrorKind::IsADirectory.into()));
     }
+    refuse_odd(path)?;
     let directory = parent(&target);
     tempfile::tempfile_in(&directory).map(drop).map_err(Error::io("create a file in", &directory))
+}
+
+/// Only a regular file is replaced. Where `/dev/null` or a FIFO was, everybody else would find a file: root may do that.
+fn refuse_odd(path: &Path) -> Result<()> {
+    match fs::metadata(path).ok().as_ref().and_then(found::odd_kind) {
+        Some(kind) => Err(Error::io("replace", path)(Odd::Kind(kind).into())),
+        None => Ok(()),
+    }
 }
 
 /// Removes temporary files in `directory` that belong to nobody any more. It is housekeeping: a file that cannot be
@@ -170,6 +180,24 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(dir.path()), ["a.json"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_replaced_nor_its_link() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, link) = (dir.path().join("fifo"), dir.path().join("link"));
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for path in [&fifo, &link] {
+            for refused in [check(path), write(path, b"one")] {
+                let said = refused.unwrap_err().to_string();
+                assert!(said.ends_with("it is a FIFO, not a regular file"), "{said}");
+            }
+        }
+        let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
+        assert!(found::odd_kind(&fs::metadata(&fifo).unwrap()).is_some() && kind(&link).is_symlink());
+        assert_eq!(names(dir.path()).len(), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use bench_record::{OutputLock, atomic, lock};
 use bench_report::terminal;
 use clap::Args;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::again::AgainArgs;
 use super::output::{self, say};
@@ -79,7 +80,10 @@ pub fn audit(args: &AuditArgs) -> Result<Exit, Stopped> {
             rounds: args.rounds,
             workloads_sha256: library.as_deref(),
         };
-        let report = audit.run(&mut runner)?;
+        let report = match audit.run(&mut runner) {
+            Ok(report) => report,
+            Err(stopped) => return Err(with_its_log(stopped, scratch)),
+        };
         runner.note(&format!("{}: {}", report.backend, word(report.outcome)));
         reports.push(report);
     }
@@ -98,6 +102,21 @@ pub fn audit(args: &AuditArgs) -> Result<Exit, Stopped> {
         Outcome::Unknown => Exit::Inconclusive,
         Outcome::Shortcut => Exit::Shortcut,
     })
+}
+
+/// An error may send to a log among the temporary files: it stays there. Who stops an audit looks for no log.
+fn with_its_log(stopped: Stopped, scratch: TempDir) -> Stopped {
+    let names_it = stopped.remedy.contains(&*scratch.path().to_string_lossy());
+    if stopped.exit == Exit::Interrupted {
+        let remedy = if names_it { "run it again".to_owned() } else { stopped.remedy };
+        return Stopped { remedy, ..stopped };
+    }
+    if names_it {
+        let kept = scratch.keep();
+        // Indexes are large, and tell nothing.
+        let _ = std::fs::remove_dir_all(kept.join("cache"));
+    }
+    stopped
 }
 
 fn keep(args: &AuditArgs, value: &serde_json::Value) -> Result<PathBuf, Stopped> {
@@ -136,5 +155,28 @@ fn word(outcome: Outcome) -> &'static str {
         Outcome::Honest => "no shortcut found",
         Outcome::Unknown => "not known",
         Outcome::Shortcut => "takes a shortcut",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_an_error_names_stays_and_nothing_else_does() {
+        for (exit, names_it, stays) in
+            [(Exit::RunFailed, true, true), (Exit::RunFailed, false, false), (Exit::Interrupted, true, false)]
+        {
+            let scratch = tempfile::tempdir().unwrap();
+            let (place, log) = (scratch.path().to_owned(), scratch.path().join("results/run.log"));
+            ["results", "cache"].iter().for_each(|name| std::fs::create_dir(place.join(name)).unwrap());
+            std::fs::write(&log, "why").unwrap();
+            let remedy =
+                if names_it { format!("run it again (see {})", log.display()) } else { "wait".to_owned() };
+            let told = with_its_log(Stopped::new(exit, "no", remedy.clone()), scratch);
+            assert_eq!((log.exists(), place.join("cache").exists()), (stays, false), "{exit:?} {names_it}");
+            assert_eq!(told.remedy, if exit == Exit::Interrupted { "run it again" } else { &remedy });
+            let _ = std::fs::remove_dir_all(place);
+        }
     }
 }

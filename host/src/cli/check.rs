@@ -96,12 +96,13 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Stopped> {
             lines.show(outcome);
         }
     };
+    let wanted = tests.len();
     let report = suite.run(tests.into_iter(), &mut show, &STOP);
     if args.json {
-        output::json(&json!({"report": report, "conforms": report.conforms()}))?;
+        output::json(&json!({"report": report, "conforms": report.verdict(wanted)}))?;
     } else {
         lines.show_skipped();
-        summary(&report);
+        summary(&report, wanted);
     }
     Ok(if STOP.level() > StopLevel::Go {
         Exit::Interrupted
@@ -215,7 +216,7 @@ impl Lines {
     }
 }
 
-fn summary(report: &Report) {
+fn summary(report: &Report, wanted: usize) {
     let parts: Vec<String> = [
         Status::Success,
         Status::Warning,
@@ -229,8 +230,10 @@ fn summary(report: &Report) {
     .filter(|(count, _)| *count > 0)
     .map(|(count, word)| format!("{count} {word}"))
     .collect();
+    let unfinished = format!("was not checked to the end, {} of {wanted} tests", report.tests.len());
     let verdict = match &report.obstacle {
         _ if !report.conforms() => "does not conform",
+        _ if report.verdict(wanted).is_none() => &unfinished,
         Some(_) => "could not be checked: its file must not be loaded",
         None if report.is_unavailable() => "could not be checked whole: it is not available here",
         None => "conforms",

@@ -93,7 +93,10 @@ impl ConfigFile {
         let at = |line: usize, what: &str| Stopped::usage(format!("{}:{line}: {what}", path.display()));
         let table: BTreeMap<Spanned<String>, Spanned<toml::Value>> =
             toml::from_str(text).map_err(|error| {
-                let what = format!("{} (a configuration file is TOML: key = value)", error.message().trim());
+                let what = match error.message().trim() {
+                    what if what.contains("too large") => format!("{what}: write the number in quotes"),
+                    what => format!("{what} (a configuration file is TOML: key = value)"),
+                };
                 at(line_of(error.span().map_or(0, |span| span.start)), &what)
             })?;
         let mut entries: Vec<_> = table.into_iter().collect();
@@ -103,8 +106,12 @@ impl ConfigFile {
         for (key, value) in entries {
             let (line, key) = (line_of(key.span().start), key.into_inner());
             let wrong = |what: String| at(line, &what);
-            let value =
-                serde_json::to_value(value.into_inner()).map_err(|cause| wrong(format!("{key}: {cause}")))?;
+            let value = match value.into_inner() {
+                // 00:01:30 is a time of TOML's own.
+                toml::Value::Datetime(time) => Ok(time.to_string().into()),
+                value => serde_json::to_value(value),
+            };
+            let value = value.map_err(|cause| wrong(format!("{key}: {cause}")))?;
             file.lines.push((key.clone(), line));
             let Some(flag) = flag(flags, &key) else {
                 file.parameter(&key, value)
@@ -220,6 +227,7 @@ fn as_words(flag: &Arg, value: &Value) -> Result<Vec<String>, String> {
         (_, Value::Object(members)) if is_assignment(flag) => {
             members.iter().map(|(key, value)| Ok(word(format!("{key}={}", scalar(value)?)))).collect()
         }
+        (_, Value::Bool(_)) => Err("it takes a value, and not true or false".to_owned()),
         (_, value) => Ok(vec![word(scalar(value)?)]),
     }
 }

@@ -43,6 +43,17 @@ pub fn ready_backends<'a>(
     asked.into_iter().zip(options).map(ready).collect()
 }
 
+/// Whether there are such backends, be they available or not.
+pub fn check_names<'a>(
+    plugins: &PluginArgs,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<(), Stopped> {
+    let survey = survey(plugins)?;
+    names
+        .into_iter()
+        .try_for_each(|name| survey.find(name).map(drop).map_err(|unknown| unknown_backend(plugins, unknown)))
+}
+
 /// Whether the backends take the options that were given, be they available or not.
 pub fn check_options<'a>(
     plugins: &PluginArgs,

@@ -161,6 +161,7 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         return Err(Stopped::usage("--latency-at must be above 0 and below 1: 50% leaves everybody room"));
     }
     let mut plan = args.run.plan_with(PAIR)?;
+    args.run.check_arrivals(plan.load != Load::Closed)?;
     if args.latency_at.is_some() && plan.load != Load::Closed {
         return Err(Stopped::usage(
             "--latency-at follows pairs of a closed load: leave --load and --rate out",

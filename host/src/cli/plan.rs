@@ -73,6 +73,9 @@ impl From<TraceFormat> for Format {
     }
 }
 
+/// The schedulers that the interface of plugins knows.
+const SCHEDULERS: [&str; 3] = ["fifo", "load_aware", "default"];
+
 /// What of a run is warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Warmup {
@@ -169,8 +172,10 @@ fn corpus(workload: Listed, params: &Values, cache_dir: &Path) -> Result<Option<
     for remark in &facts.remarks {
         screen::warning(&format!("corpus {folder}: {remark}"));
     }
-    if let Some(split) = facts.split.as_deref().filter(|split| *split != "test") {
-        screen::note(&format!("corpus {folder}: judged by its split {split}"));
+    match facts.split.as_deref() {
+        Some("test") => {}
+        Some(split) => screen::note(&format!("corpus {folder}: judged by its split {split}")),
+        None => screen::note(&format!("corpus {folder}: not judged, since it has no qrels/NAME.tsv")),
     }
     Ok(Some(corpus))
 }
@@ -217,7 +222,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SEED", value_parser = count::<u64>, allow_hyphen_values = true)]
     pub seed: Option<u64>,
     /// Scheduler hint that the backend maps to what its runtime has: fifo, load_aware, default [default: default]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_parser = SCHEDULERS, hide_possible_values = true)]
     pub scheduler: Option<String>,
     /// Items processed before timing begins, out of --num-tasks [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true)]
@@ -455,6 +460,17 @@ impl RunArgs {
             Some(ArrivalKind::Poisson) => Arrivals::Poisson,
             _ => Arrivals::Fixed,
         }
+    }
+
+    /// Gaps between arrivals mean nothing where nothing arrives.
+    ///
+    /// # Errors
+    /// When they were given for no open load.
+    pub fn check_arrivals(&self, is_open: bool) -> Result<(), Stopped> {
+        if self.arrivals.is_none() || is_open {
+            return Ok(());
+        }
+        Err(Stopped::usage("--arrivals belongs to an open load: add --load open, or leave --arrivals out"))
     }
 
     fn load_model(&self, workload: Listed, params: &Values) -> Result<Load, Stopped> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::find::check_options;
+use super::find::{check_names, check_options};
 use super::output;
 use super::run::prepare;
 use super::runner::Terminal;
@@ -78,10 +78,12 @@ impl Root<'_> {
         }
     }
 
-    /// What would run, unless its options are wrong.
+    /// What would run, unless there is no such backend or its options are wrong.
     pub fn dry_run<P: Kept>(&self, plan: &P, shown: &Value) -> Result<Exit, Stopped> {
         let means = plan.means();
-        check_options(&self.plugins(means), plan.backends(), &means.backend_options)?;
+        let plugins = self.plugins(means);
+        check_names(&plugins, plan.backends())?;
+        check_options(&plugins, plan.backends(), &means.backend_options)?;
         output::json(shown)?;
         Ok(Exit::Ok)
     }

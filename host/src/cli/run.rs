@@ -15,7 +15,7 @@ use bench_isolate::ErrorKind;
 use bench_isolate::isolate::{Cause, StopLevel};
 use bench_isolate::room;
 use bench_isolate::text::shell_word;
-use bench_measure::plan::Plan;
+use bench_measure::plan::{Load, Plan};
 use bench_measure::supervise::{Finished, Job, LOG_FILE, Place, RunError, Unwritten, claim_folder};
 use bench_record::{atomic, folder, jsonl, lock};
 use bench_workloads::index::{CANNOT_WRITE, IndexError};
@@ -27,9 +27,11 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let name = args.backend();
     let output_dir = args.output_dir();
     let options = args.backend_options()?;
+    args.check_arrivals(plan.load != Load::Closed)?;
     if args.trace.is_some() && plan.repeat > 1 {
         return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
     }
+    let run_id = args.run_id()?;
     if args.dry_run {
         return dry_run(args, &plan);
     }
@@ -42,7 +44,6 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     }
     let ReadyBackend { plugin, description, options } = ready_backend(&args.plugins, &name, &options)?;
     prepare(&plan)?;
-    let run_id = args.run_id()?;
     let (mut finished, mut failure) = (Vec::new(), None);
     for repeat_index in 0..plan.repeat {
         let folder = claim_folder(&output_dir, &run_id, description.name.as_str(), repeat_index)?;
@@ -172,6 +173,7 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
 
 /// Shows what would run, unless it could not be said so on the command line.
 pub fn dry_run(args: &RunArgs, plan: &Plan) -> Result<Exit, Stopped> {
+    args.run_id()?;
     let (hash, name) = (plan.config_hash(), args.backend());
     let ready = ready_backend(&args.plugins, &name, &args.backend_options()?);
     let state = match &ready {

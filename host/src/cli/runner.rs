@@ -68,7 +68,7 @@ impl Alone {
     /// # Errors
     /// What stands in the way.
     pub fn ready(run: &RunArgs, plan: Plan) -> Result<(Self, Terminal<'static>), Stopped> {
-        let (backend, output_dir) = (run.backend(), run.output_dir());
+        let (backend, output_dir, run_id) = (run.backend(), run.output_dir(), run.run_id()?);
         let given = run.backend_options()?;
         places::output(&output_dir, "--output-dir")?;
         check_folder(&output_dir)?;
@@ -76,7 +76,7 @@ impl Alone {
             Terminal::ready(&run.plugins, [&*backend], &given, Some(run.memory_bytes()), run.verbose)?
                 .saving_answers(run.save_answers);
         prepare(&plan)?;
-        let (run_id, arrivals) = (run.run_id()?, run.arrivals());
+        let arrivals = run.arrivals();
         Ok((Self { backend, plan, run_id, output_dir, arrivals }, terminal))
     }
 

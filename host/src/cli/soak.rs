@@ -12,6 +12,7 @@ use super::screen;
 use super::{Exit, RunArgs, Stopped};
 use bench_campaign::soak;
 use bench_judge::soak::Verdict;
+use bench_measure::plan::Load;
 use bench_measure::validity::Finding;
 use bench_record::folder::Numbering;
 use bench_record::quantity::{LONGEST, duration_within};
@@ -40,6 +41,7 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
+    args.run.check_arrivals(base.load != Load::Closed)?;
     if args.run.dry_run {
         return dry_run(&args.run, &base);
     }

@@ -109,6 +109,7 @@ fn begin(args: &SweepArgs) -> Result<SweepPlan, Stopped> {
     let run = RunArgs { parallelism: None, nodes: None, rate: None, load: None, ..args.run.clone() };
     let mut plan = run.plan_with(SWEEP)?;
     let search = args.goal.search(&args.slo);
+    args.run.check_arrivals(search.is_some() || rates.iter().any(Option::is_some))?;
     // Trials of a search settle for their first fifth.
     plan.warmup_auto &= search.is_none();
     let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref());

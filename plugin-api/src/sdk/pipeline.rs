@@ -45,7 +45,7 @@ impl InlinePipeline {
         for node in 0..self.operators.len() {
             let Some(operator) = &mut self.operators[node] else { continue };
             let flushed = operator.finish()?;
-            let deliveries = self.router.route(node as u32, &flushed, self.turn)?;
+            let deliveries = self.router.route_whole(node as u32, flushed, self.turn)?;
             self.deliver(deliveries, &mut results)?;
         }
         Ok(results)
@@ -57,7 +57,7 @@ impl InlinePipeline {
                 None => results.extend_from_slice(&delivery.batch),
                 Some(operator) => {
                     let output = operator.process(&delivery.batch)?;
-                    let next = self.router.route(delivery.node, &output, self.turn)?;
+                    let next = self.router.route_whole(delivery.node, output, self.turn)?;
                     self.deliver(next, results)?;
                 }
             }

@@ -172,7 +172,7 @@ impl Task {
             let out = self.work(|task| {
                 let (node, operator) = &mut task.operators[link];
                 let (node, flushed) = (*node, operator.finish()?);
-                task.pass_on(node, &flushed)
+                task.pass_on(node, flushed)
             })?;
             self.outbox.send(out).await?;
         }
@@ -189,14 +189,14 @@ impl Task {
         let (_, operator) =
             link.ok_or_else(|| Error::Invalid(format!("node {node} is not in this chain")))?;
         let output = operator.process(&batch)?;
-        self.pass_on(node, &output)
+        self.pass_on(node, output)
     }
 
     /// Routes what `node` wrote: through the rest of the chain, to the sink, or out.
-    fn pass_on(&mut self, node: u32, output: &[u8]) -> Result<Vec<Delivery>, Error> {
+    fn pass_on(&mut self, node: u32, output: Vec<u8>) -> Result<Vec<Delivery>, Error> {
         let mut out = Vec::new();
         let turn = self.outbox.turn();
-        for delivery in self.outbox.router.route(node, output, turn)? {
+        for delivery in self.outbox.router.route_whole(node, output, turn)? {
             if self.operators.iter().any(|(id, _)| *id == delivery.node) {
                 out.extend(self.process(delivery.node, delivery.batch)?);
             } else if self.outbox.router.graph().nodes[delivery.node as usize].role == Role::Sink {

@@ -31,6 +31,11 @@ class Refusal(Exception):
         self.kind, self.remedy = kind, remedy
 
 
+def _plain(text: str) -> str:
+    """Half a character, as in the name of a file that is no UTF-8, is none outside of Python: it is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class HostGone(Exception):
     """The host closed the channel in the middle of the stream."""
 
@@ -70,7 +75,7 @@ class Channel:
         run that is timed out says so. Call it again in the same phase when it waits for something else.
         """
         self._begun.setdefault(name, time.monotonic())
-        self._write_json(b"P", {"phase": name, "detail": detail})
+        self._write_json(b"P", {"phase": name, "detail": _plain(detail)})
 
     def phase_seconds(self) -> Json:
         """How long each phase took so far, for the record."""
@@ -79,7 +84,7 @@ class Channel:
 
     def log(self, message: str, level: str = "info") -> None:
         """A line for the host's log. ``error``, ``warn``, ``info``, ``debug`` or ``trace``."""
-        self._write_json(b"L", {"level": level, "message": message})
+        self._write_json(b"L", {"level": level, "message": _plain(message)})
 
     def metrics(self, facts: Json) -> None:
         """Facts for the record's ``extra``; later calls add to earlier ones."""
@@ -92,7 +97,7 @@ class Channel:
 
     def error(self, message: str, kind: str = "runtime", remedy: str = "") -> None:
         """Says why the run ends. Leave the process afterwards."""
-        self._write_json(b"E", {"kind": kind, "message": message, "remedy": remedy})
+        self._write_json(b"E", {"kind": kind, "message": _plain(message), "remedy": _plain(remedy)})
 
     def done(self) -> None:
         """Says that every result was emitted and nothing is left running."""

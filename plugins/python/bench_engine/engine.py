@@ -16,6 +16,10 @@ Perhaps = Awaitable[None] | None
 """What a method returns that may or may not be ``async``."""
 
 
+MAKE_ANEW = "give --retries 1 or more: operators that are lost are then made anew, with what they had seen"
+"""The remedy for a run that lost some, where the engine has ``restore``."""
+
+
 class Lost(Exception):
     """The runtime lost a call, with the worker that ran it: nothing is wrong with the call, and it may go again."""
 
@@ -84,7 +88,7 @@ class Engine(ABC):
     """Calls under way for one instance of a stage: enough to keep workers busy, and no more."""
     waiting: ClassVar[int] = 0
     """Batches, for one unit of parallelism, that may wait beside these: those that do are joined into one call."""
-    lost: ClassVar[tuple[type[BaseException], ...]] = ()
+    lost: tuple[type[BaseException], ...] = ()
     """What the runtime raises for a call that it lost; as ``Lost``."""
 
     def start(self, run: Run) -> Perhaps:
@@ -102,6 +106,11 @@ class Engine(ABC):
     @abstractmethod
     def finish(self, stage: Stage, instance: int) -> Any:
         """Begins a call of ``worker.finish``: of each instance with state, once, after its last batch."""
+
+    def restore(self, stage: Stage, instance: int) -> Perhaps:
+        """Makes an instance with state anew, without what it had seen: a call of it was lost. None is under way when
+        this is called, and it is given all of that again. Without this the run ends."""
+        raise NotImplementedError
 
     def result(self, call: Any) -> bytes:
         """Waits for a call that is neither a future nor to be awaited. Runs in a thread for each."""

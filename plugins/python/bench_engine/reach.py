@@ -33,9 +33,13 @@ def reach(address: str, whose: str, remedy: str) -> None:
 
 def _parts(address: str) -> tuple[str, int]:
     split = urlsplit(address if "://" in address else f"//{address}")
-    if split.hostname is None or split.port is None:
-        raise Refusal(f"{address} is not HOST:PORT", "invalid")
-    return split.hostname, split.port
+    try:
+        host, port = split.hostname, split.port
+    except ValueError:  # of a port that is none
+        host, port = None, None
+    if host is None or not port:
+        raise Refusal(f"{address} is not HOST:PORT with a port from 1 to 65535", "unsupported")
+    return host, port
 
 
 def _is_web_server(connection: socket.socket, host: str) -> bool:

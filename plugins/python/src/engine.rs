@@ -150,8 +150,10 @@ impl Engine {
         for import in self.imports {
             let Some(version) = interpreter.distribution(import.distribution) else {
                 return Err(format!(
-                    "{} needs the Python module `{}`, which is not installed in {interpreter}",
-                    self.display, import.module
+                    "{} needs the Python module `{}`, which is not installed in {interpreter}{}",
+                    self.display,
+                    import.module,
+                    interpreter.doubt()
                 ));
             };
             if !requirement::accepts(import.accepts, &version) {

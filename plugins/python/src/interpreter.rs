@@ -113,6 +113,16 @@ impl Interpreter {
         Self { chosen_by: None, program, version, site_packages }
     }
 
+    /// What to ask about a program of which no version can be told: a script that starts another Python, or no Python.
+    pub(crate) fn doubt(&self) -> &'static str {
+        match self.version {
+            Some(_) => "",
+            None => {
+                ": is that the interpreter itself, as python3 -c \"import sys; print(sys.executable)\" prints it?"
+            }
+        }
+    }
+
     /// Refuses packages that could be read but not loaded.
     pub(crate) fn check_mount(&self) -> Result<(), String> {
         let noexec = |dir: &&PathBuf| {
@@ -275,6 +285,16 @@ mod tests {
         );
         assert!(wrong(&packages).ends_with("which is a directory"));
         assert!(wrong(&file).ends_with("which is not executable"));
+    }
+
+    #[test]
+    fn a_script_that_starts_a_python_is_asked_about() {
+        let (dir, real) = (tempfile::tempdir().unwrap(), venv("3.11.7"));
+        let shim = dir.path().join("python3");
+        fs::write(&shim, "#!/bin/sh\nexec python3.11 \"$@\"\n").unwrap();
+        assert!(Interpreter::at(shim).doubt().starts_with(": is that the interpreter itself"));
+        assert!(Interpreter::at("/bin/sh".into()).doubt().starts_with(": is that the interpreter itself"));
+        assert_eq!(Interpreter::at(real.path().join("bin/python")).doubt(), "");
     }
 
     #[test]

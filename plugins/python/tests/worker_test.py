@@ -16,7 +16,20 @@ import threading
 import time
 import unittest
 
-from bench_engine import Refusal, Setup, Stage, Workload, archive, clocks, copy_package, cut, reach, worker
+from bench_engine import (
+    Refusal,
+    Setup,
+    Stage,
+    Workload,
+    archive,
+    clocks,
+    copy_package,
+    cut,
+    inputs,
+    reach,
+    with_port,
+    worker,
+)
 
 LIBRARY, OPEN = sys.argv[1:3]
 GRAPH = Workload(LIBRARY, OPEN).graph
@@ -65,16 +78,27 @@ class WorkerTest(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        self.assertEqual(worker.used("a run")[1:], (os.getpid(), 900))
+        self.assertEqual(worker.used("a run")[1:3], (os.getpid(), 900))
 
     def test_an_instance_with_state_is_where_it_was_made(self) -> None:
         batcher = stage("global_batch")
         with self.assertRaises(KeyError):
             worker.process(batcher, 0, b"")
-        actor = worker.Instance(Setup("a run", LIBRARY, SHA256, OPEN), batcher, 0)
-        self.assertEqual(actor.process(b""), b"")
+        worker.create(batcher, 0)
         self.assertEqual(worker.process(batcher, 0, b""), b"")
-        actor.finish()
+        worker.finish(batcher, 0)
+
+    def test_instances_that_are_objects_are_apart(self) -> None:
+        merge = stage("merge")
+        setup = Setup("a run", LIBRARY, SHA256, OPEN)
+        first, second = (edge["to_port"] for edge in inputs(GRAPH, merge.nodes[0]))
+        before, after = (worker.Instance(setup, merge, 0) for _ in range(2))
+        self.assertEqual(before.process(with_port(frame(3), first)), b"")
+        self.assertEqual(after.process(with_port(frame(3), second)), b"", "the other half is in its predecessor")
+        self.assertNotEqual(after.process(with_port(frame(3), first)), b"")
+        self.assertNotEqual(before.finish(), b"")
+        self.assertEqual(after.finish(), b"")
+        self.assertEqual(worker.used("a run").calls, 3)
 
     def test_runs_in_one_process_are_apart(self) -> None:
         worker.open_run(Setup("another", LIBRARY, "", OPEN))
@@ -215,6 +239,12 @@ class ReachTest(unittest.TestCase):
             port = server.getsockname()[1]
         with self.assertRaisesRegex(Refusal, f"Dask's scheduler cannot be reached at tcp://127.0.0.1:{port}: conn"):
             reach(f"tcp://127.0.0.1:{port}", "Dask's scheduler", "")
+
+    def test_a_port_that_is_none_is_the_users_to_mend(self) -> None:
+        for address in ("127.0.0.1:99999", "tcp://127.0.0.1:0", "ray://127.0.0.1", "127.0.0.1:port"):
+            with self.assertRaisesRegex(Refusal, f"{address} is not HOST:PORT with a port from 1 to 65535") as refused:
+                reach(address, "Ray's head", "")
+            self.assertEqual(refused.exception.kind, "unsupported")
 
     def test_a_web_server_is_told_from_what_says_nothing_and_from_what_hangs_up(self) -> None:
         for answer, is_web in ((b"HTTP/1.1 404 No\r\n\r\n", True), (b"", False), (None, False), (b"first", False)):

@@ -117,13 +117,18 @@ class CompatTest(unittest.TestCase):
             (mismatch, "has another version .*: Ray 2.9.0 on Python 3.10.1 and Ray 2.60.0 on", "set BENCH_PYTHON_RAY"),
             (token, "does not accept the token", "RAY_AUTH_TOKEN_PATH"),
             (node, "this machine is no node of the Ray cluster at there:6379", "ray start --address=there:6379"),
-            ("the moon is full", "cannot be joined: RuntimeError: the moon is full", ""),
+            ("the moon is full", "cannot be joined: RuntimeError: the moon is full", "logs of the cluster"),
         ):
             error = ConnectionError("Failed to connect to Ray cluster at there:6379")
             error.__cause__ = RuntimeError(words)
             refusal = compat.not_joined(error, "there:6379")
             self.assertRegex(str(refusal), sentence)
             self.assertIn(remedy, refusal.remedy)
+        # As Ray 2.60 says it where none runs.
+        error = ConnectionError("Could not find any running Ray instance. Please specify the one to connect to by set")
+        refusal = compat.not_joined(error, "auto")
+        self.assertIn("none runs here", str(refusal))
+        self.assertIn("ray start --head", refusal.remedy)
 
     def test_compiled_graphs_are_refused_where_there_are_none_and_the_version_is_told(self) -> None:
         for version, dag in (("2.9.0", Plain), ("2.12.0", Early)):

@@ -194,8 +194,9 @@ fn real_text_can_be_searched_by_vectors_alone() {
 fn a_folder_without_judgements_runs_without_scores() {
     let folder = beir(RAGGED, QUERIES, None);
     let output = TempDir::new().unwrap();
-    succeed(&mut run(folder.path(), output.path()));
+    let done = succeed(&mut run(folder.path(), output.path()));
     assert!(records(output.path())[0]["extra"].get("quality").is_none());
+    assert!(stderr(&done).contains("not judged, since it has no qrels/NAME.tsv"), "{}", stderr(&done));
 }
 
 /// Quality and warnings of a run over a folder.

@@ -112,11 +112,13 @@ fn the_text_of_an_answer_is_what_there_is_of_it() {
         (chat(&json!({"role": "assistant"})).1, false),
     ] {
         let digest = |answer: &str| {
-            let (answer, output) = (answer.to_owned(), TempDir::new().unwrap());
-            let service = Service::start(move |_| (200, answer.clone()));
+            let (given, output) = (answer.to_owned(), TempDir::new().unwrap());
+            let service = Service::start(move |_| (200, given.clone()));
             succeed(&mut chat_run(&service.url(), &output));
             let record = only(&output);
             assert_eq!(record["extra"]["items"]["failed"], 0, "{record}");
+            let remarks = record["extra"]["generation"]["remarks"].to_string();
+            assert_eq!(remarks.contains("answers hold no words"), !answer.contains("answer."), "{remarks}");
             record["extra"]["output_digest"].clone()
         };
         assert_eq!(digest(&answer) == digest(&whole), same_as_whole, "{answer}");

@@ -99,6 +99,42 @@ const REFUSED: [Refused; 6] = [
     },
 ];
 
+/// Waits in the loader until it is told to go on.
+const WAITS: &str = "#include <fcntl.h>\n#include <unistd.h>\n\
+    __attribute__((constructor)) static void early(void) {\n\
+        char one; int gate = open(\"GATE\", O_RDONLY);\n\
+        while (read(gate, &one, 1) > 0) {}\n\
+        close(gate);\n\
+    }\n";
+
+#[test]
+fn a_check_that_is_stopped_says_how_far_it_came_and_nothing_of_the_plugin() {
+    use bench_tests::following::Following;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::process::{Pid, Signal, kill_process};
+    let folder = TempDir::new().unwrap();
+    let (gate, text) = (folder.path().join("gate"), folder.path().join("said"));
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    plugin(folder.path(), &WAITS.replace("GATE", gate.to_str().unwrap()), &[]);
+    let bench = bench_tests::bench_path();
+    let script = format!(
+        "exec {} backends check {} > {}",
+        bench.display(),
+        file(folder.path()).display(),
+        text.display()
+    );
+    let mut check = Following::start(Command::new("sh").args(["-c", &script]));
+    // Opens once the plugin is in its constructor.
+    let held = fs::File::options().write(true).open(&gate).unwrap();
+    kill_process(Pid::from_child(&check), Signal::INT).unwrap();
+    check.until("stopping: what is under way is finished first");
+    drop(held);
+    assert_eq!(check.end().status.code(), Some(130));
+    let said = fs::read_to_string(text).unwrap();
+    assert!(said.contains("backend 'example_c' was not checked to the end, 0 of "), "{said}");
+    assert!(!said.contains("conforms"), "{said}");
+}
+
 /// `bench backends …` on the plugin in `folder`.
 fn backends(folder: &Path, args: &[&str]) -> Output {
     let mut command = bench(&["backends"]);

@@ -212,6 +212,40 @@ fn a_dry_run_of_any_command_runs_nothing_and_shows_who_gets_what() {
 }
 
 #[test]
+fn a_dry_run_finds_what_a_run_would_find_before_it_begins() {
+    let place = TempDir::new().unwrap();
+    let (output, cache) = (place.path().join("results"), place.path().join("cache"));
+    for (words, flag) in [
+        (["pair", "--backends", "local,nope"], "--output-root"),
+        (["sweep", "--backends", "nope"], "--output-root"),
+        (["run", "--backend", "nope"], "--output-dir"),
+    ] {
+        let refused = bench(&words).args(["--dry-run", flag, text(&output)]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{words:?}");
+        assert!(stderr(&refused).contains("there is no backend `nope`"), "{}", stderr(&refused));
+    }
+    // Before anything is prepared, too.
+    for dry in [&[][..], &["--dry-run"]] {
+        let mut command = bench(&[
+            "run",
+            "--backend",
+            "local",
+            "--quick",
+            "--run-id",
+            "a/b",
+            "--output-dir",
+            text(&output),
+        ]);
+        let refused = command.args(["--cache-dir", text(&cache)]).args(dry).output().unwrap();
+        assert_eq!(
+            (refused.status.code(), cache.exists(), output.exists()),
+            (Some(2), false, false),
+            "{dry:?}"
+        );
+    }
+}
+
+#[test]
 fn a_run_takes_what_is_declared_and_keeps_it() {
     let output = TempDir::new().unwrap();
     let refused = small_run("local", output.path(), &["--backend-option", "foo=bar"]).output().unwrap();

@@ -263,7 +263,7 @@ fn the_users_own_mistake_is_mended_as_its_message_says_and_is_nobody_elses() {
     let mistakes = [
         (local.to_owned(), "leave --nodes at 1", "--nodes 2", "--nodes 1"),
         (format!("{sage} --nodes 2"), "Leave --nodes at 1", "--nodes 2", "--nodes 1"),
-        (format!("{sage} --scheduler random"), "choose fifo, load_aware or default", "random", "fifo"),
+        (format!("{sage} --scheduler random"), "fifo, load_aware, default", "random", "fifo"),
         (format!("{sage} --backend-option sage_engine=flw"), "flow", "=flw", "=flow"),
         (format!("{dask} --nodes 2"), "dask_address=tcp://HOST:PORT", "--nodes 2", "--nodes 1"),
         (format!("{ray} --backend-option ray_mode=actor"), "actors", "=actor", "=actors"),

@@ -100,6 +100,14 @@ fn a_traceback_is_whole_in_the_log_and_the_error_shows_its_end() {
 }
 
 #[test]
+fn a_cause_with_half_a_character_is_said_and_not_that_it_cannot_be_read() {
+    let Some(mut run) = Driven::new("half", &[]) else { return };
+    let said = stderr(&run.command.output().unwrap());
+    assert!(said.contains(r"failed in `run`: ValueError: cannot open caf\udce9.txt"), "{said}");
+    run.holds_what_was_printed();
+}
+
+#[test]
 fn a_driver_that_ends_by_itself_or_by_force_loses_nothing() {
     for (behave, how) in [("kill", "signal: 9"), ("exit", "exit status: 3")] {
         let Some(mut run) = Driven::new(behave, &[]) else { return };

@@ -17,6 +17,7 @@ pub struct Entry {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Written<'a> {
     #[serde(rename = "_id", borrow)]
     id: Option<&'a RawValue>,
@@ -27,10 +28,14 @@ struct Written<'a> {
 impl Entry {
     /// Reads a line of JSON. Ids, titles and texts may be numbers, titles and texts may be null.
     pub fn of(line: &str) -> Result<Self, String> {
+        const WANTED: &str = "each line holds one object";
+        if line.trim_start().starts_with('[') {
+            return Err(format!("this is a list: {WANTED}"));
+        }
         let written: Written = serde_json::from_str(line).map_err(|e| {
             // The position in the line helps; the line within the line does not.
             let what = e.to_string().replace("at line 1 column", "at column");
-            if e.is_data() { what } else { format!("not JSON: {what}") }
+            if e.is_data() { what } else { format!("not JSON: {what} ({WANTED})") }
         })?;
         let Some(id) = written.id else { return Err("missing field `_id`".to_owned()) };
         let id = match id.get().as_bytes()[0] {
@@ -138,7 +143,11 @@ mod tests {
             (r#"{"_id": "a", "text": ["x"]}"#, "not a list: join it into one at column 26"),
             (r#"{"_id": "a", "title": {}}"#, "not an object at column 24"),
             (r#"{"_id": "a""#, "not JSON: EOF while parsing an object at column 11"),
-            ("[]", "invalid length 0"),
+            ("[]", "this is a list: each line holds one object"),
+            (r#"["a", "t", "x"]"#, "this is a list: each line holds one object"),
+            (r#" [{"_id": "a", "text": "x"}]"#, "this is a list: each line holds one object"),
+            ("5", "expected an object"),
+            (r#"{"_id": "a"},"#, "not JSON: trailing characters at column 13 (each line holds one object)"),
         ] {
             let error = Entry::of(line).unwrap_err();
             assert!(error.contains(why), "{line}: {error}");

@@ -201,7 +201,11 @@ impl Columns {
 fn gain(score: &str) -> Result<i32, String> {
     let number = score.parse::<f64>().ok();
     let fits = number.filter(|n| n.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(n));
-    fits.map(|n| n as i32).ok_or_else(|| format!("score {score:?} is not a whole number"))
+    let why = match number {
+        Some(number) if number.fract() == 0.0 => "is too large",
+        _ => "is not a whole number",
+    };
+    fits.map(|n| n as i32).ok_or_else(|| format!("score {score:?} {why}"))
 }
 
 #[cfg(test)]

@@ -43,5 +43,11 @@ pub fn load(
         }
         Ok(())
     })?;
-    if queries.is_empty() { Err(source.error(None, "it holds no queries")) } else { Ok(queries) }
+    match (queries.is_empty(), seen.len()) {
+        (false, _) => Ok(queries),
+        (true, 0) => Err(source.error(None, "it holds no queries")),
+        (true, all) => {
+            Err(source.error(None, &format!("none of its {all} queries has words in its field `text`")))
+        }
+    }
 }

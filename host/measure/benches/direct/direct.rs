@@ -271,7 +271,7 @@ impl Worker<'_> {
                 single.lock().unwrap_or_else(PoisonError::into_inner).process(batch, &mut output)?;
             }
         }
-        let next = self.common.router.route(node, &output, 0)?;
+        let next = self.common.router.route_whole(node, output, 0)?;
         self.deliver(next)
     }
 }

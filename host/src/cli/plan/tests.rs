@@ -78,6 +78,48 @@ fn parameters_take_what_flags_of_their_kind_take() {
 }
 
 #[test]
+fn what_would_be_ignored_is_refused() {
+    for closed in [&["--arrivals", "poisson"][..], &["--arrivals", "fixed", "--load", "closed"]] {
+        let args = args(closed).unwrap();
+        let is_open = args.plan().unwrap().load != Load::Closed;
+        let refused = args.check_arrivals(is_open).unwrap_err();
+        assert_eq!(
+            (refused.exit, refused.message.as_str()),
+            (Exit::Usage, "--arrivals belongs to an open load: add --load open, or leave --arrivals out")
+        );
+    }
+    for open in [&["--arrivals", "poisson", "--rate", "5"][..], &["--arrivals", "fixed", "--load", "nominal"]]
+    {
+        let args = args(open).unwrap();
+        assert!(args.check_arrivals(args.plan().unwrap().load != Load::Closed).is_ok(), "{open:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_none_is_refused_with_those_that_are() {
+    for name in ["loadaware", "FIFO", "load-aware", ""] {
+        let error = args(&["--scheduler", name]).unwrap_err().to_string();
+        assert!(error.contains("fifo, load_aware, default"), "{name}: {error}");
+    }
+    for (name, said) in [
+        ("Light", "there is no preset 'Light': did you mean 'light'?; there are default, light, "),
+        ("x", "there is no preset 'x'; there are default, "),
+    ] {
+        let wrong = args(&["--preset", name]).unwrap().plan().unwrap_err().message;
+        assert!(wrong.starts_with(said), "{wrong}");
+    }
+    for (set, said) in [
+        ("MMR_LAMBDA=0.5", "unknown parameter 'MMR_LAMBDA': did you mean 'mmr_lambda'?"),
+        ("mmr_final_k=1.5", "'1.5' is not a whole number"),
+        ("stage_top_k=[5, 4.5, 3, 2]", "invalid type: floating point `4.5`, expected a whole number"),
+        ("rerank_score_weights=0.5", "expected an object with its members, as in {\"name\": 0.5}"),
+    ] {
+        let wrong = args(&["--set", set]).unwrap().plan().unwrap_err().message;
+        assert!(wrong.ends_with(said), "{wrong}");
+    }
+}
+
+#[test]
 fn an_empty_name_of_a_cache_folder_is_none() {
     assert_eq!(plan(&["--cache-dir", ""]).cache_dir, default_cache_dir());
     assert_ne!(plan(&["--cache-dir", "x"]).cache_dir, default_cache_dir());

@@ -24,6 +24,9 @@ def before(behave: str, channel: Channel) -> None:
         raise Refusal("there is no such thing: choose this or that", "invalid")
     if behave == "raise":
         raise ValueError(LONG)
+    if behave == "half":
+        # As of a file whose name is no UTF-8.
+        raise ValueError("cannot open " + os.fsdecode(b"caf\xe9.txt"))
     if behave == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if behave == "exit":

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Endpoint, EndpointError, Fault};
+use super::{Endpoint, EndpointError, Fault, said};
 
 const PATH: &str = "chat/completions";
 const STREAM: &str = "stream";
@@ -72,18 +72,18 @@ impl Endpoint {
     /// # Errors
     /// When there is none.
     pub fn chat(&self, request: &ChatRequest) -> Result<ChatAnswer, EndpointError> {
+        // What this call was sent with: others may find out meanwhile how this service wants it.
         let renamed = self.renamed.load(Ordering::Relaxed);
-        let mut error = match self.ask(request, renamed) {
+        let mut plain = self.without_options.load(Ordering::Relaxed);
+        let mut error = match self.ask(request, renamed, plain) {
             Err(error) => error,
             answer => return answer,
         };
-        if request.stream
-            && !self.without_options.load(Ordering::Relaxed)
-            && is_refused(&error.fault, STREAM_OPTIONS)
-        {
+        if request.stream && !plain && is_refused(&error.fault, STREAM_OPTIONS) {
             // The same answer, but that nobody counts its tokens.
             self.without_options.store(true, Ordering::Relaxed);
-            error = match self.ask(request, renamed) {
+            plain = true;
+            error = match self.ask(request, renamed, plain) {
                 Err(error) => error,
                 answer => return answer,
             };
@@ -91,12 +91,12 @@ impl Endpoint {
         if !renamed && self.wants_the_other_name(&error.fault) {
             // The same limit under another name is the same request.
             self.renamed.store(true, Ordering::Relaxed);
-            return self.ask(request, true);
+            return self.ask(request, true, plain);
         }
         Err(EndpointError { fault: self.with_setting(*error.fault).into(), ..error })
     }
 
-    fn ask(&self, request: &ChatRequest, renamed: bool) -> Result<ChatAnswer, EndpointError> {
+    fn ask(&self, request: &ChatRequest, renamed: bool, plain: bool) -> Result<ChatAnswer, EndpointError> {
         let limit = self.limit_name(renamed);
         let mut body = Map::new();
         body.insert("model".into(), self.model().into());
@@ -118,7 +118,7 @@ impl Endpoint {
             });
         }
         body.insert(STREAM.to_owned(), true.into());
-        if !self.without_options.load(Ordering::Relaxed) {
+        if !plain {
             body.insert(STREAM_OPTIONS.to_owned(), json!({"include_usage": true}));
         }
         self.call(PATH, &body, |url, body| self.listen(url, body))
@@ -148,7 +148,13 @@ impl Endpoint {
 
     /// A refusal that names a parameter is mended by a setting.
     fn with_setting(&self, fault: Fault) -> Fault {
-        let Fault::Refused { status: status @ (400 | 422), said, remedy } = fault else { return fault };
+        let Fault::Refused { status: status @ (400 | 413 | 422), said, remedy } = fault else { return fault };
+        if status == 413 {
+            let remedy =
+                "The prompt is longer than it takes: ask about fewer documents, as with --set mmr_final_k=…"
+                    .to_owned();
+            return Fault::Refused { status, said, remedy };
+        }
         let sent = |parameter: &str| !self.fields.leave_out.contains(parameter);
         let spelt = |parameter: &str| match parameter {
             "max_tokens" => self.limit_name(self.renamed.load(Ordering::Relaxed)).to_owned(),
@@ -186,7 +192,7 @@ impl Endpoint {
             Ok(Answer { error: None | Some(Value::Null), choices: Some(choices), usage }) => (choices, usage),
             Ok(Answer { error: None, .. }) => return Err(self.no_answer(answer, "it holds no `choices`")),
             Ok(_) => return Err(self.no_answer(answer, "it is an error")),
-            Err(cause) => return Err(self.no_answer(answer, &cause.to_string())),
+            Err(cause) => return Err(self.no_answer(answer, &said::unreadable(answer, &cause))),
         };
         let Some(choice) = choices.into_iter().next() else {
             return Err(self.no_answer(answer, "it holds no choice"));
@@ -340,7 +346,8 @@ mod tests {
         for (wrong, said) in [
             (r#"{"choices":[]}"#, "it holds no choice"),
             (r#"{"choices":null}"#, "it holds no `choices`"),
-            ("null", "null"),
+            ("null", "(it is no object): \"null\""),
+            ("", "(it is empty)."),
             ("<html><body>Please sign in</body></html>", "a web page: Please sign in"),
         ] {
             let error = ask(vec![Answer(200, wrong)]).unwrap_err();
@@ -399,6 +406,8 @@ mod tests {
             let error = ask(vec![Answer(422, no)]).unwrap_err().to_string();
             assert!(error.contains(remedy), "{no}: {error}");
         }
+        let error = ask(vec![Answer(413, "payload too large")]).unwrap_err().to_string();
+        assert!(error.ends_with("ask about fewer documents, as with --set mmr_final_k=…"), "{error}");
         let no = r#"{"error": "top_p is not supported"}"#;
         let fields = ChatFields { leave_out: ["seed".to_owned()].into(), ..ChatFields::default() };
         let error = with_fields(&server(vec![Answer(400, no)]).0, fields).chat(&question()).unwrap_err();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Endpoint, EndpointError, Fault};
+use super::{Endpoint, EndpointError, Fault, said};
 
 const PATH: &str = "embeddings";
 
@@ -32,8 +32,8 @@ impl Endpoint {
                 Ok(some) => {
                     let fits = all.vectors.first().is_none_or(|first| first.len() == some.vectors[0].len());
                     if !fits {
-                        let (expected, found) = (all.vectors[0].len(), some.vectors[0].len());
-                        return Err(self.error(PATH, Fault::Dimension { expected, found }, 1));
+                        let fault = uneven(all.vectors[0].len(), some.vectors[0].len());
+                        return Err(self.error(PATH, fault, 1));
                     }
                     all.vectors.extend(some.vectors);
                     all.model = some.model;
@@ -73,7 +73,7 @@ impl Endpoint {
                 return Err(self.no_answer(answer, "it holds no `data`"));
             }
             Ok(_) => return Err(self.no_answer(answer, "it is an error")),
-            Err(cause) => return Err(self.no_answer(answer, &cause.to_string())),
+            Err(cause) => return Err(self.no_answer(answer, &said::unreadable(answer, &cause))),
         };
         let vectors = in_order(data, expected)?;
         Ok(Embedded { vectors, model: model.as_ref().and_then(Value::as_str).map(str::to_owned) })
@@ -83,7 +83,7 @@ impl Endpoint {
     fn about_the_text(&self, error: EndpointError, text: &str) -> EndpointError {
         let fault = match *error.fault {
             Fault::Refused { status: status @ (400 | 413 | 422), said, .. }
-                if self.has_answered.load(Ordering::Relaxed) =>
+                if status == 413 || self.has_answered.load(Ordering::Relaxed) =>
             {
                 let start: String = text.chars().take(40).collect();
                 let length = text.chars().count();
@@ -138,7 +138,7 @@ fn in_order(data: Vec<Item>, expected: usize) -> Result<Vec<Vec<f64>>, Fault> {
         }
         let dimension = *dimension.get_or_insert(vector.len());
         if vector.len() != dimension {
-            return Err(Fault::Dimension { expected: dimension, found: vector.len() });
+            return Err(uneven(dimension, vector.len()));
         }
         if !vector.iter().all(|v| v.is_finite()) {
             return wrong(format!("vector {place} holds a number that is not finite"));
@@ -150,6 +150,11 @@ fn in_order(data: Vec<Item>, expected: usize) -> Result<Vec<Vec<f64>>, Fault> {
         }
     }
     Ok(ordered)
+}
+
+/// No setting mends a service that gives vectors of several lengths.
+fn uneven(one: usize, other: usize) -> Fault {
+    Fault::protocol(format!("it gives vectors of {one} and of {other} numbers"))
 }
 
 /// An index, also where it is written as text or as 3.0.
@@ -214,7 +219,9 @@ mod tests {
         for (wrong, said) in [
             ("<html>hello</html>", "a web page: hello"),
             ("{}", "{}"),
-            ("null", "null"),
+            ("null", "(it is no object): \"null\""),
+            ("[[1,2],[3,4]]", "(it is no object)"),
+            ("", "(it is empty)."),
             (r#"{"data":[{"index":0,"embedding":[1]}]}"#, "1 vectors for 2 texts"),
             (
                 r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[1]}]}"#,
@@ -243,7 +250,8 @@ mod tests {
     #[test]
     fn vectors_of_unequal_dimension_are_refused() {
         let uneven = r#"{"data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[1,2]}]}"#;
-        assert_eq!(*embed(uneven).unwrap_err().fault, Fault::Dimension { expected: 1, found: 2 });
+        let error = embed(uneven).unwrap_err();
+        assert!(error.to_string().contains("(it gives vectors of 1 and of 2 numbers)"), "{error}");
     }
 
     #[test]

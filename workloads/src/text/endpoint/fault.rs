@@ -21,6 +21,11 @@ pub enum Fault {
     Name(String),
     #[error("no connection ({0}). Is the service running, and is the address right?")]
     Connection(String),
+    /// Somebody is there, and what came is not a whole answer.
+    #[error("the answer broke off, or is not HTTP ({0}). See the log of the service, and check the port")]
+    Broken(String),
+    #[error("{KEY_VARIABLE} {0}. Set it to the key alone")]
+    Key(&'static str),
     #[error("the certificate of the service is refused: {why}. {remedy}")]
     Certificate { why: String, remedy: &'static str },
     #[error("no encrypted connection ({why}). {remedy}")]
@@ -96,6 +101,7 @@ impl Fault {
     pub fn may_pass(&self) -> bool {
         match self {
             Fault::Connection(_)
+            | Fault::Broken(_)
             | Fault::ConnectTimeout(_)
             | Fault::Timeout(_)
             | Fault::Busy { .. }
@@ -113,6 +119,7 @@ impl Fault {
             self,
             Fault::Name(_)
                 | Fault::Connection(_)
+                | Fault::Broken(_)
                 | Fault::Certificate { .. }
                 | Fault::Tls { .. }
                 | Fault::Proxy { .. }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::Value;
 
+mod address;
 mod breaker;
 mod chat;
 mod embeddings;
@@ -26,6 +27,7 @@ mod stream;
 mod tls;
 mod transport;
 
+use address::shown;
 use breaker::Breaker;
 pub use chat::{ChatAnswer, ChatFields, ChatRequest, OPTIONAL as OPTIONAL_PARAMETERS, Pieces};
 pub use embeddings::Embedded;
@@ -85,16 +87,21 @@ impl Endpoint {
         patience: Patience,
         environment: &Environment,
     ) -> Result<Self, EndpointError> {
-        let base = base.trim().trim_end_matches('/');
-        let transport = Transport::new(base, patience.timeout, environment);
+        let base = base.trim();
+        // Schemes are the same in capitals.
+        let base = match base.split_once("://") {
+            Some((scheme, rest)) => format!("{}://{}", scheme.to_lowercase(), rest.trim_end_matches('/')),
+            None => base.to_owned(),
+        };
+        let transport = Transport::new(&base, patience.timeout, environment);
         let transport = transport.map_err(|fault| EndpointError {
-            url: shown(base),
+            url: if base.is_empty() { "an empty address".to_owned() } else { shown(&base) },
             via: None,
             fault: fault.into(),
             attempts: 1,
         })?;
         Ok(Self {
-            base: base.to_owned(),
+            base,
             model: model.to_owned(),
             patience,
             fields: ChatFields::default(),
@@ -199,15 +206,6 @@ impl Endpoint {
         }
         Fault::Protocol { why: why.to_owned(), said: said.text }
     }
-}
-
-/// An address without the user and password that it may hold, and without a query, which may hold a key.
-fn shown(url: &str) -> String {
-    let url = url.split_once('?').map_or(url, |(url, _)| url);
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::Fault;
+use super::{Fault, address};
 
 /// A proxy, and where its address comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +38,16 @@ pub fn proxy_for(
     if is_exception(&exceptions, host, port) {
         return Ok(None);
     }
-    let shown = super::shown(&value);
-    let proxy = ureq::Proxy::new(&value).map_err(|_| Fault::Environment {
+    let shown = address::shown(&value);
+    let wrong = |why: &str| Fault::Environment {
         variable: name.to_owned(),
         value: shown.clone(),
-        why: "this is no address of a proxy. Write it as http://host:port".to_owned(),
-    })?;
+        why: format!("{why}. Write it as http://host:port"),
+    };
+    if let Some(why) = address::wrong_port(&value) {
+        return Err(wrong(&why));
+    }
+    let proxy = ureq::Proxy::new(&value).map_err(|_| wrong("this is no address of a proxy"))?;
     Ok(Some(Proxy { proxy, variable: name, shown }))
 }
 
@@ -112,6 +116,11 @@ mod tests {
     fn what_is_no_address_is_named_with_its_variable() {
         let error = proxy_for("http", "h", 80, &|name| (name == "http_proxy").then(|| "ht!tp:// x".into()));
         assert!(error.unwrap_err().to_string().starts_with("http_proxy=ht!tp:// x: "));
+        let error = proxy_for("https", "h", 443, &|name| (name == "ALL_PROXY").then(|| "p:99999".into()));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "ALL_PROXY=p:99999: its port \"99999\" is not a number from 1 to 65535. Write it as http://host:port"
+        );
     }
 
     #[test]

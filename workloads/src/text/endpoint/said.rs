@@ -2,6 +2,24 @@
 
 use serde_json::Value;
 
+/// What a mark of the order of bytes is in UTF-8: some servers put it before what they say.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What is said without such a mark.
+pub fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
+}
+
+/// Why an answer cannot be read, in few words.
+pub fn unreadable(answer: &[u8], cause: &serde_json::Error) -> String {
+    match answer.trim_ascii() {
+        [] => "it is empty".to_owned(),
+        [first, ..] if cause.is_data() && *first != b'{' => "it is no object".to_owned(),
+        // The cause may repeat a long text.
+        _ => one_line(&cause.to_string()),
+    }
+}
+
 /// Longer texts are cut.
 const LONGEST: usize = 300;
 /// Of an answer no more is looked at.
@@ -22,6 +40,7 @@ impl Said {
     /// Reads JSON in the shapes that services use, a web page, or plain text.
     pub fn of(body: &[u8]) -> Self {
         let mut said = Self::default();
+        let body = unmarked(body);
         let text = match serde_json::from_slice::<Value>(body) {
             Ok(value) => {
                 said.note(&value);
@@ -194,6 +213,18 @@ mod tests {
     fn an_object_without_a_sentence_is_shown_as_it_is() {
         assert_eq!(text(r#"{"weather": "fine"}"#), r#"{"weather":"fine"}"#);
         assert_eq!(text(""), "");
+    }
+
+    #[test]
+    fn a_mark_of_the_order_of_bytes_is_no_part_of_what_is_said() {
+        assert_eq!(text("\u{feff}{\"error\": \"no such model\"}"), "no such model");
+    }
+
+    #[test]
+    fn why_an_answer_cannot_be_read_is_short() {
+        let long = format!(r#"{{"a": "{}"}}"#, "x".repeat(5_000));
+        let cause = serde_json::from_str::<std::collections::BTreeMap<String, u8>>(&long).unwrap_err();
+        assert!(cause.to_string().len() > 5_000 && unreadable(long.as_bytes(), &cause).len() <= LONGEST + 3);
     }
 
     #[test]

@@ -13,10 +13,12 @@ pub enum Step {
     Answer(u16, &'static str),
     AnswerWith(u16, &'static str, &'static str),
     Truncate(&'static str),
+    /// These bytes and no more.
+    Raw(&'static str),
     Hang,
     HangUp,
 }
-use Step::{Answer, AnswerWith, Hang, HangUp, Truncate};
+use Step::{Answer, AnswerWith, Hang, HangUp, Raw, Truncate};
 
 pub struct Request {
     pub head: String,
@@ -37,6 +39,7 @@ pub fn server(script: Vec<Step>) -> (String, Receiver<Request>) {
                 Answer(status, body) => send(&mut stream, status, "", body, body.len()),
                 AnswerWith(status, header, body) => send(&mut stream, status, header, body, body.len()),
                 Truncate(body) => send(&mut stream, 200, "", body, body.len() + 100),
+                Raw(bytes) => drop(stream.write_all(bytes.as_bytes())),
                 Hang => hanging.push(stream),
                 HangUp => drop(stream),
             }
@@ -49,7 +52,7 @@ pub fn server(script: Vec<Step>) -> (String, Receiver<Request>) {
     (base, requests)
 }
 
-fn receive(stream: &mut TcpStream) -> Request {
+pub fn receive(stream: &mut TcpStream) -> Request {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -62,7 +65,7 @@ fn receive(stream: &mut TcpStream) -> Request {
     Request { head, body: serde_json::from_slice(&body).unwrap() }
 }
 
-fn send(stream: &mut TcpStream, status: u16, header: &str, body: &str, length: usize) {
+pub fn send(stream: &mut TcpStream, status: u16, header: &str, body: &str, length: usize) {
     let head =
         format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n{header}\r\n");
     let _ = stream.write_all(format!("{head}{body}").as_bytes());

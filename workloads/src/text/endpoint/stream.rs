@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::chat::of;
 use super::transport::Transport;
-use super::{ChatAnswer, Endpoint, Fault, MOST_PIECES, Pieces};
+use super::{ChatAnswer, Endpoint, Fault, MOST_PIECES, Pieces, said};
 
 /// What ends a stream.
 const DONE: &[u8] = b"[DONE]";
@@ -51,7 +51,7 @@ impl Endpoint {
                 Ok(Event { error: None, choices, usage })
             }
             Ok(_) => Err(self.no_answer(data, "it is an error")),
-            Err(cause) => Err(self.no_answer(data, &cause.to_string())),
+            Err(cause) => Err(self.no_answer(data, &said::unreadable(data, &cause))),
         }
     }
 }
@@ -110,7 +110,7 @@ impl Heard {
     fn answer(self) -> Result<ChatAnswer, Fault> {
         // Not every service says the last word.
         if !self.ended && !self.finished {
-            return Err(Fault::Connection("the answer broke off".to_owned()));
+            return Err(Fault::Broken("it ended before the last piece".to_owned()));
         }
         Ok(ChatAnswer::of(self.text, &self.usage, self.pieces))
     }
@@ -119,7 +119,7 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::super::server::Step::{self, *};
-    use super::super::server::{endpoint, server};
+    use super::super::server::{endpoint, receive, send, server};
     use super::super::{ChatRequest, EndpointError};
     use super::*;
 
@@ -202,6 +202,33 @@ mod tests {
         let wishes: Vec<bool> =
             requests.iter().map(|asked| asked.body.get("stream_options").is_some()).collect();
         assert_eq!(wishes, [true, false, false]);
+    }
+
+    #[test]
+    fn calls_that_find_out_together_are_all_asked_again() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = endpoint(&format!("http://{}/v1", listener.local_addr().unwrap()));
+        let serve = move || {
+            let no = r#"{"error": {"message": "Unknown field", "param": "stream_options"}}"#;
+            // Both are under way before either is refused.
+            for (status, header, body) in [(400, "", no), (200, EVENTS, WHOLE)] {
+                let asked: Vec<_> = (0..2)
+                    .map(|_| {
+                        let (mut stream, _) = listener.accept().unwrap();
+                        let wishes = receive(&mut stream).body.get("stream_options").is_some();
+                        assert_eq!(wishes, status == 400);
+                        stream
+                    })
+                    .collect();
+                asked.into_iter().for_each(|mut stream| send(&mut stream, status, header, body, body.len()));
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(serve);
+            for _ in 0..2 {
+                scope.spawn(|| assert_eq!(endpoint.chat(&question()).unwrap().text, "so it is"));
+            }
+        });
     }
 
     #[test]

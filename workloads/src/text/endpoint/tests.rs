@@ -41,6 +41,25 @@ fn no_message_repeats_the_key_or_a_password() {
 }
 
 #[test]
+fn a_service_that_repeats_user_and_password_is_not_repeated() {
+    let (base, requests) = server(vec![Answer(401, r#"{"error":"no Basic bWU6cGFzc3dvcmQ= (password)"}"#)]);
+    let error = endpoint(&base.replace("http://", "http://me:password@")).embeddings(&["a"]).unwrap_err();
+    assert!(requests.recv().unwrap().head.contains("Basic bWU6cGFzc3dvcmQ="));
+    assert!(error.to_string().contains("\"no Basic *** (***)\""), "{error}");
+}
+
+#[test]
+fn a_key_that_no_header_may_hold_is_told_with_its_variable() {
+    for key in ["a key", "schlüssel", "Bearer\nx"] {
+        let environment = Environment(Box::new(move |name| (name == KEY_VARIABLE).then(|| key.to_owned())));
+        let error = Endpoint::within("http://h/v1", "m", Patience::default(), &environment).unwrap_err();
+        let expected = "http://h/v1: OPENAI_API_KEY holds a character that no header may hold, such as a space. \
+            Set it to the key alone";
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
 fn what_an_address_asks_of_every_call_is_asked_and_not_shown() {
     let (base, requests) = server(vec![Answer(200, GOOD), Answer(404, "")]);
     let endpoint = endpoint(&format!("{base}/?api-version=3&code=hidden"));
@@ -73,8 +92,24 @@ fn patience_ends() {
     assert_eq!(error.attempts, 3);
     assert_eq!(*error.fault, Fault::Server { status: 500, said: "oops".into(), wait: None });
     assert!(error.to_string().ends_with("(3 attempts)"), "{error}");
-    let last = fault(vec![Truncate(GOOD), Truncate(GOOD), Truncate(GOOD)]);
-    assert!(matches!(last, Fault::Connection(_)), "{last:?}");
+}
+
+#[test]
+fn what_breaks_off_or_is_not_http_is_not_called_a_missing_connection() {
+    for last in [
+        fault(vec![Truncate(GOOD), Truncate(GOOD), Truncate(GOOD)]),
+        fault(vec![HangUp, HangUp, HangUp]),
+        fault(vec![Raw("SSH-2.0-OpenSSH_9.6\r\n"), Raw("\x16\x03\x01\r\n\r\n"), Raw("hello\r\n\r\n")]),
+        fault((0..3).map(|_| Raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{")).collect()),
+    ] {
+        assert!(matches!(last, Fault::Broken(_)), "{last:?}");
+    }
+}
+
+#[test]
+fn a_mark_of_the_order_of_bytes_before_an_answer_is_passed_over() {
+    let marked = "\u{feff}{\"data\":[{\"index\":0,\"embedding\":[1,0.5]}]}";
+    assert_eq!(embed(vec![Answer(200, marked)]).unwrap(), good());
 }
 
 #[test]
@@ -186,6 +221,22 @@ fn what_does_not_pass_is_told_at_once_with_the_service_s_words() {
 }
 
 #[test]
+fn a_redirection_is_told_with_the_address_to_give() {
+    for (to, remedy) in [
+        ("Location: https://u:p@other/api/v1/embeddings\r\n", "--embedding-url https://other/api/v1"),
+        ("Location: /v2/embeddings/\r\n", "--embedding-url http://127.0.0.1:PORT/v2"),
+        // To itself, to a page for people, and nowhere.
+        ("Location: /v1/embeddings\r\n", "Check the address: it should end with /v1"),
+        ("Location: https://sign.in/here\r\n", "Check the address: it should end with /v1"),
+    ] {
+        let (base, _requests) = server(vec![AnswerWith(308, to, "")]);
+        let port = base.trim_end_matches("/v1").rsplit_once(':').unwrap().1;
+        let error = endpoint(&base).embeddings(&["a"]).unwrap_err().to_string();
+        assert!(error.ends_with(&remedy.replace("PORT", port)), "{to}: {error}");
+    }
+}
+
+#[test]
 fn a_quota_for_each_minute_is_waited_for() {
     let no = r#"{"error": {"message": "quota of 3 requests per minute", "type": "quota"}}"#;
     let script = vec![AnswerWith(429, "Retry-After: 1\r\n", no), Answer(200, GOOD)];
@@ -216,10 +267,28 @@ fn a_host_name_that_is_not_known_is_named() {
 
 #[test]
 fn an_address_without_scheme_or_host_is_refused() {
-    for base in ["localhost:8090/v1", "ftp://x/v1", "http:///v1", "http://a b/v1", ""] {
+    for base in [
+        "localhost:8090/v1",
+        "ftp://x/v1",
+        "http:///v1",
+        "http://",
+        "http://:8090/v1",
+        "http://x:99999/v1",
+        "http://x:80a/v1",
+        "http://x/v1#here",
+        "http://a b/v1",
+        "",
+    ] {
         let error = Endpoint::new(base, "m", Patience::default()).unwrap_err();
         assert!(matches!(*error.fault, Fault::Address(_)), "{base}: {error}");
+        assert!(!error.to_string().starts_with(':'), "{error}");
     }
+}
+
+#[test]
+fn a_scheme_may_be_in_capitals() {
+    let (base, _requests) = server(vec![Answer(200, GOOD)]);
+    assert_eq!(endpoint(&base.replace("http", "HTTP")).embeddings(&["a"]).unwrap().vectors, good());
 }
 
 /// Answers whatever comes first, and reads on: closing before everything is read would reset the connection.

@@ -11,8 +11,8 @@ use ureq::tls::TlsConfig;
 use super::proxy::{Proxy, proxy_for};
 use super::retry::retry_after;
 use super::route::{self, Unresolved};
-use super::said::Said;
-use super::{Fault, KEY_VARIABLE, shown, tls};
+use super::said::{self, Said};
+use super::{Fault, KEY_VARIABLE, address, tls};
 
 /// Longer answers are refused: 64 texts x 65,536 numbers fit easily in compact JSON of this size.
 const LONGEST_ANSWER: u64 = 128 * 1024 * 1024;
@@ -44,6 +44,8 @@ pub struct Transport {
     agent: ureq::Agent,
     timeout: Duration,
     key: Option<String>,
+    /// What no message repeats.
+    secrets: Vec<String>,
     proxy: Option<Proxy>,
     /// Whether requests are written to the proxy itself: those of an `http` address are.
     to_proxy: bool,
@@ -61,11 +63,19 @@ impl Transport {
             Some(("http" | "https", _)) => return refuse("it names no host"),
             _ => return refuse("it does not begin with http:// or https://"),
         };
+        if base.contains('#') {
+            return refuse("it holds a #, and what follows one is never sent");
+        }
+        if let Some(why) = address::wrong_port(base) {
+            return refuse(&why);
+        }
         let uri: Uri = base.parse().map_err(|e| Fault::Address(format!("{e}")))?;
-        let Some(host) = uri.host() else { return refuse("it names no host") };
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return refuse("it names no host");
+        };
         let key = environment.key();
         if key.as_ref().is_some_and(|k| !k.bytes().all(|b| b.is_ascii_graphic())) {
-            return refuse("the key in the environment holds characters that no header may hold");
+            return Err(Fault::Key("holds a character that no header may hold, such as a space"));
         }
         let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
         let proxy = proxy_for(scheme, host, port, &environment.0)?;
@@ -89,7 +99,14 @@ impl Transport {
             config = config.tls_config(TlsConfig::builder().root_certs(tls::roots()?).build());
         }
         let by = proxy.as_ref().filter(|_| to_proxy).map(|proxy| proxy.proxy.uri().clone());
-        Ok(Self { agent: route::agent(config.build(), by), timeout, key, proxy, to_proxy })
+        let mut secrets: Vec<String> = key.iter().cloned().collect();
+        if let Some(user) = address::user(base) {
+            secrets.push(BASE64_STANDARD.encode(user));
+            let password = user.split_once(':').map(|(_, password)| password);
+            // A shorter one stands in many a word.
+            secrets.extend(password.filter(|password| password.len() >= 4).map(str::to_owned));
+        }
+        Ok(Self { agent: route::agent(config.build(), by), timeout, key, secrets, proxy, to_proxy })
     }
 
     /// The proxy that is asked, as it is shown.
@@ -103,7 +120,7 @@ impl Transport {
     /// Whatever else happens.
     pub fn post(&self, url: &str, body: &[u8]) -> Result<Vec<u8>, Fault> {
         let request = self.with_keys(self.agent.post(url).header("Content-Type", "application/json"));
-        self.whole(self.accepted(request.send(body))?)
+        self.whole(self.accepted(url, request.send(body))?)
     }
 
     /// Posts once; an answer that says yes, of which the body is still to come.
@@ -112,7 +129,7 @@ impl Transport {
     /// As [`Transport::post`].
     pub fn open(&self, url: &str, body: &[u8]) -> Result<Response<ureq::Body>, Fault> {
         let request = self.with_keys(self.agent.post(url).header("Content-Type", "application/json"));
-        self.accepted(request.send(body))
+        self.accepted(url, request.send(body))
     }
 
     /// Asks once for what is at an address, and soon gives up.
@@ -122,7 +139,7 @@ impl Transport {
     pub fn get(&self, url: &str) -> Result<Vec<u8>, Fault> {
         let timeout = self.timeout.min(LONGEST_CONNECT);
         let request = self.agent.get(url).config().timeout_global(Some(timeout)).build();
-        let answer = self.accepted(self.with_keys(request).call()).and_then(|answer| self.whole(answer));
+        let answer = self.accepted(url, self.with_keys(request).call()).and_then(|answer| self.whole(answer));
         answer.map_err(|fault| match fault {
             Fault::Timeout(_) => Fault::Timeout(timeout),
             other => other,
@@ -145,7 +162,7 @@ impl Transport {
     /// When it breaks off, or is too long.
     pub fn whole(&self, mut answer: Response<ureq::Body>) -> Result<Vec<u8>, Fault> {
         let body = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
-        body.map_err(|error| self.fault(&error))
+        body.map(|body| said::unmarked(&body).to_vec()).map_err(|error| self.fault(&error))
     }
 
     /// The body of an answer as it comes.
@@ -161,6 +178,7 @@ impl Transport {
     /// An answer that says yes.
     fn accepted(
         &self,
+        url: &str,
         answer: Result<Response<ureq::Body>, ureq::Error>,
     ) -> Result<Response<ureq::Body>, Fault> {
         let mut response = answer.map_err(|error| self.fault(&error))?;
@@ -179,8 +197,7 @@ impl Transport {
         let answer = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
         let said = self.said(&answer.unwrap_or_default());
         if let Some(place) = moved {
-            let remedy = "Give the address that it redirects to".to_owned();
-            return Err(Fault::Refused { status, said: format!("redirects to {}", shown(&place)), remedy });
+            return Err(redirected(status, url, &place));
         }
         if status == 407 {
             return Err(self.proxy_fault(&format!("refused access (status 407: {:?})", said.text), false));
@@ -226,11 +243,12 @@ impl Transport {
                 None => Fault::Connection(self.hide(&cause.to_string())),
             },
             // An answer that breaks off shows as an input error or as a protocol error.
-            other => Fault::Connection(self.hide(&other.to_string())),
+            other => Fault::Broken(self.hide(&other.to_string())),
         }
     }
 
     fn io_fault(&self, cause: &io::Error, proxied: bool) -> Fault {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
         let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(inner) = inner {
@@ -243,6 +261,9 @@ impl Transport {
             HostUnreachable | NetworkUnreachable if proxied => {
                 self.proxy_fault(&format!("cannot be reached ({cause})"), true)
             }
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof => {
+                Fault::Broken(self.hide(&cause.to_string()))
+            }
             _ => Fault::Connection(self.hide(&cause.to_string())),
         }
     }
@@ -253,9 +274,18 @@ impl Transport {
     }
 
     fn hide(&self, text: &str) -> String {
-        match &self.key {
-            Some(key) => text.replace(key.as_str(), "***"),
-            None => text.to_owned(),
-        }
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
+}
+
+/// An answer that sends elsewhere, with the address to give instead.
+fn redirected(status: u16, from: &str, to: &str) -> Fault {
+    let place = address::shown(&address::led(from, to));
+    let flags = [("embeddings", "--embedding-url"), ("chat/completions", "--llm-url")];
+    let given = flags.iter().find_map(|(path, flag)| {
+        let there = address::base_of(&place, path).filter(|_| place != address::shown(from));
+        there.map(|base| format!("Give that address: {flag} {base}"))
+    });
+    let remedy = given.unwrap_or_else(|| "Check the address: it should end with /v1".to_owned());
+    Fault::Refused { status, said: format!("redirects to {place}"), remedy }
 }
