@@ -200,6 +200,20 @@ fn what_dask_does_without_a_worker_is_told_as_it_is() {
     }
 }
 
+#[test]
+fn dask_makes_anew_what_a_worker_held_and_with_retries_nothing_is_lost() {
+    let Some(_alone) = runtimes(&["dask"]) else { return };
+    let output = TempDir::new().unwrap();
+    let words = ["recover", "--backend", "dask", "--quick", "--retries", "3", "--no-user-plugins"];
+    let ended = recover(&words, &["--rate", "20", "--duration", "6s"], output.path());
+    let report = holds_together(output.path(), &ended);
+    assert_eq!((&report["run_failed"], &report["killed"]["what"]), (&Value::Null, &"worker".into()));
+    assert_eq!(
+        ["lost", "never_taken", "duplicated", "failed"].map(|name| report[name].as_u64()),
+        [Some(0); 4]
+    );
+}
+
 fn records_are_none(output: &Path) -> bool {
     !output.join("unified_results.jsonl").exists()
 }
