@@ -100,6 +100,7 @@ fn answer(number: u64, lie: &str, step: Duration) -> Item {
         timed: true,
         stages: Vec::new(),
         call: None,
+        wordless: false,
     }
 }
 
