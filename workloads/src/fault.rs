@@ -1,8 +1,8 @@
 //! Faults on demand, so that a backend's failure handling can be tested with the real operators.
 //!
 //! `--set fault=raise:vdb1:7` makes operator `vdb1` fail on the record with sequence number 7;
-//! `raise:vdb1:7:1` only the first time in each worker process; `hang:vdb1:7` never returns;
-//! `exit:vdb1:7` ends the worker process, once per `BENCH_FAULT_DIR`.
+//! `raise:vdb1:7:1` only the first time in each worker process; `panic:vdb1:7` panics, which operators are not to do;
+//! `hang:vdb1:7` never returns; `exit:vdb1:7` ends the worker process, once per `BENCH_FAULT_DIR`.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,12 +24,13 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Raise,
+    Panic,
     Hang,
     Exit,
 }
 
 impl Fault {
-    /// Fails, hangs or ends the process if this is the record.
+    /// Fails, panics, hangs or ends the process if this is the record.
     pub(crate) fn strike(&self, seq: u64) -> Result<(), OperatorError> {
         let armed = || self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if seq != self.seq || armed().is_err() {
@@ -37,6 +38,7 @@ impl Fault {
         }
         match self.kind {
             Kind::Raise => Err(OperatorError(format!("injected fault at record {seq}"))),
+            Kind::Panic => panic!("injected fault at record {seq}"),
             Kind::Hang => loop {
                 std::thread::park();
             },
@@ -62,10 +64,12 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a fault: write raise|hang|exit:OPERATOR:RECORD[:TIMES]");
+        let wrong =
+            || format!("'{text}' is not a fault: write raise|panic|hang|exit:OPERATOR:RECORD[:TIMES]");
         let mut parts = text.split(':');
         let kind = match parts.next() {
             Some("raise") => Kind::Raise,
+            Some("panic") => Kind::Panic,
             Some("hang") => Kind::Hang,
             Some("exit") => Kind::Exit,
             _ => return Err(wrong()),
@@ -95,9 +99,15 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "injected fault at record 7")]
+    fn a_panic_is_one() {
+        let _ = "panic:vdb1:7".parse::<Fault>().unwrap().strike(7);
+    }
+
+    #[test]
     fn nonsense_is_refused_with_the_grammar() {
         for text in ["", "raise", "raise:vdb1", "burn:vdb1:7", "raise:vdb1:x", "raise:vdb1:7:1:1"] {
-            assert!(text.parse::<Fault>().unwrap_err().contains("raise|hang|exit:OPERATOR:RECORD"));
+            assert!(text.parse::<Fault>().unwrap_err().contains("raise|panic|hang|exit:OPERATOR:RECORD"));
         }
     }
 }

@@ -157,6 +157,7 @@ impl Audit<'_> {
             place: Place::default(),
             label: format!("{}, {}", self.subject.backend, variant.name()),
             to_its_end: false,
+            loss: None,
         };
         let finished = runner.run(&wanted, &mut ())?;
         runner.answered(&finished)?;

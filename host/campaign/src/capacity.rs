@@ -1,6 +1,6 @@
 //! One backend at one rate after another: how much it can take.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,11 @@ use bench_isolate::isolate::StopLevel;
 use bench_judge::capacity::{self, Ended, Figure, Goal, Phase, Report, Slo, Trial};
 use bench_measure::bounds::{Bound, Bounds, Broken};
 use bench_measure::emitter::Due;
+use bench_measure::loss::Loss;
 use bench_measure::operation::Measured;
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
-use bench_measure::supervise::{Finished, claim_folder};
+use bench_measure::supervise::{Finished, Watcher, claim_folder};
 use bench_measure::validity::Finding;
 use bench_record::evidence::{Place, TrialPlace};
 use bench_record::histogram;
@@ -28,6 +29,8 @@ pub const FILE_NAME: &str = "capacity.json";
 const SETTLE: f64 = 0.2;
 /// Items of the first look at a backend.
 const FIRST_LOOK: u32 = 200;
+/// Seconds of the closed run that says how many items a second a backend does.
+const LOOK: f64 = 5.0;
 
 /// What is searched for, and how closely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,10 +155,49 @@ impl Trials<'_> {
         what: &str,
         runner: &mut R,
     ) -> Result<Watched, R::Failure> {
-        if runner.stop().level() > StopLevel::Go {
-            return Err(Failure::interrupted());
+        let mut recorder = Recorder::default();
+        let (finished, _) = self.run((plan, None), (index, what), &mut recorder, runner);
+        let finished = finished?;
+        let (samples, started) = recorder.into_samples();
+        let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
+        let memory = finished.memory.iter();
+        let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));
+        let memory = memory.collect();
+        Ok(Watched { finished, samples, memory })
+    }
+
+    /// Two closed runs, a look and one of some seconds: how many items a second the backend does by itself.
+    ///
+    /// # Errors
+    /// When one fails.
+    pub fn closed_rate<R: Runner>(&self, runner: &mut R) -> Result<f64, R::Failure> {
+        let mut rate = f64::from(self.plan.num_tasks.max(FIRST_LOOK)) / LOOK;
+        for index in 0..2 {
+            let num_tasks = (rate * LOOK).ceil().clamp(FIRST_LOOK.into(), 1e7) as u32;
+            let closed = Plan { load: Load::Closed, ..self.plan.clone() };
+            let plan = Plan { num_tasks, warmup_items: num_tasks / 5, repeat: 1, ..closed };
+            let finished = self.whole(&plan, index, "look", runner)?.finished;
+            runner.answered(&finished)?;
+            rate = finished.measured.throughput;
         }
-        let folder = claim_folder(self.output_dir, self.run_id, self.backend, index)?;
+        Ok(rate)
+    }
+
+    /// One run, in which something is lost where that is wanted, and its folder, where it has one.
+    pub(super) fn run<R: Runner>(
+        &self,
+        (plan, loss): (&Plan, Option<&Loss>),
+        (index, what): (u32, &str),
+        watcher: &mut dyn Watcher,
+        runner: &mut R,
+    ) -> (Result<Finished, R::Failure>, Option<PathBuf>) {
+        if runner.stop().level() > StopLevel::Go {
+            return (Err(Failure::interrupted()), None);
+        }
+        let folder = match claim_folder(self.output_dir, self.run_id, self.backend, index) {
+            Ok(folder) => folder,
+            Err(cause) => return (Err(cause.into()), None),
+        };
         let rate = match plan.load {
             Load::Open { rate, .. } => format!(" {rate:.1}/s"),
             Load::Closed => String::new(),
@@ -171,15 +213,10 @@ impl Trials<'_> {
             place: Place { trial: Some(trial), ..Place::default() },
             label: format!("{} {what}{rate}", self.backend),
             to_its_end: false,
+            loss,
         };
-        let mut recorder = Recorder::default();
-        let finished = runner.run(&wanted, &mut recorder)?;
-        let (samples, started) = recorder.into_samples();
-        let since = |at: Instant| started.and_then(|start| at.checked_duration_since(start));
-        let memory = finished.memory.iter();
-        let memory = memory.filter_map(|(at, bytes)| Some((since(*at)?.as_secs_f64(), *bytes as f64)));
-        let memory = memory.collect();
-        Ok(Watched { finished, samples, memory })
+        let finished = runner.run(&wanted, watcher);
+        (finished, Some(folder))
     }
 }
 

@@ -69,6 +69,7 @@ impl Watch<'_> {
             place: Place { until_known: true, ..Place::default() },
             label: format!("{} {}/{} at most", subject.backend, repeat + 1, self.most),
             to_its_end: true,
+            loss: None,
         };
         let run = runner.run(&wanted, &mut ())?;
         runner.answered(&run)

@@ -132,6 +132,7 @@ impl Pair<'_> {
             place,
             label: format!("{}{arm}{rate} {}/{}", step.backend, step.pair_index + 1, self.plan.plan.repeat),
             to_its_end: true,
+            loss: None,
         };
         let result = runner.run(&wanted, &mut ()).and_then(|run| runner.answered(&run).map(|()| run));
         let (code, stderr) = match &result {

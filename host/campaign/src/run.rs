@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bench_isolate::isolate::Stop;
 use bench_judge::capacity::Report;
+use bench_measure::loss::Loss;
 use bench_measure::plan::Plan;
 use bench_measure::supervise::{Finished, Watcher};
 use bench_record::evidence::Place;
@@ -25,6 +26,8 @@ pub struct Wanted<'a> {
     pub label: String,
     /// A run that is cut short is worth nothing here: the first stop lets it end.
     pub to_its_end: bool,
+    /// What is killed on the way.
+    pub loss: Option<&'a Loss>,
 }
 
 /// Does runs and shows them.

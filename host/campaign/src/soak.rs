@@ -9,9 +9,6 @@ use super::run::Runner;
 use bench_judge::soak::{Drift, Verdict, WINDOWS, Window, judge, windows};
 use bench_measure::plan::{Load, Plan};
 
-/// Seconds of the closed run that says how many items fill the wanted time.
-const LOOK: f64 = 5.0;
-
 /// What a soak came to.
 #[derive(Debug)]
 pub struct Soaked {
@@ -30,7 +27,7 @@ pub fn soak<R: Runner>(trials: &Trials<'_>, seconds: f64, runner: &mut R) -> Res
     let base = trials.plan;
     let rate = match base.load {
         Load::Open { rate, .. } => rate,
-        Load::Closed => closed_rate(trials, runner)?,
+        Load::Closed => trials.closed_rate(runner)?,
     };
     let items = (rate * seconds).ceil().clamp(1.0, f64::from(u32::MAX / 4)) as u32;
     let plan = Plan { num_tasks: items.max(base.num_tasks), repeat: 1, ..base.clone() };
@@ -77,20 +74,6 @@ fn overall(drifts: &[Drift]) -> Verdict {
     let any = |wanted| drifts.iter().any(|drift| drift.verdict == wanted);
     let worst = [Verdict::Worse, Verdict::Unknown].into_iter().find(|verdict| any(*verdict));
     worst.unwrap_or(Verdict::Steady)
-}
-
-/// Two closed runs: a look, and one of some seconds.
-fn closed_rate<R: Runner>(trials: &Trials<'_>, runner: &mut R) -> Result<f64, R::Failure> {
-    let base = trials.plan;
-    let mut rate = f64::from(base.num_tasks.max(200)) / LOOK;
-    for index in 0..2 {
-        let num_tasks = (rate * LOOK).ceil().clamp(200.0, 1e7) as u32;
-        let plan = Plan { num_tasks, warmup_items: num_tasks / 5, repeat: 1, ..base.clone() };
-        let finished = trials.whole(&plan, index, "look", runner)?.finished;
-        runner.answered(&finished)?;
-        rate = finished.measured.throughput;
-    }
-    Ok(rate)
 }
 
 fn csv(windows: &[Window]) -> String {

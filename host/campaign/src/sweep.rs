@@ -180,6 +180,7 @@ impl Campaign for Sweep<'_> {
             place: SweepPlan::place(point, repeat),
             label: format!("{} {}/{}", at.slug(), repeat + 1, plan.plan.repeat),
             to_its_end: true,
+            loss: None,
         };
         let run = runner.run(&wanted, &mut ())?;
         runner.answered(&run)

@@ -22,7 +22,6 @@ pub mod scaffold;
 mod suite;
 mod tests;
 mod trial;
-mod workers;
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use bench_measure::dataflow::frame::{Frame, frames, push_to_port};
 use bench_measure::workloads::random::{self, Stream};
 use bench_measure::workloads::schedule::DOC_SOURCE;
 
-use super::workers::{Ended, kill_worker};
 use bench_measure::guest::Guest;
+use bench_measure::workers::{Ended, kill_worker};
 
 /// What a probe does to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -166,6 +166,7 @@ impl Trial {
         fs::create_dir_all(&scratch).map_err(ours)?;
         let request = RunRequest {
             answers: false,
+            loss: None,
             plugin: case.request.plugin.clone(),
             plan: self.plan.clone(),
             run_id: "check".into(),

@@ -27,6 +27,7 @@ pub mod latency;
 pub mod load;
 pub mod mismatch;
 pub mod model;
+pub mod recovery;
 mod row;
 pub mod scaling;
 pub mod soak;

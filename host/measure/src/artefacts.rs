@@ -10,6 +10,7 @@ use bench_record::{self as results, atomic, histogram, spreadsheet, vectors};
 use bench_workloads::judge::RUN_FILES;
 
 use super::answers;
+use super::completions;
 use super::course::Cut;
 use super::item::read_items;
 use super::operation::{ANSWERS, ITEMS_FILE, TRACE_FILE};
@@ -82,6 +83,15 @@ impl<'a> Artefacts<'a> {
         let done = keep_vectors(plan, self.folder).transpose()?;
         self.kept("the vectors of texts", done)
     }
+}
+
+/// Every answer that came, whatever became of the run.
+///
+/// # Errors
+/// When they cannot be copied.
+pub fn completions(scratch: &Path, folder: &Path) -> io::Result<()> {
+    let (from, to) = (scratch.join(completions::FILE_NAME), folder.join(completions::FILE_NAME));
+    keep(&from, &to, completions::LARGEST).map(drop)
 }
 
 /// More than the rankings of any published collection take.

@@ -108,6 +108,29 @@ impl Iterator for Due {
     }
 }
 
+/// The schedule as a plan has it.
+fn planned(plan: &Plan, schedule: Schedule) -> Schedule {
+    let schedule = match Due::of(plan) {
+        Some(due) => schedule.arriving(due),
+        None => schedule,
+    };
+    schedule.varied(plan.variation)
+}
+
+/// The number that records of a query bear, by its place among the queries.
+///
+/// # Errors
+/// When a document of the corpus cannot be read.
+pub fn record_at(plan: &Plan, schedule: Schedule, position: u64) -> Result<Option<u64>, CorpusError> {
+    for event in planned(plan, schedule) {
+        let event = event?;
+        if event.position == Some(position) {
+            return Ok(Some(event.header.seq));
+        }
+    }
+    Ok(None)
+}
+
 /// The source of a run. Any thread may ask for events; batches are handed out one at a time.
 pub struct Emitter<C = Monotonic> {
     clock: C,
@@ -129,13 +152,8 @@ impl Emitter {
 
 impl<C: Clock> Emitter<C> {
     fn with_clock(plan: &Plan, schedule: Schedule, ledger: Arc<Ledger>, clock: C) -> Self {
-        let schedule = match Due::of(plan) {
-            Some(due) => schedule.arriving(due),
-            None => schedule,
-        };
-        let schedule = schedule.varied(plan.variation);
         let state = State {
-            schedule: schedule.peekable(),
+            schedule: planned(plan, schedule).peekable(),
             emitted: Emitted::default(),
             spans: None,
             lateness: LatencyHistogram::new(),

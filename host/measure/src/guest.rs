@@ -15,6 +15,7 @@ use serde_json::json;
 use super::clocks::{self, Told};
 use super::emitter::Emitter;
 use super::ledger::Ledger;
+use super::loss::{Armed, Kill};
 use super::outcome::StageUse;
 use super::runtime_logs;
 use super::sink::Sink;
@@ -39,6 +40,8 @@ pub enum RunEvent {
     Workers(Vec<u32>),
     /// Queries begin or cease to be timed.
     Timed(Edge),
+    /// It was time to kill a worker.
+    Kill(Kill),
 }
 
 impl RunEvent {
@@ -52,9 +55,12 @@ impl RunEvent {
             Self::Progress { emitted, finished, .. } => {
                 Some(News::Count { begun: *emitted, ended: *finished })
             }
-            Self::Stages(_) | Self::Log { .. } | Self::LogFiles(_) | Self::Workers(_) | Self::Timed(_) => {
-                None
-            }
+            Self::Stages(_)
+            | Self::Log { .. }
+            | Self::LogFiles(_)
+            | Self::Workers(_)
+            | Self::Timed(_)
+            | Self::Kill(_) => None,
         }
     }
 
@@ -67,6 +73,7 @@ impl RunEvent {
             Self::Log { level, target, message } => {
                 Some(format!("{} {target}: {message}", level_name(*level)))
             }
+            Self::Kill(kill) => Some(format!("BENCH {}", kill.words())),
             Self::Progress { .. }
             | Self::Stages(_)
             | Self::LogFiles(_)
@@ -114,6 +121,8 @@ pub struct Guest {
     pub timed: Timed,
     /// Whether the clock of this process is the kernel's.
     pub clocks: Clocks,
+    /// What is to be killed on the way.
+    pub loss: Option<Armed>,
 }
 
 /// What is said against a backend whose process has another clock than the kernel.
@@ -152,6 +161,16 @@ impl Guest {
         if let Some(edge) = self.timed.reached(self.emitter.is_timing(), self.sink.timed()) {
             self.clocks.compare(monotonic_ns);
             self.channel.event(RunEvent::Timed(edge));
+        }
+    }
+
+    /// Kills what is to be killed, once it is time.
+    fn lose(&self) {
+        let Some(loss) = &self.loss else { return };
+        let (answered, ..) = self.sink.progress();
+        if loss.is_due(answered) {
+            let kill = loss.strike(answered, self.ledger.in_flight() as u64, &self.sink.workers_here());
+            self.channel.event(RunEvent::Kill(kill));
         }
     }
 
@@ -215,6 +234,7 @@ impl v1::Host for HostObject {
         self.0.clocks.compare_sometimes(monotonic_ns);
         let taken = self.0.sink.take(batch.as_slice());
         self.0.tell_edges();
+        self.0.lose();
         match taken {
             Ok(()) => RResult::ROk(()),
             Err(cause) => RResult::RErr(error(v1::ERROR_RUNTIME, cause.to_string())),

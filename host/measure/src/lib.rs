@@ -12,6 +12,7 @@ mod artefacts;
 pub mod attribution;
 pub mod bounds;
 pub mod clocks;
+pub mod completions;
 pub mod course;
 pub mod doubts;
 pub mod emitter;
@@ -23,6 +24,7 @@ pub mod guest;
 pub mod input_plan;
 pub mod item;
 pub mod ledger;
+pub mod loss;
 pub mod machine;
 pub mod monitor;
 pub mod nodes;
@@ -42,6 +44,7 @@ pub mod trace;
 pub mod validity;
 mod watched;
 pub mod window;
+pub mod workers;
 
 /// The vocabulary of graphs and frames that a run speaks.
 pub use bench_dataflow as dataflow;

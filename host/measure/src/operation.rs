@@ -25,10 +25,12 @@ use super::answers;
 use super::attribution::Parts;
 use super::bounds::Broken;
 use super::clocks::{Clocks as WorkerClocks, WorkerUse};
+use super::completions;
 use super::doubts::Doubts;
 use super::emitter::Emitter;
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
+use super::loss::{Armed, Loss};
 use super::monitor;
 use super::outcome::{OperatorUse, SinkOutcome};
 use super::outside::Outside;
@@ -72,6 +74,9 @@ pub struct RunRequest {
     /// Whether to save every answer.
     #[serde(default)]
     pub answers: bool,
+    /// What is to be killed on the way; then every answer is told of when it comes.
+    #[serde(default)]
+    pub loss: Option<Loss>,
 }
 
 /// What a run came to.
@@ -294,6 +299,13 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
             .within(plan.bounds.clone())
             .wanting(Proof::of(graph, key))
             .with_clocks(WorkerClocks::new(key))
+            .with_completions(
+                request
+                    .loss
+                    .as_ref()
+                    .map(|_| create(&request.scratch.join(completions::FILE_NAME)))
+                    .transpose()?,
+            )
             .with_answers(
                 request.answers.then(|| create(&request.scratch.join(answers::FILE_NAME))).transpose()?,
             )
@@ -304,6 +316,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         channel: channel.clone(),
         timed: Timed::of(u64::from(plan.num_tasks.saturating_sub(plan.warmup_items))),
         clocks: Clocks::default(),
+        loss: request.loss.clone().and_then(Armed::new),
     })
 }
 
@@ -416,7 +429,8 @@ pub fn throughput(timed_completed: u64, first_ns: Option<u64>, last_ns: Option<u
 }
 
 /// Whether queries pass a node: some only see documents, which end where they meet the queries.
-fn on_path(graph: &Graph, node: &Node) -> bool {
+#[must_use]
+pub fn on_path(graph: &Graph, node: &Node) -> bool {
     let is_of_documents =
         |node: u32| node != u32::from(QUERY_SOURCE) && graph.nodes[node as usize].role == Role::Source;
     graph.inputs(node.id).any(|edge| !is_of_documents(edge.from))

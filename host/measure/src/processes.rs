@@ -242,6 +242,27 @@ pub fn descends(process: u32, from: u32) -> bool {
     false
 }
 
+/// The processes that a process started, and those that they started, itself first. Asked of the kernel, now.
+#[must_use]
+pub fn below(process: u32) -> Vec<u32> {
+    let all = Proc::default().pids().into_iter().filter_map(|pid| u32::try_from(pid).ok());
+    std::iter::once(process).chain(all.filter(|pid| descends(*pid, process))).collect()
+}
+
+/// When a process started, in jiffies since boot: tells it from a later one with its number.
+#[must_use]
+pub fn started(process: u32) -> Option<u64> {
+    Proc::default().stat(i32::try_from(process).ok()?).map(|stat| stat.starttime)
+}
+
+/// What a process was started with, or its name where it has no words of its own.
+#[must_use]
+pub fn command_line(process: u32) -> String {
+    let read = |file: &str| std::fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', " ").trim().to_owned();
+    Some(words(&read("cmdline"))).filter(|words| !words.is_empty()).unwrap_or_else(|| words(&read("comm")))
+}
+
 /// A number of `/proc/<thread>/status`; nothing where there is no such thread.
 #[must_use]
 pub fn status_field(thread: u32, name: &str) -> Option<u32> {

@@ -3,6 +3,7 @@
 //! Time is stamped before anything is decoded. Every query must be answered exactly once; what is
 //! wrong (duplicates, answers nobody asked for, silence) is counted here and fails the run later.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::process::parent_id;
@@ -20,6 +21,7 @@ use super::answers::{self, Answers};
 use super::attribution::{Attribution, Step};
 use super::bounds::{Bounds, Tally};
 use super::clocks::{Clocks, Process, Reading, Told};
+use super::completions::{Completion, Completions, What};
 use super::faraway::{self, Faraway};
 use super::item::{Item, encode};
 use super::ledger::{Ledger, Pending, Settled};
@@ -39,6 +41,8 @@ struct State {
     items: BufWriter<File>,
     /// Where answers are saved, if they are to be.
     answers: Option<Answers>,
+    /// Where every answer is told of when it comes, if it is to be.
+    completions: Option<Completions>,
     judge: Option<Judge>,
     failure: Option<io::Error>,
 }
@@ -127,6 +131,20 @@ impl State {
         }
     }
 
+    /// Tells of an answer where that is wanted.
+    fn tell(&mut self, what: What, intended_ns: Option<u64>, answered_ns: u64) {
+        if let Some(completions) = &mut self.completions {
+            completions.add(Completion { what, intended_ns, answered_ns });
+        }
+    }
+
+    /// An answer that settles nothing.
+    fn beyond(&mut self, what: What, answered_ns: u64) {
+        self.sunk.duplicates += u64::from(what == What::Duplicate);
+        self.sunk.unexpected += u64::from(what == What::Unexpected);
+        self.tell(what, None, answered_ns);
+    }
+
     /// Keeps an item, and its answer where answers are saved.
     fn write(&mut self, item: io::Result<&[u8]>, saved: Option<Vec<u8>>) {
         if let (Some(answers), Some(saved)) = (&mut self.answers, saved) {
@@ -156,6 +174,7 @@ pub struct Sink {
     /// Where the judged rankings go.
     runs: Option<PathBuf>,
     saves_answers: bool,
+    tells_completions: bool,
     state: Mutex<State>,
 }
 
@@ -172,12 +191,23 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let (tally, answers) = (Tally::default(), None);
+        let (tally, answers, completions, failure) = (Tally::default(), None, None, None);
         let state =
-            State { sunk, tally, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
+            State { sunk, tally, outsiders, faraway, meanwhile, items, answers, completions, judge, failure };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
-        Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
+        let (saves_answers, tells_completions) = (false, false);
+        Self {
+            ledger,
+            nodes,
+            proof: None,
+            began_ns,
+            timed,
+            runs: None,
+            saves_answers,
+            tells_completions,
+            state,
+        }
     }
 
     /// Keeps the judged rankings in this folder, as [`bench_workloads::judge::RUN_FILES`].
@@ -199,6 +229,14 @@ impl Sink {
     pub fn within(self, bounds: Bounds) -> Self {
         self.state().tally = Tally::new(bounds);
         self
+    }
+
+    /// Tells of every answer in `file` when it comes.
+    #[must_use]
+    pub fn with_completions(self, file: Option<File>) -> Self {
+        let tells_completions = file.is_some();
+        self.state().completions = file.map(Completions::new);
+        Self { tells_completions, ..self }
     }
 
     /// Keeps every operator call in `trace`.
@@ -259,8 +297,14 @@ impl Sink {
             }
             match self.ledger.settle(frame.header.seq) {
                 Settled::First(pending) => self.first(&frame, pending, now_ns, &mut scratch),
-                Settled::Duplicate => self.state().sunk.duplicates += 1,
-                Settled::Unexpected => self.state().sunk.unexpected += 1,
+                Settled::Duplicate => self.state().beyond(What::Duplicate, now_ns),
+                Settled::Unexpected => self.state().beyond(What::Unexpected, now_ns),
+            }
+        }
+        if self.tells_completions {
+            let State { completions, failure, .. } = &mut *self.state();
+            if let Some(Err(error)) = completions.as_mut().map(Completions::flush) {
+                failure.get_or_insert(error);
             }
         }
         Ok(())
@@ -283,6 +327,8 @@ impl Sink {
             state.attribute(item, &room.spans, steps, found);
             self.timed.fetch_add(1, Ordering::Relaxed);
         }
+        let what = if item.ok { What::Ok } else { What::Failed };
+        state.tell(what, Some(pending.intended_ns), now_ns);
         state.write(line, saved);
         let is_over = state.tally.take(item.timed, item.ok, item.response());
         drop(state);
@@ -297,6 +343,14 @@ impl Sink {
     pub fn progress(&self) -> (u64, u64, u64) {
         let sunk = &self.state().sunk;
         (sunk.completed + sunk.failed, sunk.failed, sunk.response_ns)
+    }
+
+    /// Which processes, or threads, of this place ran operators, with their calls on records that are answered.
+    #[must_use]
+    pub fn workers_here(&self) -> BTreeMap<u32, u64> {
+        let State { sunk, .. } = &*self.state();
+        let here = sunk.workers.iter().filter(|(worker, _)| worker.place == sunk.clocks.own());
+        here.map(|(worker, calls)| (worker.number, *calls)).collect()
     }
 
     /// What each operator of `graph` did so far.

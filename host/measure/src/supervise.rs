@@ -10,6 +10,7 @@ use super::artefacts::{self, Artefacts};
 use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::item::read_items;
+use super::loss::{Kill, Loss};
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
 use super::operation::{ANSWERS, Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
@@ -28,7 +29,7 @@ use bench_isolate::isolate::{
 };
 use bench_isolate::text::bounded;
 use bench_isolate::vet::Vetted;
-use bench_record::evidence::{self, Evidence};
+use bench_record::evidence::{self, Evidence, Killed};
 use bench_record::found::Found;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
@@ -60,6 +61,9 @@ pub struct Job<'a> {
     pub trace: Option<(&'a Path, Format)>,
     /// Whether every answer is saved.
     pub answers: bool,
+    /// What is killed on the way. Whatever becomes of the run, its folder has every answer that came, as
+    /// [`super::completions::FILE_NAME`].
+    pub loss: Option<Loss>,
 }
 
 /// What a user sees of a run while it goes on.
@@ -152,6 +156,14 @@ pub enum RunError {
     Io { what: String, cause: io::Error },
 }
 
+/// A call that was answered, and what was seen of it.
+struct Called {
+    answer: Answer<RunReply>,
+    seen: Seen,
+    watched: Watched,
+    killed: Option<Killed>,
+}
+
 fn sentence(failure: &Failure) -> String {
     let mut text = format!("{} {}", failure.subject, failure.reason());
     let remedy = failure.remedy();
@@ -175,7 +187,8 @@ impl Job<'_> {
             .and_then(|mut file| file.write_all(&[0; 1 << 16]))
             .map_err(no_room)?;
         let scratch = scratch_path();
-        let (mut answer, mut seen, watched) = self.call(folder, &scratch, watcher, stop)?;
+        let Called { mut answer, mut seen, watched, killed } = self.call(folder, &scratch, watcher, stop)?;
+        let untold = self.keep_completions(&scratch).err();
         let (received, digest) = self.received(&answer.reply.measured, &scratch)?;
         let RunReply { backend, measured } = &mut answer.reply;
         measured.broken = received.broken().filter(|_| measured.partial);
@@ -183,6 +196,7 @@ impl Job<'_> {
         self.check(measured, backend, &received, &watched)?;
         watcher.phase("write");
         let mut unwritten = measured.unwritten.clone();
+        unwritten.extend(untold.map(|cause| format!("the completions: {cause}")));
         // Nothing is not an answer.
         if received.timed_completed > 0 {
             let digest = digest.map_err(|cause| unwritten.push(format!("the output digest: {cause}")));
@@ -196,6 +210,7 @@ impl Job<'_> {
         }
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
+        findings.extend(killed.as_ref().map(|killed| Finding::Killed { what: killed.what }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
         let mut left = Artefacts::of(&scratch, folder, unwritten);
         let items = left.items(self.plan, cut);
@@ -223,6 +238,7 @@ impl Job<'_> {
             servers: self.servers.clone(),
             generation: received.calls.evidence(received.window()),
             unwritten: unwritten.clone(),
+            killed,
             ..self.evidence(&answer, &seen, &findings)
         };
         let record = self.record(measured, evidence)?;
@@ -251,7 +267,7 @@ impl Job<'_> {
         scratch: &Path,
         watcher: &mut dyn Watcher,
         stop: &Stop,
-    ) -> Result<(Answer<RunReply>, Seen, Watched), RunError> {
+    ) -> Result<Called, RunError> {
         let limits = Limits {
             timeout: self.plan.timeout,
             memory: self.memory_limit,
@@ -274,13 +290,15 @@ impl Job<'_> {
             extra: self.options.clone(),
             trace: self.trace.map(|(_, format)| format),
             answers: self.answers,
+            loss: self.loss.clone(),
         };
-        let (mut monitor, mut log_files) = (None, Vec::new());
+        let (mut monitor, mut log_files, mut killed) = (None, Vec::new(), None);
         let servers: Vec<i32> = self.servers.iter().map(|server| server.pid as i32).collect();
         let mut watched = Watched::new();
         let answer = runner.call::<Run>(
             request,
             &mut |notice| {
+                let mut directive = Directive::Continue;
                 match notice {
                     Notice::Started(pid) => monitor = Some(TreeMonitor::start(pid, servers.clone())),
                     Notice::Phase(phase) => {
@@ -292,16 +310,25 @@ impl Job<'_> {
                         monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.also(&workers));
                     }
                     Notice::Event(event) => {
-                        if let RunEvent::Timed(edge) = &event {
-                            watched.edge(*edge);
-                            monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));
+                        match &event {
+                            RunEvent::Timed(edge) => {
+                                watched.edge(*edge);
+                                monitor.iter_mut().for_each(|monitor: &mut TreeMonitor| monitor.edge(*edge));
+                            }
+                            RunEvent::Kill(Kill::Done(done)) => killed = Some(done.clone()),
+                            // Where nobody was killed there is nothing to see.
+                            RunEvent::Kill(Kill::Spared(_)) => directive = Directive::Drain,
+                            _ => {}
                         }
                         watcher.event(&event);
                     }
                     // The log is a convenience: a full disk must not hide why the run failed.
-                    Notice::Failed(failure) => drop(complete(&log_path, failure, &log_files)),
+                    Notice::Failed(failure) => {
+                        drop(self.keep_completions(scratch));
+                        drop(complete(&log_path, failure, &log_files));
+                    }
                 }
-                Directive::Continue
+                directive
             },
             stop,
         );
@@ -312,7 +339,11 @@ impl Job<'_> {
         // There is no answer from a process that was never started.
         watched.started = answer.started;
         (watched.answered, watched.deaf, watched.stopped) = (answer.answered, answer.deaf, answer.stopped);
-        Ok((answer, seen.unwrap_or_else(Seen::nothing), watched))
+        Ok(Called { answer, seen: seen.unwrap_or_else(Seen::nothing), watched, killed })
+    }
+
+    fn keep_completions(&self, scratch: &Path) -> io::Result<()> {
+        self.loss.as_ref().map_or(Ok(()), |_| artefacts::completions(scratch, self.folder))
     }
 
     /// Who speaks on behind the reply was not the one who made it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bench_record::evidence::{self, Disturbance, Settling};
+use bench_record::evidence::{self, Disturbance, Settling, Victim};
 
 use super::bounds::Broken;
 use super::doubts::Doubts;
@@ -16,6 +16,9 @@ const FEWEST_ITEMS: u64 = 20;
 const MOST_FAILED: f64 = 0.01;
 /// Largest share of late arrivals.
 const MOST_LATE: f64 = 0.01;
+
+/// Code of what makes a run none to be compared with others, and no worse as one that shows a recovery.
+pub const KILLED: &str = "killed";
 
 /// One reason to doubt a run. Every variant says cause and mend.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +70,10 @@ pub enum Finding {
         spans: u64,
         first: Option<(String, String)>,
         busier: Option<(u64, u64)>,
+    },
+    /// Something was killed on purpose.
+    Killed {
+        what: Victim,
     },
 }
 
@@ -148,6 +155,7 @@ impl Finding {
             Self::Clocks { .. } => "clocks_differ",
             Self::NotWatched { .. } => "not_watched",
             Self::Spans { .. } => "operator_times",
+            Self::Killed { .. } => KILLED,
         }
     }
 
@@ -204,6 +212,7 @@ impl Finding {
             Self::Spans { spans, first: Some((name, wrong)), .. } => {
                 format!("{spans} times of operators cannot be: `{name}` {wrong}, by what its record says")
             }
+            Self::Killed { what } => format!("{} was killed on purpose while it went on", what.name()),
             Self::Spans { busier, .. } => {
                 let (busy, most) = busier.unwrap_or_default();
                 let seconds = |ns: u64| ns as f64 / 1e9;
@@ -241,6 +250,7 @@ impl Finding {
             Self::Spans { .. } => {
                 "report this to the plugin's author: what operators write behind a record has to stay as it is"
             }
+            Self::Killed { .. } => "compare runs in which nothing was: this one shows a recovery",
         }
     }
 }

@@ -14,6 +14,7 @@ mod error;
 pub mod html;
 pub mod junit;
 pub mod markdown;
+pub mod recovery;
 pub mod soak;
 pub mod sweep;
 pub mod terminal;

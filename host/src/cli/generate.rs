@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::{Exit, Stopped, output};
 use bench_dataflow::graph::Graph;
 use bench_engine_package::Manifest;
-use bench_judge::capacity::Report;
+use bench_judge::{capacity, recovery};
 use bench_record::schema;
 
 /// Artefacts that have a schema.
@@ -21,6 +21,8 @@ pub enum SchemaOf {
     FailureReport,
     /// capacity.json.
     Capacity,
+    /// recovery.json.
+    Recovery,
     /// engine.toml of an engine in Python.
     Engine,
     /// The graph of a workload, as plugins get it.
@@ -33,7 +35,8 @@ pub fn schema(of: SchemaOf) -> Result<Exit, Stopped> {
         SchemaOf::Manifest => schema::manifest_schema(),
         SchemaOf::PairManifest => schema::pair_manifest_schema(),
         SchemaOf::FailureReport => schema::failure_report_schema(),
-        SchemaOf::Capacity => schema::schema_of::<Report>(),
+        SchemaOf::Capacity => schema::schema_of::<capacity::Report>(),
+        SchemaOf::Recovery => schema::schema_of::<recovery::Report>(),
         SchemaOf::Graph => schema::schema_of::<Graph>(),
         SchemaOf::Engine => schema::schema_of_input::<Manifest>(),
     };

@@ -16,6 +16,7 @@ mod pack;
 mod pair;
 mod places;
 mod plan;
+mod recover;
 mod resume;
 mod run;
 mod runner;
@@ -72,6 +73,7 @@ impl Cli {
             Some(Command::Capacity(args)) => Some(&mut args.run),
             Some(Command::Sweep(args)) => Some(&mut args.run),
             Some(Command::Soak(args)) => Some(&mut args.run),
+            Some(Command::Recover(args)) => Some(&mut args.run),
             Some(_) => None,
         }
     }
@@ -89,6 +91,8 @@ enum Command {
     Sweep(Box<sweep::SweepArgs>),
     /// Run for long and say whether memory, latency or throughput creep.
     Soak(Box<soak::SoakArgs>),
+    /// Kill a worker under a steady load; how soon the backend recovers, and what it lost.
+    Recover(Box<recover::RecoverArgs>),
     /// Compare results and write a report.
     Compare(compare::CompareArgs),
     /// Say whether two results are comparable and equal.
@@ -121,7 +125,8 @@ enum Command {
 impl Command {
     fn starts_processes(&self) -> bool {
         match self {
-            Self::Run(_) | Self::Pair(_) | Self::Capacity(_) | Self::Sweep(_) | Self::Soak(_) => true,
+            Self::Run(_) | Self::Pair(_) | Self::Capacity(_) | Self::Sweep(_) => true,
+            Self::Soak(_) | Self::Recover(_) => true,
             Self::Backends(_) | Self::Audit(_) => true,
             Self::Gate(args) => args.until_known,
             Self::Compare(_) | Self::Verify(_) | Self::Workloads(_) => false,
@@ -189,6 +194,7 @@ fn command() -> clap::Command {
         .mut_subcommand("sweep", without)
         .mut_subcommand("capacity", of_one)
         .mut_subcommand("soak", of_one)
+        .mut_subcommand("recover", of_one)
 }
 
 /// Parses, runs, prints, and says how it went.
@@ -227,6 +233,7 @@ pub fn main() -> ExitCode {
         Some(Command::Capacity(args)) => capacity::capacity(&args),
         Some(Command::Sweep(args)) => sweep::sweep(&args),
         Some(Command::Soak(args)) => soak::soak(&args),
+        Some(Command::Recover(args)) => recover::recover(&args),
         Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Verify(args)) => compare::verify(&args),
         Some(Command::Gate(args)) => gate::gate(&args),

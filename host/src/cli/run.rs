@@ -61,6 +61,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
             place: Default::default(),
             servers: server::declared(),
             answers: args.save_answers,
+            loss: None,
             trace: args.trace.as_deref().map(|path| (path, args.trace_format.into())),
         };
         let label = if plan.repeat > 1 {

@@ -109,6 +109,7 @@ impl Runner for Terminal<'_> {
             servers: server::declared(),
             trace: None,
             answers: self.save_answers,
+            loss: wanted.loss.cloned(),
         };
         let progress = RunProgress::new(&wanted.label, wanted.plan.num_tasks.into(), self.verbose);
         let mut both = Both(watcher, progress);

@@ -190,6 +190,7 @@ impl Watcher for RunProgress {
                     bar.reset_eta();
                 }
             }
+            RunEvent::Kill(kill) => self.line(&format!("{}: {}", self.label, kill.words())),
             RunEvent::Timed(Edge::Ended) | RunEvent::LogFiles(_) | RunEvent::Workers(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {

@@ -35,6 +35,7 @@ mod pair;
 mod places;
 mod proxies;
 mod ray;
+mod recover;
 mod remedies;
 mod report;
 mod resume;

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Every command that runs a backend, with where it writes; pair and sweep have `local` beside `healthy`.
-const COMMANDS: [(&[&str], &str); 6] = [
+const COMMANDS: [(&[&str], &str); 7] = [
     (&["--backend", "healthy"], "--output-dir"),
     (&["run", "--backend", "healthy"], "--output-dir"),
     (&["capacity", "--slo", "p99=1s", "--backend", "healthy"], "--output-dir"),
     (&["soak", "--duration", "1s", "--backend", "healthy"], "--output-dir"),
+    (&["recover", "--backend", "healthy"], "--output-dir"),
     (&["pair", "--backends", "local,healthy"], "--output-root"),
     (&["sweep", "--backends", "local,healthy"], "--output-root"),
 ];
@@ -37,8 +38,8 @@ const WRONG: [(&str, &str); 9] = [
 fn command(words: &[&str], output_flag: &str, output: &Path, plugins: &Path) -> Command {
     let mut command = bench(words);
     command.args(["--workload", "null", "--num-tasks", "20", "--no-user-plugins"]);
-    if words[0] == "soak" {
-        // How many items it has is the soak's own affair.
+    if matches!(words[0], "soak" | "recover") {
+        // How many items they have is their own affair.
         command = bench(words);
         command.args(["--workload", "null", "--no-user-plugins"]);
     }

@@ -9,8 +9,8 @@ use jsonschema::Validator;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SCHEMAS: [&str; 7] =
-    ["record", "manifest", "pair-manifest", "failure-report", "capacity", "engine", "graph"];
+const SCHEMAS: [&str; 8] =
+    ["record", "manifest", "pair-manifest", "failure-report", "capacity", "recovery", "engine", "graph"];
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs")

@@ -3,13 +3,13 @@
 use super::super::case::Case;
 use super::super::probe::Twist;
 use super::super::trial::{Ran, Trial, ours};
-use super::super::workers::Ended;
 use super::super::{Area, Test, TestResult, Verdict};
 use super::child;
 use bench_isolate::load::LoadedBackend;
 use bench_isolate::{Error, ErrorKind};
 use bench_measure::clocks::WorkerUse;
 use bench_measure::nodes;
+use bench_measure::workers::Ended;
 use bench_measure::workloads::parameters::ATTEMPTS;
 
 pub const TESTS: [Test; 3] = [

@@ -7,6 +7,7 @@
 
 mod brief;
 mod generation;
+mod killed;
 mod machine;
 mod place;
 mod validity;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub use brief::Brief;
 pub use generation::{Generation, Goodput, Percentiles};
+pub use killed::{Killed, KilledProcess, Victim};
 pub use machine::{Clock, Disturbance, Host, Machine, Plugin, Resolution, Server, Worker};
 pub use place::{DrawnFrom, Layout, Place, SweepPlace, TrialPlace};
 pub use validity::{Finding, Settling, Steady, Validity, Verdict};
@@ -160,6 +162,9 @@ pub struct Evidence {
     /// The run's place in a campaign.
     #[serde(flatten)]
     pub place: Place,
+    /// What was killed on purpose while it went on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed: Option<Killed>,
     /// Files that could not be written, each with its cause.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unwritten: Vec<String>,

@@ -146,6 +146,36 @@ pub fn over_time(title: &str, y_name: &str, points: &[(f64, f64)]) -> Canvas {
     canvas
 }
 
+/// Lines over the seconds of a run, which may have gaps where a value is not a number, and moments with a name.
+pub fn events_over_time(title: &str, y_name: &str, lines: &[Series], moments: &[(f64, &str)]) -> Canvas {
+    let mut canvas = Canvas::new(820.0, 380.0, title);
+    let names: Vec<String> = lines.iter().map(|line| line.name.clone()).collect();
+    let frame = frame_with_legend(&mut canvas, &names);
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let last = points().map(|point| point.0).fold(0.0, f64::max);
+    let high = points().map(|point| point.1).fold(0.0, f64::max);
+    let x = Scale::from_zero(last / 1.08, frame.left, frame.right);
+    let y = Scale::from_zero(high, frame.bottom, frame.top);
+    frame.draw_y(&mut canvas, &y, y_name, tick_text);
+    frame.draw_x(&mut canvas, &x, "seconds since the first arrival", tick_text);
+    for (number, (at, name)) in moments.iter().enumerate() {
+        let (at, title) = (x.at(*at), Some(format!("{name} at {} s", short(*at))));
+        let points = vec![(at, frame.top), (at, frame.bottom)];
+        canvas.push(Shape::Line { points, ink: Ink::Text, width: 1.4, dash: Some("3 3"), title });
+        canvas.label(at + 4.0, frame.top + 12.0 + 15.0 * number as f64, name, Anchor::Start, Ink::Text);
+    }
+    for (number, series) in lines.iter().enumerate() {
+        for part in series.points.split(|point| point.1.is_nan()).filter(|part| !part.is_empty()) {
+            let points = part.iter().map(|point| (x.at(point.0), y.at(point.1)));
+            line(&mut canvas, points.collect(), number, &series.name);
+        }
+    }
+    let moments: Vec<String> =
+        moments.iter().map(|(at, name)| format!("{name} at {} s", short(*at))).collect();
+    canvas.description = format!("{title}: at most {}. {}.", short(high), moments.join(", "));
+    canvas
+}
+
 fn line(canvas: &mut Canvas, points: Vec<(f64, f64)>, series: usize, name: &str) {
     let (ink, dash) = (Ink::Series(series), DASHES[series % DASHES.len()]);
     canvas.push(Shape::Line { points, ink, width: 2.4, dash, title: Some(name.to_owned()) });

@@ -1,4 +1,4 @@
-//! `report.html` of a sweep, a search for capacity or a soak: curves, and the numbers they are drawn from.
+//! `report.html` of a sweep, a search for capacity, a soak or a recovery: curves, and the numbers they are drawn from.
 
 use serde::Serialize;
 

@@ -8,8 +8,15 @@ use super::super::{Cli, RunArgs, command};
 use super::*;
 
 /// The commands that take a file, with what each cannot do without.
-const COMMANDS: [&[&str]; 6] =
-    [&[], &["run"], &["pair"], &["sweep"], &["capacity", "--slo", "p99=1s"], &["soak", "--duration", "9s"]];
+const COMMANDS: [&[&str]; 7] = [
+    &[],
+    &["run"],
+    &["pair"],
+    &["sweep"],
+    &["capacity", "--slo", "p99=1s"],
+    &["soak", "--duration", "9s"],
+    &["recover"],
+];
 
 fn written(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();

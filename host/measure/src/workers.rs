@@ -5,12 +5,13 @@
 
 use std::process;
 
-use bench_measure::processes::{descends, status_field};
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::processes::{descends, status_field};
 
 /// What a process is below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// This process.
     Here,
     /// One that this process started, or that those started.
@@ -36,14 +37,18 @@ pub fn kill_worker(thread: u32) -> Ended {
     match place(worker) {
         Place::Here => Ended::InProcess,
         Place::Elsewhere => Ended::NotOurs,
-        Place::Below => match i32::try_from(worker).ok().and_then(Pid::from_raw) {
-            Some(pid) if kill_process(pid, Signal::KILL).is_ok() => Ended::Killed(worker),
-            _ => Ended::NotOurs,
-        },
+        Place::Below if kill(worker).is_ok() => Ended::Killed(worker),
+        Place::Below => Ended::NotOurs,
     }
 }
 
-fn place(worker: u32) -> Place {
+/// Ends a process by the kernel's hand.
+pub(super) fn kill(process: u32) -> rustix::io::Result<()> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    kill_process(pid.ok_or(rustix::io::Errno::SRCH)?, Signal::KILL)
+}
+
+pub(super) fn place(worker: u32) -> Place {
     let own = process::id();
     if worker == own {
         Place::Here
