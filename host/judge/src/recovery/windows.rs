@@ -63,7 +63,7 @@ pub(super) fn cut(course: &Course) -> Cut {
     let number = |at: f64| (at / length + 1e-9) as usize;
     let mut waited: Vec<Vec<f64>> = vec![Vec::new(); WINDOWS];
     let (mut answered, mut failed) = (vec![0_u64; WINDOWS], vec![0_u64; WINDOWS]);
-    let mut over = vec![true; WINDOWS];
+    let mut over = [true; WINDOWS];
     for arrival in &course.arrivals {
         let window = number(arrival.due).min(WINDOWS - 1);
         waited[window].push(arrival.waited().map_or(f64::INFINITY, |seconds| seconds * 1e3));
