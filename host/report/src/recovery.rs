@@ -55,7 +55,9 @@ pub fn grid(report: &Report) -> Grid {
     let found = &report.judgement;
     let seconds = |name: &'static str, figure: Option<f64>, says: &str| {
         let value = figure.map_or("n/a".to_owned(), |seconds| format!("{seconds:.2}"));
-        vec![says.to_owned(), value, "s".to_owned(), unknown.get(name).cloned().unwrap_or_default()]
+        // What the verdict says is not said again.
+        let why = unknown.get(name).map_or("", |why| if *why == found.why { "as said below" } else { why });
+        vec![says.to_owned(), value, "s".to_owned(), why.to_owned()]
     };
     let count =
         |says: &str, count: u64| vec![says.to_owned(), count.to_string(), String::new(), String::new()];

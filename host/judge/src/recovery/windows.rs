@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Before, Course, FEWEST};
-use bench_stats::trend::slope;
+use bench_stats::trend::trend;
 
 /// Windows of a whole run.
 pub const WINDOWS: usize = 60;
@@ -14,8 +14,10 @@ pub const WINDOWS: usize = 60;
 /// A p99 that is higher by less than this share is as high.
 const LEAST_CHANGE: f64 = 0.05;
 
-/// Of the arrivals, how many may stay unanswered before the kill: the first answers of a batch are late as well.
-const MOST_BEHIND: f64 = 0.1;
+/// A backlog that grows by less than this share of the arrivals is none that matters, and one that is this likely by
+/// chance does not grow: where answers come in batches it goes up and down.
+const MOST_BEHIND: f64 = 0.05;
+const ALPHA: f64 = 0.01;
 
 /// A part of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,8 +43,9 @@ pub(super) struct Cut {
     pub length: f64,
     pub windows: Vec<Window>,
     before: Range<usize>,
-    /// The first that may have felt the kill.
+    /// The first that may have felt the kill, and that in which it was.
     after: usize,
+    kill: usize,
 }
 
 /// The 99th percentile of ascending values: the smallest that as many are not above.
@@ -57,7 +60,7 @@ pub(super) fn cut(course: &Course) -> Cut {
     let gaps = course.arrivals.len().saturating_sub(1).max(1) as f64;
     let length = course.last_due() * (1.0 + 1.0 / gaps) / WINDOWS as f64;
     if length <= 0.0 {
-        return Cut { length: 0.0, windows: Vec::new(), before: 0..0, after: 0 };
+        return Cut { length: 0.0, windows: Vec::new(), before: 0..0, after: 0, kill: 0 };
     }
     // What is at an edge up to rounding is behind it.
     let number = |at: f64| (at / length + 1e-9) as usize;
@@ -92,7 +95,7 @@ pub(super) fn cut(course: &Course) -> Cut {
     let kill = number(course.killed_at).min(WINDOWS);
     // What came shortly before the kill may have been under way then.
     let until = (from..kill).find(|number| !over[*number]).unwrap_or(kill.max(from));
-    Cut { length, windows, before: from..until, after: until.min(kill) }
+    Cut { length, windows, before: from..until, after: until.min(kill), kill }
 }
 
 impl Cut {
@@ -103,11 +106,12 @@ impl Cut {
 
     /// Why what is usual is no steady load: the backlog grew before anything was killed.
     pub(super) fn falls_behind(&self, before: &Before) -> Option<String> {
-        let windows = &self.windows[self.before.clone()];
+        let windows = &self.windows[self.before.start.min(self.kill)..self.kill];
         let points: Vec<(f64, f64)> =
             windows.iter().map(|window| (window.at, window.backlog as f64)).collect();
-        let (grows, rate) = (slope(&points)?, before.arrivals as f64 / (before.until - before.from));
-        (grows > MOST_BEHIND * rate).then(|| {
+        let (found, rate) = (trend(&points)?, before.arrivals as f64 / (before.until - before.from));
+        let grows = found.slope;
+        (grows > MOST_BEHIND * rate && found.p_value < ALPHA).then(|| {
             format!(
                 "before the kill already, {grows:.1} of {rate:.1} arrivals a second were not answered: that is no load which \
                  it sustains"

@@ -241,7 +241,7 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn what_is_wrong_with_the_words_is_said_as_without_a_file() {
     let file = written("seed = 1\n");
-    for words in [&["run", "--sed", "1"][..], &["run", "--seed", "x"], &["capacity"]] {
+    for words in [&["run", "--sed", "1"][..], &["run", "--seed", "x"], &["soak"]] {
         let Err(Unreadable::Words(_) | Unreadable::File(_)) = read_with(words, &file) else {
             panic!("{words:?}")
         };
