@@ -103,6 +103,11 @@ class Engine(ABC):
     def finish(self, stage: Stage, instance: int) -> Any:
         """Begins a call of ``worker.finish``: of each instance with state, once, after its last batch."""
 
+    def restore(self, stage: Stage, instance: int) -> Perhaps:
+        """Makes an instance with state anew, without what it had seen: a call of it was lost. None is under way when this
+        is called, and it is given all of that again. Without it the run ends."""
+        raise NotImplementedError
+
     def result(self, call: Any) -> bytes:
         """Waits for a call that is neither a future nor to be awaited. Runs in a thread for each."""
         raise TypeError(f"submit returned {type(call).__name__}, which is no future: define `result` to wait for it")

@@ -21,50 +21,13 @@ from typing import Any
 from bench_engine.channel import Channel, Refusal
 from bench_engine.engine import Engine, Lost, Run
 from bench_engine.graph import Json, Stage
+from bench_engine.lanes import Call, Lane, Log, feeds_state, keeps_state
 from bench_engine.tally import Tally
 from bench_engine.workload import Delivery, Operator, Workload
 
-LONGEST = 4 << 20
-"""Bytes that waiting batches are joined up to."""
 STATE_TRIES = 5
-"""How often a call without an answer of its own is made, whatever the retries: others' state is built from it."""
-
-
-@dataclass(eq=False)
-class Lane:
-    """Where calls wait for each other: an instance of a stage with state, or all of one without."""
-
-    stage: Stage
-    instance: int
-    limit: int
-    waiting: collections.deque[bytes] = field(default_factory=collections.deque)
-    under_way: int = 0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way or waits."""
-        return not self.under_way and not self.waiting
-
-    def join(self) -> tuple[bytes, int]:
-        """The next call's batch, of so many that waited: all for one that keeps state, else an equal share."""
-        at_once = self.stage.concurrency if self.stage.stateful else self.stage.instances
-        share = -(-len(self.waiting) // at_once)
-        parts, size = [self.waiting.popleft()], 0
-        while len(parts) < share and (size := size + len(parts[-1])) + len(self.waiting[0]) <= LONGEST:
-            parts.append(self.waiting.popleft())
-        return b"".join(parts), len(parts)
-
-
-@dataclass(eq=False)
-class Call:
-    """A batch at a stage; or none, for what its instance still holds."""
-
-    lane: Lane
-    instance: int
-    batch: bytes | None
-    weight: int = 1
-    """Batches in it."""
-    attempt: int = 1
+"""How often a call without an answer of its own is made, whatever the retries: others' state is built from it. And how
+often what was lost is made anew in a row."""
 
 
 @dataclass
@@ -76,10 +39,12 @@ class Counts:
     lost: int = 0
     retried: int = 0
     given_up: int = 0
+    restored: int = 0
+    """Instances with state that were made anew."""
 
     def facts(self) -> Json:
         """As JSON. Fewer calls than batches: some waited and were joined."""
-        lost = {"lost": self.lost, "retried": self.retried, "given_up": self.given_up}
+        lost = {"lost": self.lost, "retried": self.retried, "given_up": self.given_up, "restored": self.restored}
         return {"calls": dict(self.calls), "batches": dict(self.batches), "lost_calls": lost}
 
 
@@ -89,6 +54,7 @@ class Stream:
     def __init__(self, engine: Engine, run: Run, channel: Channel, workload: Workload, stages: list[Stage]) -> None:
         self._engine, self._run, self._channel, self._workload = engine, run, channel, workload
         self._stages = stages
+        self._restores = run.retries > 0 and type(engine).restore is not Engine.restore
         self._router = workload.router(run.parallelism)
         self._lanes = {(lane.stage.nodes[0], lane.instance): lane for stage in stages for lane in self._made(stage)}
         self._of = {stage: [lane for lane in self._lanes.values() if lane.stage is stage] for stage in stages}
@@ -103,17 +69,22 @@ class Stream:
         self._arrived: collections.deque[bytes | None] = collections.deque()
         self._ended = False
         self._spare: dict[Stage, Operator] = {}
+        self._restoring: set[asyncio.Future[None]] = set()
         self._waiters: ThreadPoolExecutor | None = None
         self.tally = Tally(workload.graph)
         self.counts = Counts()
         run.fail = lambda error: self._soon(self.fail, error)
 
     def _made(self, stage: Stage) -> list[Lane]:
-        calls = self._engine.calls
-        if stage.stateful:
-            limit = max(calls, stage.concurrency)
-            return [Lane(stage, instance, limit) for instance in range(stage.instances)]
-        return [Lane(stage, 0, calls * stage.instances)]
+        calls, graph = self._engine.calls, self._workload.graph
+        ports = feeds_state(graph, stage)
+        if not stage.stateful:
+            return [Lane(stage, 0, calls * stage.instances, feeds_state=ports)]
+        limit, keeps = max(calls, stage.concurrency), self._restores and keeps_state(graph, stage)
+        return [
+            Lane(stage, instance, limit, Log(self._run.dir) if keeps else None, ports)
+            for instance in range(stage.instances)
+        ]
 
     # ── From the first event to the last ─────────────────────────────────────────────────────────────
 
@@ -212,8 +183,14 @@ class Stream:
             self._call(lane)
 
     def _call(self, lane: Lane) -> None:
-        """What waits at a lane, as far as there is room."""
-        while lane.waiting and lane.under_way < lane.limit and self._failure is None:
+        """What waits at a lane, as far as there is room; but first, and each by itself, what was lost there."""
+        while lane.lost and not lane.under_way and not lane.is_down and self._failure is None:
+            call = lane.lost.popleft()
+            self._load -= call.weight
+            self.counts.retried += not call.given_up
+            call.instance = self._place(lane)
+            self._start(call)
+        while lane.waiting and lane.under_way < lane.limit and not lane.lost and self._failure is None:
             batch, weight = lane.join()
             self._load -= weight
             self._start(Call(lane, self._place(lane), batch, weight))
@@ -233,6 +210,11 @@ class Stream:
         self._busy[call.instance] += 1
         self.counts.calls[stage.name] += 1
         self.counts.batches[stage.name] += call.weight
+        call.lane.begins(call)
+        self._begin(call)
+
+    def _begin(self, call: Call) -> None:
+        stage = call.lane.stage
         try:
             if call.batch is None:
                 future = self._engine.finish(stage, call.instance)
@@ -266,6 +248,8 @@ class Stream:
 
     def _ends(self, call: Call, output: Any, error: BaseException | None) -> None:
         lane = call.lane
+        if call.replay is not None:
+            return call.replay.set_result((output, error))
         lane.under_way -= 1
         self._load -= call.weight
         self._busy[call.instance] -= 1
@@ -274,7 +258,11 @@ class Stream:
         else:
             if not isinstance(output, bytes):
                 raise TypeError(f"a call of {lane.stage.name} returned {type(output).__name__} where bytes are due")
-            self._forward(lane.stage, output)
+            self._forward(lane.stage, lane.answers(call, output))
+        if lane.is_down and not lane.under_way:
+            task = asyncio.ensure_future(self._restore(lane))
+            self._restoring.add(task)
+            task.add_done_callback(self._restoring.discard)
         self._call(lane)
         self._take_on()
         if lane.is_idle:
@@ -295,37 +283,94 @@ class Stream:
     # ── Calls that failed ────────────────────────────────────────────────────────────────────────────
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        stage, what = call.lane.stage, f"{type(error).__name__}: {error}".rstrip(": ")
+        lane, what = call.lane, f"{type(error).__name__}: {error}".rstrip(": ")
+        stage = lane.stage
         if isinstance(error, Refusal):
             raise error
-        if not isinstance(error, (Lost, *self._engine.lost)):
+        if not self._is_loss(error):
             traceback.print_exception(error)
-            raise Refusal(f"the run failed in {self._run.display}: a call of {stage.name}: {what}")
-        if stage.stateful or call.batch is None:
-            raise Refusal(
-                f"the run failed in {self._run.display}: a call of {stage.name} was lost, and what it had seen with "
-                f"it: {what}"
-            )
+            raise Refusal(f"{self._ended_in}: a call of {stage.name}: {what}")
+        if stage.stateful and not self._restores:
+            raise Refusal(f"{self._ended_in}: a call of {stage.name} was lost, and what it had seen with it: {what}")
         self.counts.lost += 1
-        if call.attempt <= (self._run.retries if stage.answered else STATE_TRIES):
-            self.counts.retried += 1
-            self._start(Call(call.lane, self._place(call.lane), call.batch, call.weight, call.attempt + 1))
-        elif stage.answered:
-            self._give_up(stage, call.batch, what)
+        lane.is_down = stage.stateful
+        builds_state = call.batch is None or lane.builds_state(call.batch)
+        if call.attempt > (STATE_TRIES if builds_state else self._run.retries):
+            if builds_state:
+                raise Refusal(
+                    f"{self._ended_in}: a call of {stage.name}, which others' state is built from, was lost "
+                    f"{call.attempt} times: {what}"
+                )
+            if call.given_up:
+                raise Refusal(f"{self._ended_in}: even the tombstones of a call of {stage.name} were lost: {what}")
+            if not self._give_up(call, what):
+                return
         else:
-            raise Refusal(
-                f"the run failed in {self._run.display}: a call of {stage.name}, which others' state is built from, "
-                f"was lost {call.attempt} times: {what}"
-            )
+            call.attempt += 1
+        self._load += call.weight
+        lane.lost.append(call)
 
-    def _give_up(self, stage: Stage, batch: bytes, reason: str) -> None:
-        """Its records go on as tombstones, by the shortest way: the runtime just failed to carry the records."""
+    def _give_up(self, call: Call, reason: str) -> bool:
+        """Its records go on as tombstones. Whether to the operators of the stage: those with state have to see each.
+
+        Else they go by the shortest way: the runtime just failed to carry the records.
+        """
+        assert call.batch is not None
+        stage = call.lane.stage
         self.counts.given_up += 1
         self._channel.log(f"a call of {stage.name} is given up: {reason}", "warn")
+        failed = self._workload.fail_input(stage.nodes[0], call.batch, f"lost: {reason}")
+        if stage.stateful:
+            call.batch, call.given_up, call.attempt = failed, True, 1
+            return True
         if (operator := self._spare.get(stage)) is None:
             operator = self._spare[stage] = self._workload.operator(stage.nodes)
-        failed = self._workload.fail_input(stage.nodes[0], batch, f"lost: {reason}")
         self._forward(stage, operator.process(failed))
+        return False
+
+    def _is_loss(self, error: BaseException) -> bool:
+        return isinstance(error, (Lost, *self._engine.lost))
+
+    @property
+    def _ended_in(self) -> str:
+        return f"the run failed in {self._run.display}"
+
+    # ── Instances that were lost ─────────────────────────────────────────────────────────────────────
+
+    async def _restore(self, lane: Lane) -> None:
+        """A new instance is given what the one that was lost had seen; then calls go on."""
+        stage, tries = lane.stage, 0
+        self._channel.log(f"{stage.name}/{lane.instance} was lost and is made anew", "warn")
+        try:
+            while error := await self._restored(lane):
+                tries += 1
+                if tries == STATE_TRIES:
+                    raise Refusal(f"{self._ended_in}: {stage.name} was lost {tries} times while made anew: {error}")
+        except BaseException as error:
+            return self.fail(error)
+        self.counts.restored += 1
+        lane.is_down = False
+        self._guarded(lambda: self._call(lane))
+
+    async def _restored(self, lane: Lane) -> BaseException | None:
+        """Nothing, unless it was lost once more."""
+        try:
+            made = self._engine.restore(lane.stage, lane.instance)
+            if made is not None:
+                await made
+        except (Exception, asyncio.CancelledError) as error:
+            if self._is_loss(error):
+                return error
+            raise
+        for batch in lane.log.batches() if lane.log is not None else ():
+            call = Call(lane, lane.instance, batch, replay=self._loop.create_future())
+            self._begin(call)
+            _, error = await call.replay
+            if error is not None:
+                if self._is_loss(error):
+                    return error
+                raise error
+        return None
 
 
 def read(channel: Channel, put: Callable[[bytes | None], None]) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
-from bench_engine import Channel, Engine, Json, Run, Stage, worker
+from bench_engine import Channel, Engine, Json, Lost, Run, Stage, worker
 
 
 class Host(Channel):
@@ -66,8 +66,12 @@ Fault = Callable[[Stage, int], BaseException | None]
 """What goes wrong with a call, given how many of that stage were begun before, if anything does."""
 
 
-class Simulated(Engine):
-    """The runtime."""
+Settle = Callable[[Any, BaseException | None], None]
+"""Gives a call its value, or the reason why there is none."""
+
+
+class Fixed(Engine):
+    """The runtime, without anything that would bring back an instance that it lost."""
 
     calls: ClassVar[int] = 2
     lost = (Gone,)
@@ -76,6 +80,7 @@ class Simulated(Engine):
         self._random, self._fault, self._kind = random.Random(seed), fault, kind
         self._begun: dict[str, int] = {}
         self._waiting: list[Callable[[], None]] = []
+        self._dead: set[tuple[Stage, int]] = set()
         self.did: list[str] = []
         self.most = 0
         self.sizes: list[tuple[str, int]] = []
@@ -95,11 +100,11 @@ class Simulated(Engine):
     def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
         if batch:
             self.sizes.append((stage.name, len(batch)))
-        return self._begin(stage, lambda: worker.process(stage, instance, batch), counts=bool(batch))
+        return self._begin(stage, instance, lambda: worker.process(stage, instance, batch), counts=bool(batch))
 
     def finish(self, stage: Stage, instance: int) -> Any:
         self.did.append(f"finish {stage.name}/{instance}")
-        return self._begin(stage, lambda: worker.finish(stage, instance), counts=False)
+        return self._begin(stage, instance, lambda: worker.finish(stage, instance), counts=False)
 
     def result(self, call: Ticket) -> bytes:
         if self._kind != "own":
@@ -117,30 +122,46 @@ class Simulated(Engine):
         worker.close_run(self.run.id)
         self.did.append("close")
 
-    def _begin(self, stage: Stage, do: Callable[[], bytes], counts: bool) -> Any:
+    def _begin(self, stage: Stage, instance: int, do: Callable[[], bytes], counts: bool) -> Any:
         number = self._begun.get(stage.name, 0)
         self._begun[stage.name] = number + counts
         error = self._fault(stage, number) if counts else None
         future, settle = self._future()
 
-        def end() -> None:
-            if error is not None:
-                return settle(None, error)
+        def runs() -> None:
+            if (stage, instance) not in self._dead and stage.stateful and isinstance(error, (Gone, Lost)):
+                self._dead.add((stage, instance))
+                return self._later(lambda: settle(None, error))
             try:
-                settle(do(), None)
+                output, failure = (None, error) if error is not None else (do(), None)
             except BaseException as cause:
-                settle(None, cause)
+                output, failure = None, cause
+            self._later(lambda: ends(output, failure))
 
-        self._waiting.append(end)
+        def ends(output: bytes | None, failure: BaseException | None) -> None:
+            """It may have run, and its worker may have died since."""
+            if (stage, instance) in self._dead:
+                output, failure = None, Gone("its worker is dead")
+            if not (counts and self._holds_back(stage, instance, output, settle)):
+                settle(output, failure)
+
+        self._later(runs)
         self.most = max(self.most, len(self._waiting))
-        self._loop.call_soon(self._step)
         return future
 
+    def _holds_back(self, stage: Stage, instance: int, output: bytes | None, settle: Settle) -> bool:
+        """Whether an answer is not given now."""
+        return False
+
+    def _later(self, step: Callable[[], None]) -> None:
+        self._waiting.append(step)
+        self._loop.call_soon(self._step)
+
     def _step(self) -> None:
-        """Ends one of the calls under way."""
+        """One of the calls under way runs, or ends."""
         self._waiting.pop(self._random.randrange(len(self._waiting)))()
 
-    def _future(self) -> tuple[Any, Callable[[Any, BaseException | None], None]]:
+    def _future(self) -> tuple[Any, Settle]:
         if self._kind == "own":
             ticket = Ticket()
 
@@ -151,3 +172,19 @@ class Simulated(Engine):
             return ticket, settle
         future: Any = concurrent.futures.Future() if self._kind == "thread" else self._loop.create_future()
         return future, lambda value, error: future.set_result(value) if error is None else future.set_exception(error)
+
+
+class Simulated(Fixed):
+    """The runtime. An instance that is lost loses every call of it, those that it had run as well."""
+
+    restores_in_vain = 0
+    """How often the next instance is lost before it is there."""
+
+    async def restore(self, stage: Stage, instance: int) -> None:
+        await asyncio.sleep(0)
+        if self.restores_in_vain:
+            self.restores_in_vain -= 1
+            raise Gone("its new worker died too")
+        self.did.append(f"restore {stage.name}/{instance}")
+        self._dead.discard((stage, instance))
+        worker.create(stage, instance)

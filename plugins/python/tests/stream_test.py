@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
+import tempfile
 import threading
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench_engine import FAILED, Json, Lost, Refusal, Stage
+from bench_engine import DATA, FAILED, Json, Lost, Refusal, Stage, frames, inputs
 from bench_engine.driver import conduct
 from bench_engine.graph import cut
 from reference import BATCHES, LIBRARY, OPEN, RIGHT, WORKLOAD, Answers, records
-from simulated import Fault, Gone, Host, Simulated
+from simulated import Fault, Fixed, Gone, Host, Settle, Simulated
 
 
 def config(**other: Any) -> Json:
@@ -30,7 +32,7 @@ def config(**other: Any) -> Json:
         "nodes": 1,
         "scheduler": "default",
         "retries": 0,
-        "dir": "/nowhere",
+        "dir": tempfile.gettempdir(),
         "extra": {},
         "options": {},
         "library": LIBRARY,
@@ -43,7 +45,7 @@ def config(**other: Any) -> Json:
 class Outcome:
     """A run on the simulated runtime."""
 
-    def __init__(self, engine: Simulated, *, events: list[bytes] = BATCHES, **other: Any) -> None:
+    def __init__(self, engine: Fixed, *, events: list[bytes] = BATCHES, **other: Any) -> None:
         self.engine, self.host = engine, Host(config(**other), events)
         asyncio.run(conduct(engine, self.host))
         self.answers: Answers = {}
@@ -74,6 +76,12 @@ def named(name: str) -> Stage:
 def fails(name: str, error: BaseException, *numbers: int) -> Fault:
     """Calls of a stage, by number, that end with an error."""
     return lambda stage, number: error if stage.name == named(name).name and number in numbers else None
+
+
+def at_random(seed: int, names: list[str], share: float) -> Fault:
+    """Calls of these stages, drawn, that are lost with their worker."""
+    drawn = random.Random(seed)
+    return lambda stage, number: Gone("its worker died") if stage.name in names and drawn.random() < share else None
 
 
 class AnswersTest(unittest.TestCase):
@@ -112,7 +120,7 @@ class AnswersTest(unittest.TestCase):
         facts = Outcome(Simulated()).host.facts
         self.assertEqual((facts["events"], facts["results"], facts["failed"]), (len(RIGHT), len(RIGHT), 0))
         self.assertEqual(facts["simulated"]["seed"], 1)
-        self.assertEqual(facts["simulated"]["lost_calls"], {"lost": 0, "retried": 0, "given_up": 0})
+        self.assertEqual(facts["simulated"]["lost_calls"], {"lost": 0, "retried": 0, "given_up": 0, "restored": 0})
         calls, given = facts["simulated"]["calls"], facts["simulated"]["batches"]
         self.assertEqual(set(calls), {stage.name for stage in stages()})
         self.assertTrue(all(0 < calls[name] <= given[name] for name in calls))
@@ -145,7 +153,7 @@ class LostTest(unittest.TestCase):
         for error in (Gone("its worker died"), Lost("its worker died")):
             outcome = Outcome(Simulated(1, fails("vdb1", error, 1)), retries=1)
             self.assertEqual(outcome.answers, RIGHT)
-            self.assertEqual(outcome.lost_calls, {"lost": 1, "retried": 1, "given_up": 0})
+            self.assertEqual(outcome.lost_calls, {"lost": 1, "retried": 1, "given_up": 0, "restored": 0})
 
     def test_without_retries_its_records_fail_and_no_others(self) -> None:
         outcome = Outcome(Simulated(1, fails("vdb1", Gone("its worker died"), 1)))
@@ -168,9 +176,146 @@ class LostTest(unittest.TestCase):
         with self.assertRaisesRegex(Refusal, "embed_d.*state is built from.*lost 6 times"):
             Outcome(Simulated(1, fails("embed_d", Gone(""), *range(10_000))))
 
-    def test_state_that_is_lost_ends_the_run(self) -> None:
-        with self.assertRaisesRegex(Refusal, "Simulated: a call of .*category_batch.* was lost, and what it had seen"):
-            Outcome(Simulated(1, fails("category_batch", Gone(""), 1)), retries=5)
+    def test_state_that_is_lost_ends_the_run_without_retries_or_where_no_instance_can_be_made_anew(self) -> None:
+        lost = fails("category_batch", Gone("its worker died"), 1)
+        for engine, retries in ((Simulated(1, lost), 0), (Fixed(1, lost), 5)):
+            with self.assertRaisesRegex(Refusal, "a call of .*category_batch.* was lost, and what it had seen with it"):
+                Outcome(engine, retries=retries)
+
+
+def stateful() -> list[str]:
+    return [stage.name for stage in stages() if stage.stateful]
+
+
+class StateTest(unittest.TestCase):
+    """Instances with state that are lost, with all of their calls, and are given again what they had seen."""
+
+    def restored(self, engine: Simulated, what: object, **other: Any) -> Outcome:
+        outcome = Outcome(engine, **other)
+        self.assertEqual(outcome.answers, RIGHT, what)
+        self.assertEqual(outcome.lost_calls["given_up"], 0, what)
+        restored = sum(did.startswith("restore") for did in engine.did)
+        self.assertEqual(outcome.lost_calls["restored"], restored, what)
+        return outcome
+
+    def test_whichever_is_lost_at_whichever_call_it_costs_nothing(self) -> None:
+        for name in stateful():
+            for number in range(4):
+                fault = fails(name.split("+")[0], Gone("its worker died"), number)
+                outcome = self.restored(Simulated(number, fault), (name, number), retries=1)
+                self.assertEqual(outcome.lost_calls["restored"], 1, (name, number))
+                self.assertTrue(any("was lost and is made anew" in line for line in outcome.host.lines))
+
+    def test_whatever_had_been_answered_meanwhile_in_whatever_order(self) -> None:
+        class Wide(Simulated):
+            calls = 8
+
+        restored = 0
+        for seed in range(24):
+            for name in stateful():
+                fault = fails(name.split("+")[0], Gone("its worker died"), 1 + seed % 8)
+                outcome = self.restored(Wide(seed, fault), (name, seed), retries=1, parallelism=1 + seed % 3)
+                restored += outcome.lost_calls["restored"]
+        self.assertGreater(restored, 24)
+
+    def test_what_was_put_out_because_of_a_call_that_is_lost_is_not_put_out_again(self) -> None:
+        for seed in range(4):
+            engine = Overtaken(named("merge"), seed)
+            outcome = self.restored(engine, seed, retries=1)
+            self.assertTrue(engine.was_overtaken)
+            self.assertEqual(outcome.lost_calls["restored"], 1)
+
+    def test_all_at_once_and_again_and_again(self) -> None:
+        restored = 0
+        for seed in range(12):
+            outcome = Outcome(Simulated(seed, at_random(seed, stateful(), 0.1)), retries=100)
+            self.assertEqual(outcome.answers, RIGHT, seed)
+            restored += outcome.lost_calls["restored"]
+        self.assertGreater(restored, 24)
+
+    def test_while_it_is_made_anew_it_may_be_lost_again(self) -> None:
+        engine = Simulated(2, fails("category_batch", Gone("its worker died"), 3, 4, 6))
+        engine.restores_in_vain = 2
+        outcome = Outcome(engine, retries=3)
+        self.assertEqual(outcome.answers, RIGHT)
+        engine = Simulated(2, fails("category_batch", Gone("its worker died"), 3))
+        engine.restores_in_vain = 10_000
+        with self.assertRaisesRegex(Refusal, "was lost 5 times while made anew: its new worker died too"):
+            Outcome(engine, retries=3)
+
+    def test_what_is_lost_while_it_is_flushed_is_flushed_again(self) -> None:
+        class Flushed(Simulated):
+            flushes = 0
+
+            def finish(self, stage: Stage, instance: int) -> Any:
+                if "category_batch" in stage.name:
+                    self.flushes += 1
+                    if self.flushes == 1:
+                        self._dead.add((stage, instance))
+                return super().finish(stage, instance)
+
+        engine = Flushed(3)
+        self.restored(engine, "flushed", retries=1)
+        self.assertEqual(engine.flushes, 2)
+
+    def test_a_call_that_kills_whatever_runs_it_goes_as_tombstones_and_no_other_does(self) -> None:
+        victim = min(RIGHT)
+
+        def is_there(batch: bytes) -> bool:
+            return any(number == victim and kind == DATA for number, kind, _ in records(batch))
+
+        engine = Deadly(named("category_batch"), is_there)
+        outcome = Outcome(engine, retries=2)
+        self.assertEqual((outcome.lost_calls["given_up"], engine.deaths), (1, 3))
+        self.assertEqual(set(outcome.answers), set(RIGHT))
+        self.assertTrue(victim in outcome.failed and outcome.failed <= engine.carried, outcome.failed)
+        self.assertTrue(any("is given up: Gone: its worker died" in line for line in outcome.host.lines))
+
+    def test_what_others_state_is_built_from_is_never_given_up(self) -> None:
+        join = named("join")
+        ports = {edge["to_port"] for edge in inputs(WORKLOAD.graph, join.nodes[0]) if edge["partition"] == "broadcast"}
+        documents = Deadly(join, lambda batch: any(port in ports for port, _ in frames(batch)))
+        with self.assertRaisesRegex(Refusal, "join, which others' state is built from, was lost 6 times"):
+            Outcome(documents, retries=1)
+
+
+class Overtaken(Simulated):
+    """The first call of a stage has run, and its answer comes too late: others are answered with what it made them put
+    out, and then its worker dies."""
+
+    def __init__(self, stage: Stage, seed: int) -> None:
+        super().__init__(seed)
+        self._nodes, self._held, self.was_overtaken = stage.nodes, list[Settle](), False
+
+    def _holds_back(self, stage: Stage, instance: int, output: bytes | None, settle: Settle) -> bool:
+        if stage.nodes != self._nodes or instance != 0 or self.was_overtaken:
+            return False
+        if not self._held:
+            self._held.append(settle)
+            return True
+        if output:
+            self.was_overtaken = True
+            self._dead.add((stage, instance))
+            self._later(lambda: self._held[0](None, Gone("its worker died")))
+        return False
+
+
+class Deadly(Simulated):
+    """A runtime whose workers die of certain batches."""
+
+    def __init__(self, stage: Stage, is_deadly: Callable[[bytes], bool]) -> None:
+        super().__init__(5, lambda stage, number: Gone("its worker died") if self._dies else None)
+        self._stage, self._is_deadly, self._dies = stage, is_deadly, False
+        self.deaths = 0
+        self.carried: set[int] = set()
+        """Records of the batches that they died of."""
+
+    def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
+        self._dies = stage.nodes == self._stage.nodes and self._is_deadly(batch)
+        if self._dies:
+            self.deaths += 1
+            self.carried |= {number for number, _, _ in records(batch)}
+        return super().submit(stage, instance, batch)
 
 
 class FailureTest(unittest.TestCase):
