@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+from typing import Any
 
 SEMAPHORES = f"bench-{os.getpid()}"
 
@@ -24,3 +25,14 @@ def forget_semaphores() -> None:
         if entry.name.startswith(f"sem.{SEMAPHORES}-"):
             with contextlib.suppress(OSError):
                 os.unlink(entry.path)
+
+
+def says_that_its_worker_is_gone(error: RuntimeError) -> bool:
+    """Whether an actor says so: it has no class of error for that."""
+    return str(error).startswith("Worker holding Actor was lost")
+
+
+def every_worker_runs(cluster: Any) -> bool:
+    """Whether none of a cluster on this machine is being started."""
+    nannies = cluster.workers.values()
+    return all(nanny.process is not None and nanny.process.status.name == "running" for nanny in nannies)

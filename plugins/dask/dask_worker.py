@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distributed import Worker, WorkerPlugin, secede
+from distributed import Worker, secede
 
 import bench_engine
 from bench_engine import Setup, Stage
 
 
-class OpenRun(WorkerPlugin):  # type: ignore[misc]
-    """Opens the workload in each worker, also in those that join later, with an operator for each of its threads."""
+class OpenRun:
+    """Opens the workload in a worker, with an operator for each of its threads."""
 
     def __init__(self, setup: Setup, stages: Sequence[Stage], threads: Mapping[str, int]) -> None:
-        self.name, self._setup, self._stages, self._threads = setup.run, setup, stages, threads
+        self._setup, self._stages, self._threads = setup, stages, threads
 
     def setup(self, worker: Worker) -> None:
-        """Dask calls this."""
+        """See ``driver.Ship``."""
         bench_engine.worker.look_in(worker.local_directory)
         bench_engine.worker.open_run(self._setup)
         for stage in self._stages:
@@ -25,17 +25,8 @@ class OpenRun(WorkerPlugin):  # type: ignore[misc]
                 bench_engine.worker.create(stage, 0)
 
     def teardown(self, worker: Worker) -> None:
-        """And this, when the run is over."""
+        """When the run is over."""
         bench_engine.worker.close_run(self._setup.run)
-
-
-def has_library(path: str, sha256: str) -> bool:
-    """Whether this worker finds the workload library."""
-    try:
-        bench_engine.worker.find_library(path, sha256)
-    except RuntimeError:
-        return False
-    return True
 
 
 def process_blocking(stage: Stage, instance: int, batch: bytes) -> bytes:

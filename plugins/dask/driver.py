@@ -3,35 +3,40 @@
 Stages without state are tasks, which Dask places and steals as it likes; instances of stages with state are actors,
 spread over the workers. One worker process per unit of parallelism, with one thread for tasks and one for actors.
 
-A worker that dies ends the run: Dask does not bring back an actor's state.
+Dask does not bring back an actor's state. With retries the instances of a worker that died are made anew on another, and
+the SDK gives them what they had seen; without, the run ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
+import pickle
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
 import distributed
-from distributed import Client, LocalCluster, SchedulerPlugin
+from distributed import Client, KilledWorker, LocalCluster, SchedulerPlugin, WorkerPlugin
 from distributed.diagnostics.plugin import SchedulerUploadFile, UploadFile
 
 import bench_engine
 import compat
 import dask_worker
 from bench_engine import Engine, Json, Refusal, Run, Stage, worker
+from bench_engine.clocks import Reading
+from places import Calls, Home, Place, Places, chosen
 
 ANSWER_SECONDS = 30.0
 """For the scheduler to answer."""
 WORKER_SECONDS = 25.0
 """For a worker to come, and for the first task of each."""
+RESTART_SECONDS = 60.0
+"""For a worker to come where none is left."""
 WATCH_SECONDS = 0.2
-"""How often to look whether an actor was lost."""
+"""How often to look whether a worker was lost."""
 
 
 class Dask(Engine):
@@ -41,6 +46,9 @@ class Dask(Engine):
         """See `Engine`."""
         address = run.options["dask_address"]
         self.run, self.where, self.cluster = run, address or "this machine", None
+        self.places, self.anywhere, self.looks = Places(), Calls(), asyncio.Lock()
+        # Without retries the run ends.
+        self.lost = (KilledWorker,) if run.retries else ()
         configure(run)
         # Without `direct_to_workers` each call of an actor would pass through the scheduler.
         options: Json = {"asynchronous": True, "direct_to_workers": True, "timeout": ANSWER_SECONDS}
@@ -81,42 +89,33 @@ class Dask(Engine):
         """See `Engine`."""
         await self._choose_workers()
         code = bench_engine.archive(os.path.join(self.run.dir, f"bench-{self.run.id}.zip"), dask_worker.__file__)
-        forget = Forget(f"bench-{self.run.id}-forget", self.client.id, [f"bench-{self.run.id}-code", self.run.id])
+        name, setup = f"bench-{self.run.id}", self.run.setup
+        self.registered = [f"{name}-code", name]
         if self.cluster is None:
             # Whatever becomes of this process: nothing of it stays on the scheduler.
-            forget.plugins.append(f"bench-{self.run.id}-library")
+            forget = Forget(f"{name}-forget", self.client.id, list(self.registered))
+            self.registered.append(forget.name)
             await self.client.register_plugin(forget)
         # The scheduler reads the graph of tasks before it hands them out.
-        for sent in SchedulerUploadFile(code), UploadFile(code):
-            await self.client.register_plugin(sent, name=f"bench-{self.run.id}-code")
-        setup = self.run.setup
-        if self.cluster is None:
-            has = await self.client.run(dask_worker.has_library, setup.library, setup.sha256)
-            if not all(has.values()):
-                library = UploadFile(setup.library, load=False)
-                await self.client.register_plugin(library, name=f"bench-{self.run.id}-library")
-        self.registered = [forget.name, *forget.plugins]
+        await self.client.register_plugin(SchedulerUploadFile(code), name=f"{name}-code")
+        shipped = [UploadFile(code)]
+        if self.cluster is None and not all((await self.client.run(has_file, setup.library, setup.sha256)).values()):
+            shipped.append(UploadFile(setup.library, load=False))
         self.run.waits_for("the workers of Dask have not prepared their indexes and opened the workload")
-        await self.client.register_plugin(dask_worker.OpenRun(setup, stages, await self.client.nthreads()))
+        opening = dask_worker.OpenRun(setup, stages, await self.client.nthreads())
+        await self.client.register_plugin(Ship(name, shipped, pickle.dumps(opening)))
         self.run.waits_for("the workers of Dask have not made the operators")
         # Also shows whether they take tasks at all.
-        self.clock_futures = {
-            address: self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
-            for address in self.workers
-        }
-        self.worker_clocks = await self._soon(self.clock_futures)
-        places = itertools.cycle(self.workers)
-        self.homes = {stage: next(places) for stage in stages if stage.stateful and stage.concurrency > 1}
-        await asyncio.gather(*(self._create(stage) for stage in self.homes))
-        self.held = {
-            (stage, instance): self.client.submit(
-                worker.Instance, setup, stage, instance, actor=True, workers=[next(places)], pure=False
-            )
-            for stage in stages
-            if stage.stateful and stage not in self.homes
-            for instance in range(stage.instances)
-        }
-        self.actors = dict(zip(self.held, await asyncio.gather(*self.held.values()), strict=True))
+        signs = {address: self._clock(address) for address in self.workers}
+        for (address, sign), clock in zip(signs.items(), await self._soon(signs), strict=True):
+            self.places.add(Place(address, clock, sign, Reading(*await clock.read())))
+        instances = [(stage, i) for stage in stages if stage.stateful for i in range(stage.instances)]
+        # What is counted in one process has the first places.
+        instances.sort(key=lambda one: one[0].concurrency == 1)
+        await asyncio.gather(*(self.restore(stage, instance) for stage, instance in instances))
+
+    def _clock(self, address: str) -> Any:
+        return self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
 
     async def _soon(self, futures: dict[str, Any]) -> list[Any]:
         """What a small task of each worker returns; on a cluster of the user's, within a time."""
@@ -137,63 +136,129 @@ class Dask(Engine):
 
     async def _choose_workers(self) -> None:
         """Workers on as many machines as were asked for. Which, is the same each time."""
-        machines: dict[str, list[str]] = {}
-        for address, machine in sorted((await self.client.run(platform.node)).items()):
-            machines.setdefault(machine, []).append(address)
-        if len(machines) < self.run.nodes:
+        machines = await self.client.run(platform.node)
+        if (found := sorted(set(machines.values()))) and len(found) < self.run.nodes:
             raise Refusal(
                 f"{self.run.nodes} nodes were asked for, and the workers of the cluster at {self.where} are on "
-                f"{len(machines)} ({', '.join(sorted(machines))}): --nodes {len(machines)}",
+                f"{len(found)} ({', '.join(found)}): --nodes {len(found)}",
                 "unsupported",
             )
-        self.workers = [address for machine in sorted(machines)[: self.run.nodes] for address in machines[machine]]
+        self._use(machines)
+
+    def _use(self, machines: dict[str, str]) -> None:
+        before = {place.reading.host for place in self.places.up}
+        self.workers = chosen(machines, self.run.nodes, before)
         # Tasks that are free to go anywhere cost the scheduler less.
-        self.only = None if len(machines) == self.run.nodes else self.workers
+        self.only = None if len(self.workers) == len(machines) else self.workers
 
     def submit(self, stage: Stage, instance: int, batch: bytes) -> Any:
         """See `Engine`."""
-        if stage in self.homes:
-            return self._at_home(dask_worker.process_blocking, stage, instance, batch)
         if stage.stateful:
-            return self.actors[stage, instance].process(batch)
+            place, actor, _ = self.places.home(stage, instance)
+            if actor is not None:
+                return place.follow(lambda: actor.process(batch))
+            return place.follow(lambda: self._task_at(place, dask_worker.process_blocking, stage, instance, batch))
         process = dask_worker.process_blocking if stage.blocking else worker.process
-        return self.client.submit(process, stage, instance, batch, workers=self.only, pure=False)
+        if self.only is None:
+            return self.client.submit(process, stage, instance, batch, pure=False)
+        only = self.only
+        return self.anywhere.follow(
+            lambda: self.client.submit(process, stage, instance, batch, workers=only, pure=False)
+        )
 
     def finish(self, stage: Stage, instance: int) -> Any:
         """See `Engine`."""
-        if stage in self.homes:
-            return self._at_home(worker.finish, stage, instance)
-        return self.actors[stage, instance].finish()
+        place, actor, _ = self.places.home(stage, instance)
+        if actor is not None:
+            return place.follow(lambda: actor.finish())
+        return place.follow(lambda: self._task_at(place, worker.finish, stage, instance))
 
-    async def _create(self, stage: Stage) -> None:
-        for instance in range(stage.instances):
-            await self._at_home(worker.create, stage, instance)
-
-    def _at_home(self, function: Callable[..., Any], stage: Stage, *rest: Any) -> Any:
+    def _task_at(self, place: Place, function: Callable[..., Any], stage: Stage, *rest: Any) -> Any:
         """A task on the one worker whose calls of a stage are counted: an actor would make one at a time."""
         return self.client.submit(
-            function, stage, *rest, workers=[self.homes[stage]], allow_other_workers=False, pure=False
+            function, stage, *rest, workers=[place.address], allow_other_workers=False, pure=False
         )
+
+    # ── Workers that are lost ────────────────────────────────────────────────────────────────────────
+
+    async def restore(self, stage: Stage, instance: int) -> None:
+        """See `Engine`. Any worker will do, and the one that starts in the place of another is not waited for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + RESTART_SECONDS
+        while (place := self.places.take()) is None:
+            if loop.time() > deadline:
+                raise Refusal(
+                    f"the run failed in Dask: no worker at {self.where} is left, and none has come for "
+                    f"{RESTART_SECONDS:.0f} s"
+                )
+            await asyncio.sleep(WATCH_SECONDS)
+        if stage.concurrency > 1:
+            await place.calls.follow(lambda: self._task_at(place, worker.create, stage, instance))
+            return self.places.settle(stage, instance, Home(place, None, None))
+        future = self.client.submit(
+            worker.Instance, self.run.setup, stage, instance, actor=True, workers=[place.address], pure=False
+        )
+        actor = await place.calls.follow(lambda: future)
+        self.places.settle(stage, instance, Home(place, actor, future))
 
     async def watch(self) -> None:
         """A call of an actor that is lost may never return, and the host may wait for its answer."""
-        while all(future.status == "finished" for future in self.held.values()):
+        wanted = len(self.places.up)
+        while True:
+            for place in self.places.gone:
+                if place.instances and not self.run.retries:
+                    raise Refusal(
+                        f"the run failed in Dask: {place}, and the operators with state that it held are lost"
+                    )
+                self.run.log(str(place), "warn")
+                place.lose()
+                if self.only is not None and not set(self.only) & set(self.places.addresses):
+                    # Dask would keep them until one of those workers is back.
+                    self.anywhere.lose(str(place))
+                    self.anywhere = Calls()
+            if len(self.places.up) < wanted:
+                await self._look_again()
+            if self.cluster is not None and self.places.lost and compat.every_worker_runs(self.cluster):
+                compat.forget_semaphores()
             await asyncio.sleep(WATCH_SECONDS)
-        raise Refusal("the run failed in Dask: a worker died, and the operators with state that it held are lost")
+
+    async def _look_again(self) -> None:
+        """For workers that have come in the place of those that are gone."""
+        try:
+            async with self.looks:
+                machines = await self.client.run(platform.node, on_error="ignore")
+                if not machines:
+                    return
+                self._use(machines)
+                for address in sorted(set(self.workers) - set(self.places.addresses)):
+                    with contextlib.suppress(TimeoutError, RuntimeError):  # it is gone already, or busy
+                        sign = self._clock(address)
+                        clock = await asyncio.wait_for(sign, WORKER_SECONDS)
+                        self.places.add(Place(address, clock, sign, Reading(*await clock.read())))
+        except OSError as cause:
+            raise Refusal(f"the run failed in Dask: {self.where} cannot be reached any more: {cause}") from cause
+
+    # ── What is told of it ───────────────────────────────────────────────────────────────────────────
 
     def clocks(self) -> Sequence[Callable[[], Any]]:
         """See `Engine`."""
-        return [clock.read for clock in self.worker_clocks] if self.cluster is None else []  # or all have one
+        if self.cluster is not None:  # all have one
+            return []
+        return [place.clock.read for place in self.places.up]
 
     async def metrics(self) -> Json:
         """See `Engine`."""
-        used = await self.client.run(worker.used, self.run.id, workers=self.workers)
-        return {"nodes": worker.nodes(used.values()), "dask": {"workers": len(self.workers)}}
+        if lost := self.places.lost:
+            await self._look_again()
+        on_error = "ignore" if lost else "raise"  # one that has just come may not have opened the run
+        used = await self.client.run(worker.used, self.run.id, workers=self.workers, on_error=on_error)
+        facts = {"workers": len(used), "lost_workers": lost}
+        return {"nodes": worker.nodes(self.places.used(used.values())), "dask": facts}
 
     async def close(self) -> None:
         """See `Engine`."""
         if self.cluster is None:
-            # Not all are of both kinds, and the library may have been there.
+            # Not all are of both kinds.
             for name in self.registered:
                 for unregister in self.client.unregister_worker_plugin, self.client.unregister_scheduler_plugin:
                     with contextlib.suppress(ValueError):
@@ -201,6 +266,29 @@ class Dask(Engine):
         await self.client.close()
         if self.cluster is not None:
             await self.cluster.close()
+
+
+class Ship(WorkerPlugin):  # type: ignore[misc]
+    """In each worker, also in those that join later: what it needs of ours, and then the workload opened.
+
+    Dask sets plugins of a worker that joins up all at once, so this is one. It is of the module that is run, so that Dask
+    sends the class along with it.
+    """
+
+    def __init__(self, name: str, shipped: Sequence[UploadFile], opening: bytes) -> None:
+        self.name, self.shipped, self.opening, self.opened = name, shipped, opening, None
+
+    async def setup(self, worker: Any) -> None:
+        """Dask calls this."""
+        for file in self.shipped:
+            await file.setup(worker)
+        self.opened = pickle.loads(self.opening)
+        self.opened.setup(worker)
+
+    def teardown(self, worker: Any) -> None:
+        """And this, when the run is over."""
+        if self.opened is not None:
+            self.opened.teardown(worker)
 
 
 class Forget(SchedulerPlugin):  # type: ignore[misc]
@@ -227,6 +315,17 @@ class Forget(SchedulerPlugin):  # type: ignore[misc]
                 await scheduler.unregister_scheduler_plugin(name)
 
 
+def has_file(path: str, sha256: str) -> bool:
+    """Whether a worker has the very file. Sent along like `Ship`."""
+    import hashlib
+
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest() == sha256
+    except OSError:
+        return False
+
+
 def check_versions(found: Json, address: str) -> None:
     """Refuses a cluster of another Dask or Python: it may work until something cannot be unpickled."""
 
@@ -250,7 +349,7 @@ def configure(run: Run) -> None:
     dask.config.set(
         {
             "temporary-directory": run.dir,
-            # A dead worker takes its actors along, so its tasks need no second chance either.
+            # How often they go again is counted by the SDK.
             "distributed.scheduler.allowed-failures": 0,
             "distributed.scheduler.work-stealing": run.scheduler != "fifo",
             "distributed.scheduler.http.routes": [],

@@ -84,7 +84,7 @@ class Engine(ABC):
     """Calls under way for one instance of a stage: enough to keep workers busy, and no more."""
     waiting: ClassVar[int] = 0
     """Batches, for one unit of parallelism, that may wait beside these: those that do are joined into one call."""
-    lost: ClassVar[tuple[type[BaseException], ...]] = ()
+    lost: tuple[type[BaseException], ...] = ()
     """What the runtime raises for a call that it lost; as ``Lost``."""
 
     def start(self, run: Run) -> Perhaps:

@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench_engine.clocks import Reading, read
 from bench_engine.graph import Json, Stage
@@ -36,6 +36,8 @@ class Used(NamedTuple):
     host: str
     process: int
     calls: int
+    alive: bool = True
+    """Whether it is there to say so."""
 
 
 class _Instance:
@@ -185,12 +187,15 @@ def close_run(run: str) -> None:
 
 
 def nodes(some: Iterable[Used]) -> Json:
-    """Each machine, as the record wants it: the calls that it took and the processes that they ran in."""
-    found: Json = {}
+    """Each machine, as the record wants it: the calls that it took and the processes that they ran in, and whether it
+    was gone at the end."""
+    some, found = list(some), dict[str, Any]()
     for each in some:
         node = found.setdefault(each.host, {"calls": 0, "processes": [], "host": each.host})
         node["calls"] += each.calls
         node["processes"].append(each.process)
+    for host in found.keys() - {each.host for each in some if each.alive}:
+        found[host]["alive"] = False
     return found
 
 
