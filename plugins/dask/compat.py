@@ -36,3 +36,9 @@ def every_worker_runs(cluster: Any) -> bool:
     """Whether none of a cluster on this machine is being started."""
     nannies = cluster.workers.values()
     return all(nanny.process is not None and nanny.process.status.name == "running" for nanny in nannies)
+
+
+def forget_worker(client: Any, address: str) -> None:
+    """Ends what the client asks of a worker that is gone: it would try to connect for half a minute, for results that
+    are made again elsewhere."""
+    client.rpc.remove(address)

@@ -3,8 +3,8 @@
 Stages without state are tasks, which Dask places and steals as it likes; instances of stages with state are actors,
 spread over the workers. One worker process per unit of parallelism, with one thread for tasks and one for actors.
 
-Dask does not bring back an actor's state. With retries the instances of a worker that died are made anew on another, and
-the SDK gives them what they had seen; without, the run ends.
+Dask does not bring back an actor's state. With retries the instances of a worker that died are made anew on another,
+and the SDK gives them what they had seen; without, the run ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from distributed.diagnostics.plugin import SchedulerUploadFile, UploadFile
 import bench_engine
 import compat
 import dask_worker
-from bench_engine import Engine, Json, Refusal, Run, Stage, worker
+from bench_engine import MAKE_ANEW, Engine, Json, Refusal, Run, Stage, worker
 from bench_engine.clocks import Reading
 from places import Calls, Home, Place, Places, chosen
 
@@ -46,7 +46,7 @@ class Dask(Engine):
         """See `Engine`."""
         address = run.options["dask_address"]
         self.run, self.where, self.cluster = run, address or "this machine", None
-        self.places, self.anywhere, self.looks = Places(), Calls(), asyncio.Lock()
+        self.places, self.anywhere, self.looks = Places(), Calls(self.where), asyncio.Lock()
         # Without retries the run ends.
         self.lost = (KilledWorker,) if run.retries else ()
         configure(run)
@@ -112,7 +112,7 @@ class Dask(Engine):
         instances = [(stage, i) for stage in stages if stage.stateful for i in range(stage.instances)]
         # What is counted in one process has the first places.
         instances.sort(key=lambda one: one[0].concurrency == 1)
-        await asyncio.gather(*(self.restore(stage, instance) for stage, instance in instances))
+        await asyncio.gather(*(self._make(stage, instance, self.places.take()) for stage, instance in instances))
 
     def _clock(self, address: str) -> Any:
         return self.client.submit(worker.Clock, actor=True, workers=[address], pure=False)
@@ -170,7 +170,7 @@ class Dask(Engine):
         """See `Engine`."""
         place, actor, _ = self.places.home(stage, instance)
         if actor is not None:
-            return place.follow(lambda: actor.finish())
+            return place.follow(lambda: actor.finish())  # noqa: PLW0108, the name alone may raise
         return place.follow(lambda: self._task_at(place, worker.finish, stage, instance))
 
     def _task_at(self, place: Place, function: Callable[..., Any], stage: Stage, *rest: Any) -> Any:
@@ -183,15 +183,13 @@ class Dask(Engine):
 
     async def restore(self, stage: Stage, instance: int) -> None:
         """See `Engine`. Any worker will do, and the one that starts in the place of another is not waited for."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + RESTART_SECONDS
         while (place := self.places.take()) is None:
-            if loop.time() > deadline:
-                raise Refusal(
-                    f"the run failed in Dask: no worker at {self.where} is left, and none has come for "
-                    f"{RESTART_SECONDS:.0f} s"
-                )
             await asyncio.sleep(WATCH_SECONDS)
+        await self._make(stage, instance, place)
+
+    async def _make(self, stage: Stage, instance: int, place: Place | None) -> None:
+        if place is None:
+            raise Refusal(f"the run failed in Dask: all workers at {self.where} died before it began")
         if stage.concurrency > 1:
             await place.calls.follow(lambda: self._task_at(place, worker.create, stage, instance))
             return self.places.settle(stage, instance, Home(place, None, None))
@@ -203,24 +201,40 @@ class Dask(Engine):
 
     async def watch(self) -> None:
         """A call of an actor that is lost may never return, and the host may wait for its answer."""
-        wanted = len(self.places.up)
+        wanted, now = len(self.places.up), asyncio.get_running_loop().time
+        alone_since, looking = now(), None
         while True:
-            for place in self.places.gone:
-                if place.instances and not self.run.retries:
-                    raise Refusal(
-                        f"the run failed in Dask: {place}, and the operators with state that it held are lost"
-                    )
-                self.run.log(str(place), "warn")
-                place.lose()
-                if self.only is not None and not set(self.only) & set(self.places.addresses):
-                    # Dask would keep them until one of those workers is back.
-                    self.anywhere.lose(str(place))
-                    self.anywhere = Calls()
-            if len(self.places.up) < wanted:
-                await self._look_again()
+            self._take_note()
+            if looking is not None and looking.done():
+                looking = looking.result()
+            if looking is None and len(self.places.up) < wanted:
+                looking = asyncio.ensure_future(self._look_again())
+            if self.places.up:
+                alone_since = now()
+            elif now() - alone_since > RESTART_SECONDS:
+                raise Refusal(
+                    f"the run failed in Dask: no worker at {self.where} is left, and none has come for "
+                    f"{RESTART_SECONDS:.0f} s"
+                )
             if self.cluster is not None and self.places.lost and compat.every_worker_runs(self.cluster):
                 compat.forget_semaphores()
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _take_note(self) -> None:
+        """Of workers that went."""
+        for place in self.places.gone:
+            if place.instances and not self.run.retries:
+                raise Refusal(
+                    f"the run failed in Dask: {place} died, and the operators with state that it held are lost",
+                    remedy=MAKE_ANEW,
+                )
+            self.run.log(f"{place} died", "warn")
+            place.lose()
+            compat.forget_worker(self.client, place.address)
+            if self.only is not None and not set(self.only) & set(self.places.addresses):
+                # Dask would keep them until one of those workers is back.
+                self.anywhere.lose(f"{place} died")
+                self.anywhere = Calls(self.where)
 
     async def _look_again(self) -> None:
         """For workers that have come in the place of those that are gone."""
@@ -234,7 +248,8 @@ class Dask(Engine):
                     with contextlib.suppress(TimeoutError, RuntimeError):  # it is gone already, or busy
                         sign = self._clock(address)
                         clock = await asyncio.wait_for(sign, WORKER_SECONDS)
-                        self.places.add(Place(address, clock, sign, Reading(*await clock.read())))
+                        reading = Reading(*await asyncio.wait_for(clock.read(), WORKER_SECONDS))
+                        self.places.add(Place(address, clock, sign, reading))
         except OSError as cause:
             raise Refusal(f"the run failed in Dask: {self.where} cannot be reached any more: {cause}") from cause
 
@@ -248,9 +263,11 @@ class Dask(Engine):
 
     async def metrics(self) -> Json:
         """See `Engine`."""
+        self._take_note()
         if lost := self.places.lost:
             await self._look_again()
-        on_error = "ignore" if lost else "raise"  # one that has just come may not have opened the run
+        # One that has just come may not have opened the run.
+        on_error = "ignore" if self.run.retries else "raise"
         used = await self.client.run(worker.used, self.run.id, workers=self.workers, on_error=on_error)
         facts = {"workers": len(used), "lost_workers": lost}
         return {"nodes": worker.nodes(self.places.used(used.values())), "dask": facts}
@@ -271,12 +288,13 @@ class Dask(Engine):
 class Ship(WorkerPlugin):  # type: ignore[misc]
     """In each worker, also in those that join later: what it needs of ours, and then the workload opened.
 
-    Dask sets plugins of a worker that joins up all at once, so this is one. It is of the module that is run, so that Dask
-    sends the class along with it.
+    Dask sets up all plugins of a worker that joins at once, so this is one. It is of the module that is run, so that
+    Dask sends the class along with it.
     """
 
     def __init__(self, name: str, shipped: Sequence[UploadFile], opening: bytes) -> None:
-        self.name, self.shipped, self.opening, self.opened = name, shipped, opening, None
+        self.name, self.shipped, self.opening = name, shipped, opening
+        self.opened: Any = None
 
     async def setup(self, worker: Any) -> None:
         """Dask calls this."""

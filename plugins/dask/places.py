@@ -1,13 +1,13 @@
 """Workers in use, and the instances with state that live on them. Knows Dask only by what it is given.
 
-A worker is up while Dask has the actor that was put there for its clock: an actor is lost with its worker. A call to one
-that is gone may never return, so every call that depends on a worker is ended with it.
+A worker is up while Dask has the actor that was put there for its clock: an actor is lost with its worker. A call to
+one that is gone may never return, so every call that depends on a worker is ended with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,11 +18,11 @@ from bench_engine.worker import Used
 
 
 class Calls:
-    """Calls under way that may all be lost at once."""
+    """Calls under way that may all be lost at once, with something that has a name."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name, self._reason = name, ""
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._reason = ""
 
     def follow(self, begin: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
         """A call, from now on. What is lost raises ``Lost``."""
@@ -49,7 +49,7 @@ class Calls:
         except (OSError, RuntimeError) as cause:
             if isinstance(cause, RuntimeError) and not compat.says_that_its_worker_is_gone(cause):
                 raise
-            raise Lost(self._reason or str(cause)) from cause
+            raise Lost(self._reason or f"{self._name} cannot be reached: {cause}") from cause
 
 
 @dataclass(eq=False)
@@ -63,11 +63,17 @@ class Place:
     """Of life: the future of that actor."""
     reading: Reading
     """What its process said of itself."""
-    calls: Calls = field(default_factory=Calls)
+    calls: Calls = field(init=False)
     taken: int = 0
     """Calls of instances that live here."""
     instances: int = 0
     is_lost: bool = False
+
+    def __post_init__(self) -> None:
+        self.calls = Calls(str(self))
+
+    def __str__(self) -> str:
+        return f"the worker at {self.address} (process {self.reading.process} of {self.reading.host})"
 
     @property
     def is_up(self) -> bool:
@@ -82,10 +88,7 @@ class Place:
     def lose(self) -> None:
         """It is gone."""
         self.is_lost = True
-        self.calls.lose(str(self))
-
-    def __str__(self) -> str:
-        return f"the worker at {self.address} (process {self.reading.process} of {self.reading.host}) died"
+        self.calls.lose(f"{self} died")
 
 
 class Home(NamedTuple):
@@ -153,7 +156,7 @@ class Places:
         ]
 
 
-def chosen(machines: dict[str, str], count: int, before: Sequence[str] = ()) -> list[str]:
+def chosen(machines: dict[str, str], count: int, before: Collection[str] = ()) -> list[str]:
     """Of workers' addresses, with the machine of each, those on so many machines; those before come first."""
     names = sorted(set(machines.values()), key=lambda name: (name not in before, name))[:count]
     return sorted(

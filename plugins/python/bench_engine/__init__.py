@@ -14,7 +14,7 @@ Write a class with ``start``, ``deploy``, ``submit``, ``finish`` and ``close``, 
 from bench_engine import clocks, worker
 from bench_engine.channel import Channel, HostGone, Refusal
 from bench_engine.driver import drive, run
-from bench_engine.engine import Engine, Lost, Perhaps, Run
+from bench_engine.engine import MAKE_ANEW, Engine, Lost, Perhaps, Run
 from bench_engine.frames import DATA, FAILED, HEADER_LEN, HEARTBEAT, extents, frames, seq, with_port
 from bench_engine.graph import Json, Stage, answered_sources, chains, concurrency, cut, inputs, instances, outputs
 from bench_engine.reach import deadline, reach
@@ -31,6 +31,7 @@ __all__ = [
     "FAILED",
     "HEADER_LEN",
     "HEARTBEAT",
+    "MAKE_ANEW",
     "Channel",
     "Delivery",
     "Engine",

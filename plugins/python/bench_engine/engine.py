@@ -16,6 +16,10 @@ Perhaps = Awaitable[None] | None
 """What a method returns that may or may not be ``async``."""
 
 
+MAKE_ANEW = "give --retries 1 or more: operators that are lost are then made anew, with what they had seen"
+"""The remedy for a run that lost some, where the engine has ``restore``."""
+
+
 class Lost(Exception):
     """The runtime lost a call, with the worker that ran it: nothing is wrong with the call, and it may go again."""
 
@@ -104,8 +108,8 @@ class Engine(ABC):
         """Begins a call of ``worker.finish``: of each instance with state, once, after its last batch."""
 
     def restore(self, stage: Stage, instance: int) -> Perhaps:
-        """Makes an instance with state anew, without what it had seen: a call of it was lost. None is under way when this
-        is called, and it is given all of that again. Without it the run ends."""
+        """Makes an instance with state anew, without what it had seen: a call of it was lost. None is under way when
+        this is called, and it is given all of that again. Without this the run ends."""
         raise NotImplementedError
 
     def result(self, call: Any) -> bytes:

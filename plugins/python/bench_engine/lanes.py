@@ -8,6 +8,7 @@ lane remembers what was handed on while a call was under way.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import struct
 import tempfile
@@ -40,15 +41,15 @@ class Call:
     """Its records go as tombstones."""
     since: int = 0
     """Calls of its lane that had been answered when it was first begun."""
-    replay: Any = None
-    """A future to settle, instead of handing on what comes out."""
+    replay: asyncio.Future[tuple[Any, BaseException | None]] | None = None
+    """To settle, instead of handing on what comes out."""
 
 
 class Log:
     """What an instance with state has seen, in a file that has no name: it is as long as the stream."""
 
     def __init__(self, folder: str) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def add(self, batch: bytes) -> None:
         """Of a call that was answered."""

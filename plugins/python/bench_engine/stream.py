@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench_engine.channel import Channel, Refusal
-from bench_engine.engine import Engine, Lost, Run
+from bench_engine.engine import MAKE_ANEW, Engine, Lost, Run
 from bench_engine.graph import Json, Stage
 from bench_engine.lanes import Call, Lane, Log, feeds_state, keeps_state
 from bench_engine.tally import Tally
@@ -54,7 +54,8 @@ class Stream:
     def __init__(self, engine: Engine, run: Run, channel: Channel, workload: Workload, stages: list[Stage]) -> None:
         self._engine, self._run, self._channel, self._workload = engine, run, channel, workload
         self._stages = stages
-        self._restores = run.retries > 0 and type(engine).restore is not Engine.restore
+        self._can_restore = type(engine).restore is not Engine.restore
+        self._restores = run.retries > 0 and self._can_restore
         self._router = workload.router(run.parallelism)
         self._lanes = {(lane.stage.nodes[0], lane.instance): lane for stage in stages for lane in self._made(stage)}
         self._of = {stage: [lane for lane in self._lanes.values() if lane.stage is stage] for stage in stages}
@@ -249,7 +250,8 @@ class Stream:
     def _ends(self, call: Call, output: Any, error: BaseException | None) -> None:
         lane = call.lane
         if call.replay is not None:
-            return call.replay.set_result((output, error))
+            call.replay.set_result((output, error))
+            return
         lane.under_way -= 1
         self._load -= call.weight
         self._busy[call.instance] -= 1
@@ -283,7 +285,8 @@ class Stream:
     # ── Calls that failed ────────────────────────────────────────────────────────────────────────────
 
     def _failed(self, call: Call, error: BaseException) -> None:
-        lane, what = call.lane, f"{type(error).__name__}: {error}".rstrip(": ")
+        kind = "" if isinstance(error, Lost) else type(error).__name__
+        lane, what = call.lane, f"{kind}: {error}".strip(": ")
         stage = lane.stage
         if isinstance(error, Refusal):
             raise error
@@ -291,7 +294,8 @@ class Stream:
             traceback.print_exception(error)
             raise Refusal(f"{self._ended_in}: a call of {stage.name}: {what}")
         if stage.stateful and not self._restores:
-            raise Refusal(f"{self._ended_in}: a call of {stage.name} was lost, and what it had seen with it: {what}")
+            lost = f"{self._ended_in}: a call of {stage.name} was lost, and what it had seen with it: {what}"
+            raise Refusal(lost, remedy=MAKE_ANEW if self._can_restore else "")
         self.counts.lost += 1
         lane.is_down = stage.stateful
         builds_state = call.batch is None or lane.builds_state(call.batch)
@@ -339,15 +343,18 @@ class Stream:
 
     async def _restore(self, lane: Lane) -> None:
         """A new instance is given what the one that was lost had seen; then calls go on."""
-        stage, tries = lane.stage, 0
-        self._channel.log(f"{stage.name}/{lane.instance} was lost and is made anew", "warn")
-        try:
-            while error := await self._restored(lane):
-                tries += 1
-                if tries == STATE_TRIES:
-                    raise Refusal(f"{self._ended_in}: {stage.name} was lost {tries} times while made anew: {error}")
-        except BaseException as error:
-            return self.fail(error)
+        name, failure = f"{lane.stage.name}/{lane.instance}", None
+        self._channel.log(f"{name} was lost and is made anew", "warn")
+        for _ in range(STATE_TRIES):
+            try:
+                failure = await self._restored(lane)
+            except BaseException as error:
+                return self.fail(error)
+            if failure is None:
+                break
+        else:
+            lost = f"{name} was lost {STATE_TRIES} times while it was made anew: {failure}"
+            return self.fail(Refusal(f"{self._ended_in}: {lost}"))
         self.counts.restored += 1
         lane.is_down = False
         self._guarded(lambda: self._call(lane))
@@ -363,13 +370,13 @@ class Stream:
                 return error
             raise
         for batch in lane.log.batches() if lane.log is not None else ():
-            call = Call(lane, lane.instance, batch, replay=self._loop.create_future())
-            self._begin(call)
-            _, error = await call.replay
-            if error is not None:
-                if self._is_loss(error):
-                    return error
-                raise error
+            replay = self._loop.create_future()
+            self._begin(Call(lane, lane.instance, batch, replay=replay))
+            failure: BaseException | None = (await replay)[1]
+            if failure is not None:
+                if self._is_loss(failure):
+                    return failure
+                raise failure
         return None
 
 

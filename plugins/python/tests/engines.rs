@@ -69,6 +69,11 @@ fn rays_environment_is_the_runs_own_or_the_users() {
 }
 
 #[test]
+fn of_dasks_workers_that_are_gone_nothing_is_waited_for() {
+    passes("dask", "places_test.py", &[]);
+}
+
+#[test]
 fn sages_engine_makes_good_what_sage_fails_to_do() {
     passes_on("sage", "driver_test.py", ("null", 48, 16), &[]);
 }

@@ -15,7 +15,7 @@ import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench_engine import DATA, FAILED, Json, Lost, Refusal, Stage, frames, inputs
+from bench_engine import DATA, FAILED, MAKE_ANEW, Json, Lost, Refusal, Stage, frames, inputs
 from bench_engine.driver import conduct
 from bench_engine.graph import cut
 from reference import BATCHES, LIBRARY, OPEN, RIGHT, WORKLOAD, Answers, records
@@ -178,9 +178,11 @@ class LostTest(unittest.TestCase):
 
     def test_state_that_is_lost_ends_the_run_without_retries_or_where_no_instance_can_be_made_anew(self) -> None:
         lost = fails("category_batch", Gone("its worker died"), 1)
-        for engine, retries in ((Simulated(1, lost), 0), (Fixed(1, lost), 5)):
-            with self.assertRaisesRegex(Refusal, "a call of .*category_batch.* was lost, and what it had seen with it"):
+        for engine, retries, remedy in ((Simulated(1, lost), 0, MAKE_ANEW), (Fixed(1, lost), 5, "")):
+            words = "a call of .*category_batch.* was lost, and what it had seen with it"
+            with self.assertRaisesRegex(Refusal, words) as ended:
                 Outcome(engine, retries=retries)
+            self.assertEqual(ended.exception.remedy, remedy)
 
 
 def stateful() -> list[str]:
@@ -240,7 +242,9 @@ class StateTest(unittest.TestCase):
         self.assertEqual(outcome.answers, RIGHT)
         engine = Simulated(2, fails("category_batch", Gone("its worker died"), 3))
         engine.restores_in_vain = 10_000
-        with self.assertRaisesRegex(Refusal, "was lost 5 times while made anew: its new worker died too"):
+        with self.assertRaisesRegex(
+            Refusal, "category_batch.*/0 was lost 5 times while it was made anew: its new worker died"
+        ):
             Outcome(engine, retries=3)
 
     def test_what_is_lost_while_it_is_flushed_is_flushed_again(self) -> None:

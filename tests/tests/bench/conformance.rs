@@ -81,6 +81,7 @@ struct Row(&'static str, &'static str, &'static str, &'static str, &'static str)
 const GROWTH: &str = "create-and-drop-do-not-grow";
 const NODES: &str = "several-nodes-or-a-clear-no";
 const LOSS: &str = "a-lost-worker-is-no-lost-item";
+const GOOD: &str = "retries-make-good-a-lost-worker";
 
 /// Library, wish, test, status, and how the message begins or what it holds.
 const MATRIX: &[Row] = &[
@@ -362,6 +363,15 @@ const MATRIX: &[Row] = &[
         "failed",
         "it reported success, but of 2000 queries, 16 queries were never",
     ),
+    Row("workers_c", "lost:again", GOOD, "success", ""),
+    Row("workers_c", "lost:say", GOOD, "skipped", "it ends a run that lost a worker, with --retries 3 as without"),
+    Row(
+        "workers_c",
+        "lost:ignore",
+        GOOD,
+        "failed",
+        "it reported success, but of 2000 queries, 16 queries were never",
+    ),
     Row("workers_c", "lost:wait", LOSS, "timed_out", "did not finish `run` within"),
     // A C++ plugin that lets exceptions out.
     Row("hostile_cpp", "load:throw", "loads", "crashed", "crashed with SIGABRT in `load`"),
@@ -570,7 +580,19 @@ fn sage_conforms() {
 
 #[test]
 fn dask_keeps_its_items_and_its_nodes() {
-    real("dask", &["--only", "every-item|nodes|worker|cancellation|draining"]);
+    real("dask", &["--only", "every-item|nodes|no-lost-item|cancellation|draining"]);
+}
+
+/// One that only says that a worker was lost conforms too; these promise more.
+#[test]
+fn dask_and_ray_make_good_what_a_worker_loses() {
+    for name in ["dask", "ray"] {
+        let Some(_alone) = runtimes(&[name]) else { continue };
+        let plugin = staged().join(format!("plugins/libbackend_{name}.so"));
+        let (_, report) = check(&plugin, "", &["--timeout", "300", "--only", GOOD]);
+        let [test] = tests(&report) else { panic!("{report:#}") };
+        assert_eq!(test["status"], "success", "{name}: {test:#}");
+    }
 }
 
 /// Ray takes seconds to start: every test that does not start it, and of the others one for each thing
@@ -579,6 +601,6 @@ fn dask_keeps_its_items_and_its_nodes() {
 fn ray_conforms() {
     let without_a_run =
         "file|image|entry|stack|paths|exports|loads|name|version|same-twice|extension|requirements|availab";
-    let with_a_run = "in-parallel|stage|backpressure|zero-items|huge|failed-sink|cancellation|draining|temp-dir|nodes|worker";
+    let with_a_run = "in-parallel|stage|backpressure|zero-items|huge|failed-sink|cancellation|draining|temp-dir|nodes|no-lost-item";
     real("ray", &["--only", &format!("{without_a_run}|{with_a_run}")]);
 }

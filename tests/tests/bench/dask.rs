@@ -53,7 +53,21 @@ fn a_record_that_an_operator_refuses_fails_alone() {
 }
 
 #[test]
-fn a_worker_that_dies_ends_the_run_with_the_reason() {
+fn a_worker_that_dies_costs_nothing_with_retries() {
+    let Some(_alone) = dask() else { return };
+    let right = record("local", &[]);
+    for operator in ["vdb1", "category_batch"] {
+        let dask = record("dask", &["--retries", "2", "--set", &format!("fault=exit:{operator}:40")]);
+        assert_eq!(dask["extra"]["output_digest"], right["extra"]["output_digest"], "{operator}");
+        assert_eq!(dask["extra"]["items"]["completed"], 120);
+        let metrics = &dask["extra"]["backend_account"]["metrics"]["dask"];
+        assert_eq!(metrics["lost_workers"], 1, "{metrics:#}");
+        assert!(metrics["lost_calls"]["restored"].as_u64() > Some(0), "{metrics:#}");
+    }
+}
+
+#[test]
+fn a_worker_that_dies_ends_the_run_without_retries_with_the_reason() {
     let Some(_alone) = dask() else { return };
     for operator in ["vdb1", "category_batch"] {
         let output = TempDir::new().unwrap();
@@ -61,6 +75,7 @@ fn a_worker_that_dies_ends_the_run_with_the_reason() {
         let run = small_run("dask", output.path(), &["--set", &fault]).output().unwrap();
         assert_eq!(run.status.code(), Some(1), "{}", stderr(&run));
         assert!(stderr(&run).contains("failed in Dask"), "{}", stderr(&run));
+        assert!(stderr(&run).contains("give --retries 1 or more"), "{}", stderr(&run));
     }
 }
 
@@ -103,6 +118,24 @@ impl Cluster {
     }
 }
 
+/// Waits for two workers, then says which plugins the scheduler has.
+const PLUGINS: &str = "
+import sys
+from distributed import Client
+
+with Client(sys.argv[1]) as client:
+    client.wait_for_workers(int(sys.argv[2]))
+    print(client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.plugins, *dask_scheduler.worker_plugins]))
+";
+
+impl Cluster {
+    /// Waits for so many workers. The names of all plugins that the scheduler has.
+    fn plugins(&self, workers: &str) -> String {
+        let python = Path::new(&std::env::var_os("BENCH_DATA_DIR").unwrap()).join("venvs/dask/bin/python");
+        stdout(&succeed(Command::new(python).args(["-B", "-c", PLUGINS, &self.address, workers])))
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         for process in &mut self.processes {
@@ -135,6 +168,36 @@ fn a_cluster_of_one_machine_is_one_node_however_many_workers_it_has() {
         "{}",
         stderr(&run)
     );
+}
+
+#[test]
+fn of_a_cluster_without_nannies_another_worker_takes_over() {
+    let Some(_alone) = dask() else { return };
+    let mut cluster = Cluster::start();
+    let before = cluster.plugins("2");
+    let option = format!("dask_address={}", cluster.address);
+    let output = TempDir::new().unwrap();
+    let open = ["--load", "open", "--rate", "60", "--num-tasks", "300", "--retries", "3", "--verbose"];
+    let joined = [&open[..], &["--backend-option", &option]].concat();
+    let mut run = Following::start(&mut small_run("dask", output.path(), &joined));
+    run.until("/300 items");
+    cluster.processes[1].kill().unwrap();
+    let ended = run.end();
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("was lost and is made anew"), "{}", stderr(&ended));
+    let dask = records(output.path()).remove(0);
+    // The answers are those of any load.
+    let local = record("local", &["--num-tasks", "300"]);
+    assert_eq!(dask["extra"]["output_digest"], local["extra"]["output_digest"]);
+    assert_eq!(dask["extra"]["items"]["failed"], 0);
+    let metrics = &dask["extra"]["backend_account"]["metrics"];
+    assert_eq!((&metrics["dask"]["workers"], &metrics["dask"]["lost_workers"]), (&1.into(), &1.into()));
+    let [node] = metrics["nodes"].as_object().unwrap().values().collect::<Vec<_>>()[..] else {
+        panic!("{metrics:#}")
+    };
+    let dead = u64::from(cluster.processes[1].id());
+    assert!(node["processes"].as_array().unwrap().contains(&dead.into()), "{node}");
+    assert_eq!(cluster.plugins("1"), before, "nothing of the run stays on the scheduler");
 }
 
 /// Holds the versions of a cluster, which Dask tells of it, against those of the driver; then those of a worker that has another.
