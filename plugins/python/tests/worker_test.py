@@ -65,7 +65,7 @@ class WorkerTest(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        self.assertEqual(worker.used("a run")[1:], (os.getpid(), 900))
+        self.assertEqual(worker.used("a run")[1:3], (os.getpid(), 900))
 
     def test_an_instance_with_state_is_where_it_was_made(self) -> None:
         batcher = stage("global_batch")
