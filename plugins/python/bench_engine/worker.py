@@ -70,17 +70,22 @@ class _Opened:
         self._idle: dict[int, list[Operator]] = {}
         self.calls = 0
 
+    def make(self, stage: Stage, instance: int) -> _Instance:
+        operator = self._workload.operator
+        return _Instance(operator(stage.nodes, instance, stage.instances) for _ in range(stage.concurrency))
+
     def create(self, stage: Stage, instance: int) -> None:
         if stage.stateful:
-            self._instances[stage.number, instance] = _Instance(
-                self._workload.operator(stage.nodes, instance, stage.instances) for _ in range(stage.concurrency)
-            )
+            self._instances[stage.number, instance] = self.make(stage, instance)
         else:
             self._give_back(stage, self._workload.operator(stage.nodes))
 
-    def process(self, stage: Stage, instance: int, batch: bytes) -> bytes:
+    def count(self, batch: bytes) -> None:
         with self._lock:
             self.calls += bool(batch)
+
+    def process(self, stage: Stage, instance: int, batch: bytes) -> bytes:
+        self.count(batch)
         if stage.stateful:
             return self._instances[stage.number, instance].process(batch)
         with self._lock:
@@ -152,20 +157,24 @@ def finish(stage: Stage, instance: int) -> bytes:
 
 
 class Instance:
-    """An instance of a stage with state as an object: an actor, where the runtime has those."""
+    """An instance of a stage with state as an object: an actor, where the runtime has those.
+
+    One that is made anew in the same process is apart from its predecessor, which may get a call that was taken for lost.
+    """
 
     def __init__(self, setup: Setup, stage: Stage, instance: int) -> None:
         open_run(setup)
-        create(stage, instance)
-        self._stage, self._instance = stage, instance
+        self._opened = _opened(stage.run)
+        self._instance = self._opened.make(stage, instance)
 
     def process(self, batch: bytes) -> bytes:
         """See :func:`process`."""
-        return process(self._stage, self._instance, batch)
+        self._opened.count(batch)
+        return self._instance.process(batch)
 
     def finish(self) -> bytes:
         """See :func:`finish`."""
-        return finish(self._stage, self._instance)
+        return self._instance.finish()
 
 
 class Clock:

@@ -16,7 +16,20 @@ import threading
 import time
 import unittest
 
-from bench_engine import Refusal, Setup, Stage, Workload, archive, clocks, copy_package, cut, reach, worker
+from bench_engine import (
+    Refusal,
+    Setup,
+    Stage,
+    Workload,
+    archive,
+    clocks,
+    copy_package,
+    cut,
+    inputs,
+    reach,
+    with_port,
+    worker,
+)
 
 LIBRARY, OPEN = sys.argv[1:3]
 GRAPH = Workload(LIBRARY, OPEN).graph
@@ -71,10 +84,21 @@ class WorkerTest(unittest.TestCase):
         batcher = stage("global_batch")
         with self.assertRaises(KeyError):
             worker.process(batcher, 0, b"")
-        actor = worker.Instance(Setup("a run", LIBRARY, SHA256, OPEN), batcher, 0)
-        self.assertEqual(actor.process(b""), b"")
+        worker.create(batcher, 0)
         self.assertEqual(worker.process(batcher, 0, b""), b"")
-        actor.finish()
+        worker.finish(batcher, 0)
+
+    def test_instances_that_are_objects_are_apart(self) -> None:
+        merge = stage("merge")
+        setup = Setup("a run", LIBRARY, SHA256, OPEN)
+        first, second = (edge["to_port"] for edge in inputs(GRAPH, merge.nodes[0]))
+        before, after = (worker.Instance(setup, merge, 0) for _ in range(2))
+        self.assertEqual(before.process(with_port(frame(3), first)), b"")
+        self.assertEqual(after.process(with_port(frame(3), second)), b"", "the other half is in its predecessor")
+        self.assertNotEqual(after.process(with_port(frame(3), first)), b"")
+        self.assertNotEqual(before.finish(), b"")
+        self.assertEqual(after.finish(), b"")
+        self.assertEqual(worker.used("a run").calls, 3)
 
     def test_runs_in_one_process_are_apart(self) -> None:
         worker.open_run(Setup("another", LIBRARY, "", OPEN))
