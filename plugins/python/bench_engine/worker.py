@@ -159,7 +159,7 @@ def finish(stage: Stage, instance: int) -> bytes:
 class Instance:
     """An instance of a stage with state as an object: an actor, where the runtime has those.
 
-    One that is made anew in the same process is apart from its predecessor, which may get a call that was taken for lost.
+    One that is made anew in the same process is apart from its predecessor, which may get a call taken for lost.
     """
 
     def __init__(self, setup: Setup, stage: Stage, instance: int) -> None:
