@@ -364,7 +364,13 @@ const MATRIX: &[Row] = &[
         "it reported success, but of 2000 queries, 16 queries were never",
     ),
     Row("workers_c", "lost:again", GOOD, "success", ""),
-    Row("workers_c", "lost:say", GOOD, "skipped", "it ends a run that lost a worker, with --retries 3 as without"),
+    Row(
+        "workers_c",
+        "lost:say",
+        GOOD,
+        "skipped",
+        "it ends a run that lost a worker, with --retries 3 as without",
+    ),
     Row(
         "workers_c",
         "lost:ignore",

@@ -141,7 +141,9 @@ fn run_with_losses(case: &Case, backend: &dyn LoadedBackend, trial: Trial) -> Re
             Some(wrong) => Verdict::Failed(format!("{after} it reported success, but {wrong}")),
             None => return Ok(Lossy::Answered(Box::new(ran), after)),
         },
-        Err(error) if error.kind == ErrorKind::Panic => Verdict::Failed(format!("{after} it panicked: {error}")),
+        Err(error) if error.kind == ErrorKind::Panic => {
+            Verdict::Failed(format!("{after} it panicked: {error}"))
+        }
         Err(error) if says_what_was_lost(&error.to_string(), &killed) => Verdict::Success,
         Err(error) => {
             Verdict::Warning(format!("{after} its error does not say that a process was lost: {error}"))
