@@ -37,6 +37,8 @@ RESTART_SECONDS = 60.0
 """For a worker to come where none is left."""
 WATCH_SECONDS = 0.2
 """How often to look whether a worker was lost."""
+LOOK_SECONDS = 1.0
+"""How often to ask for one that came in its place."""
 
 
 class Dask(Engine):
@@ -208,7 +210,7 @@ class Dask(Engine):
             if looking is not None and looking.done():
                 looking = looking.result()
             if looking is None and len(self.places.up) < wanted:
-                looking = asyncio.ensure_future(self._look_again())
+                looking = asyncio.ensure_future(self._look_again(LOOK_SECONDS))
             if self.places.up:
                 alone_since = now()
             elif now() - alone_since > RESTART_SECONDS:
@@ -236,8 +238,9 @@ class Dask(Engine):
                 self.anywhere.lose(f"{place} died")
                 self.anywhere = Calls(self.where)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, pause: float = 0.0) -> None:
         """For workers that have come in the place of those that are gone."""
+        await asyncio.sleep(pause)
         try:
             async with self.looks:
                 machines = await self.client.run(platform.node, on_error="ignore")

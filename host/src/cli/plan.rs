@@ -297,7 +297,7 @@ pub struct RunArgs {
     /// Most private memory of each process of the run, in MiB [default: three quarters of the machine's]
     #[arg(long, value_name = "MIB", value_parser = mebibytes, allow_hyphen_values = true, help_heading = "Limits")]
     pub memory_limit: Option<u64>,
-    /// How often a failing record of a stateless operator is tried again [default: 0]
+    /// How often a failing record of a stateless operator, or what a worker that died had, is tried again [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Limits")]
     pub retries: Option<u32>,
     /// Where prepared indexes are kept [default: the user's cache directory]
