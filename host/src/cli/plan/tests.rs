@@ -102,8 +102,11 @@ fn a_name_that_is_none_is_refused_with_those_that_are() {
         assert!(error.contains("fifo, load_aware, default"), "{name}: {error}");
     }
     for (name, said) in [
-        ("Light", "there is no preset 'Light': did you mean 'light'?; there are default, light, "),
-        ("x", "there is no preset 'x'; there are default, "),
+        (
+            "Light",
+            "there is no preset 'Light', there are default, light, extreme, cpu_optimized: did you mean 'light'?",
+        ),
+        ("x", "there is no preset 'x', there are default, "),
     ] {
         let wrong = args(&["--preset", name]).unwrap().plan().unwrap_err().message;
         assert!(wrong.starts_with(said), "{wrong}");
