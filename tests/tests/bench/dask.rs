@@ -134,24 +134,6 @@ impl Cluster {
     }
 }
 
-/// Waits for two workers, then says which plugins the scheduler has.
-const PLUGINS: &str = "
-import sys
-from distributed import Client
-
-with Client(sys.argv[1]) as client:
-    client.wait_for_workers(int(sys.argv[2]))
-    print(client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.plugins, *dask_scheduler.worker_plugins]))
-";
-
-impl Cluster {
-    /// Waits for so many workers. The names of all plugins that the scheduler has.
-    fn plugins(&self, workers: &str) -> String {
-        let python = Path::new(&std::env::var_os("BENCH_DATA_DIR").unwrap()).join("venvs/dask/bin/python");
-        stdout(&succeed(Command::new(python).args(["-B", "-c", PLUGINS, &self.address, workers])))
-    }
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         for process in &mut self.processes {
