@@ -27,7 +27,7 @@ import compat
 import dask_worker
 from bench_engine import MAKE_ANEW, Engine, Json, Refusal, Run, Stage, worker
 from bench_engine.clocks import Reading
-from places import Calls, Home, Place, Places, chosen
+from places import Calls, Home, Place, Places, chosen, opened
 
 ANSWER_SECONDS = 30.0
 """For the scheduler to answer."""
@@ -248,11 +248,8 @@ class Dask(Engine):
                     return
                 self._use(machines)
                 for address in sorted(set(self.workers) - set(self.places.addresses)):
-                    with contextlib.suppress(TimeoutError, RuntimeError):  # it is gone already, or busy
-                        sign = self._clock(address)
-                        clock = await asyncio.wait_for(sign, WORKER_SECONDS)
-                        reading = Reading(*await asyncio.wait_for(clock.read(), WORKER_SECONDS))
-                        self.places.add(Place(address, clock, sign, reading))
+                    if place := await opened(address, self._clock(address), WORKER_SECONDS):
+                        self.places.add(place)
         except OSError as cause:
             raise Refusal(f"the run failed in Dask: {self.where} cannot be reached any more: {cause}") from cause
 
