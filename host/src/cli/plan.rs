@@ -462,15 +462,11 @@ impl RunArgs {
         }
     }
 
-    /// Gaps between arrivals mean nothing where nothing arrives.
-    ///
-    /// # Errors
-    /// When they were given for no open load.
-    pub fn check_arrivals(&self, is_open: bool) -> Result<(), Stopped> {
-        if self.arrivals.is_none() || is_open {
-            return Ok(());
-        }
-        Err(Stopped::usage("--arrivals belongs to an open load: add --load open, or leave --arrivals out"))
+    /// What to say of gaps between arrivals where nothing arrives. A file of flags may be for other commands too.
+    #[must_use]
+    pub fn idle_arrivals(&self, is_open: bool) -> Option<&'static str> {
+        const SAID: &str = "--arrivals changes nothing under a closed load: add --load open with a --rate";
+        (self.arrivals.is_some() && !is_open).then_some(SAID)
     }
 
     fn load_model(&self, workload: Listed, params: &Values) -> Result<Load, Stopped> {

@@ -78,20 +78,17 @@ fn parameters_take_what_flags_of_their_kind_take() {
 }
 
 #[test]
-fn what_would_be_ignored_is_refused() {
-    for closed in [&["--arrivals", "poisson"][..], &["--arrivals", "fixed", "--load", "closed"]] {
-        let args = args(closed).unwrap();
+fn gaps_between_arrivals_that_change_nothing_are_told() {
+    for (words, told) in [
+        (&["--arrivals", "poisson"][..], true),
+        (&["--arrivals", "fixed", "--load", "closed"], true),
+        (&["--arrivals", "poisson", "--rate", "5"], false),
+        (&["--arrivals", "fixed", "--load", "nominal"], false),
+        (&[], false),
+    ] {
+        let args = args(words).unwrap();
         let is_open = args.plan().unwrap().load != Load::Closed;
-        let refused = args.check_arrivals(is_open).unwrap_err();
-        assert_eq!(
-            (refused.exit, refused.message.as_str()),
-            (Exit::Usage, "--arrivals belongs to an open load: add --load open, or leave --arrivals out")
-        );
-    }
-    for open in [&["--arrivals", "poisson", "--rate", "5"][..], &["--arrivals", "fixed", "--load", "nominal"]]
-    {
-        let args = args(open).unwrap();
-        assert!(args.check_arrivals(args.plan().unwrap().load != Load::Closed).is_ok(), "{open:?}");
+        assert_eq!(args.idle_arrivals(is_open).is_some(), told, "{words:?}");
     }
 }
 
