@@ -27,7 +27,7 @@ import compat
 import dask_worker
 from bench_engine import MAKE_ANEW, Engine, Json, Refusal, Run, Stage, worker
 from bench_engine.clocks import Reading
-from places import Calls, Home, Place, Places, chosen
+from places import Calls, Home, Place, Places, chosen, opened
 
 ANSWER_SECONDS = 30.0
 """For the scheduler to answer."""
@@ -37,6 +37,8 @@ RESTART_SECONDS = 60.0
 """For a worker to come where none is left."""
 WATCH_SECONDS = 0.2
 """How often to look whether a worker was lost."""
+LOOK_SECONDS = 1.0
+"""How often to ask for one that came in its place."""
 
 
 class Dask(Engine):
@@ -208,7 +210,7 @@ class Dask(Engine):
             if looking is not None and looking.done():
                 looking = looking.result()
             if looking is None and len(self.places.up) < wanted:
-                looking = asyncio.ensure_future(self._look_again())
+                looking = asyncio.ensure_future(self._look_again(LOOK_SECONDS))
             if self.places.up:
                 alone_since = now()
             elif now() - alone_since > RESTART_SECONDS:
@@ -236,8 +238,9 @@ class Dask(Engine):
                 self.anywhere.lose(f"{place} died")
                 self.anywhere = Calls(self.where)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, pause: float = 0.0) -> None:
         """For workers that have come in the place of those that are gone."""
+        await asyncio.sleep(pause)
         try:
             async with self.looks:
                 machines = await self.client.run(platform.node, on_error="ignore")
@@ -245,11 +248,8 @@ class Dask(Engine):
                     return
                 self._use(machines)
                 for address in sorted(set(self.workers) - set(self.places.addresses)):
-                    with contextlib.suppress(TimeoutError, RuntimeError):  # it is gone already, or busy
-                        sign = self._clock(address)
-                        clock = await asyncio.wait_for(sign, WORKER_SECONDS)
-                        reading = Reading(*await asyncio.wait_for(clock.read(), WORKER_SECONDS))
-                        self.places.add(Place(address, clock, sign, reading))
+                    if place := await opened(address, self._clock(address), WORKER_SECONDS):
+                        self.places.add(place)
         except OSError as cause:
             raise Refusal(f"the run failed in Dask: {self.where} cannot be reached any more: {cause}") from cause
 

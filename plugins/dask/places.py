@@ -7,6 +7,7 @@ one that is gone may never return, so every call that depends on a worker is end
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -89,6 +90,17 @@ class Place:
         """It is gone."""
         self.is_lost = True
         self.calls.lose(f"{self} died")
+
+
+async def opened(address: str, sign: Any, seconds: float) -> Place | None:
+    """A worker that came, unless its first task fails, whatever with, because it is gone already; or it is busy."""
+    try:
+        clock = await asyncio.wait_for(sign, seconds)
+        reading = Reading(*await asyncio.wait_for(clock.read(), seconds))
+    except Exception:
+        traceback.print_exc()
+        return None
+    return Place(address, clock, sign, reading)
 
 
 class Home(NamedTuple):

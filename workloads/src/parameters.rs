@@ -68,7 +68,7 @@ pub enum ParamError {
     #[error("unknown parameter '{name}'{}", nearest.as_ref().map(|n| format!(": did you mean '{n}'?")).unwrap_or_default())]
     Unknown { name: String, nearest: Option<String> },
     /// No preset has this name.
-    #[error("there is no preset '{name}'{}; there are {known}", nearest.as_ref().map(|n| format!(": did you mean '{n}'?")).unwrap_or_default())]
+    #[error("there is no preset '{name}', there are {known}{}", nearest.as_ref().map(|n| format!(": did you mean '{n}'?")).unwrap_or_default())]
     Preset { name: String, nearest: Option<String>, known: String },
     /// The value does not fit the parameter's type.
     #[error("parameter '{name}': {cause}")]

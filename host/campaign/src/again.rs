@@ -32,6 +32,7 @@ impl Subject {
 /// When there are no records, or they cannot be read.
 pub fn records(path: &Path) -> Result<Vec<Record>, bench_judge::Error> {
     let paths: [PathBuf; 1] = [path.to_owned()];
+    let mut others = false;
     let mut last: BTreeMap<(String, Option<String>), Record> = BTreeMap::new();
     for source in sources::find(&paths)? {
         // The CSV of a folder is made from its JSONL, and has no configuration of its own.
@@ -41,6 +42,7 @@ pub fn records(path: &Path) -> Result<Vec<Record>, bench_judge::Error> {
         for record in jsonl::read(&source.path)? {
             let record = record?;
             if record.evidence().partial || !record.has_answers() {
+                others = true;
                 continue;
             }
             let drawn_from = record.evidence().place.drawn_from.map(|from| from.config_hash);
@@ -51,9 +53,9 @@ pub fn records(path: &Path) -> Result<Vec<Record>, bench_judge::Error> {
             }
         }
     }
-    if last.is_empty() {
-        Err(bench_judge::Error::NoRecords(paths.into()))
-    } else {
-        Ok(last.into_values().collect())
+    match (last.is_empty(), others) {
+        (false, _) => Ok(last.into_values().collect()),
+        (true, true) => Err(bench_judge::Error::NoneWhole(paths.into())),
+        (true, false) => Err(bench_judge::Error::NoRecords(paths.into())),
     }
 }

@@ -18,6 +18,10 @@ pub enum Error {
     #[error("the results files under {} hold no records", list(.0))]
     NoRecords(Vec<PathBuf>),
 
+    /// There are records, and none of a run that could be repeated.
+    #[error("no run under {} came to its end with answers", list(.0))]
+    NoneWhole(Vec<PathBuf>),
+
     /// A results file cannot be read, or a row cannot be written.
     #[error(transparent)]
     Results(#[from] bench_record::Error),
@@ -34,7 +38,8 @@ impl Error {
             Error::NothingFound(_) => {
                 "Name the --output-dir of a run, a folder above it, or a results file itself.".into()
             }
-            Error::NoRecords(_) => "Run the workload again: an interrupted run writes no record.".into(),
+            Error::NoRecords(_) => "Name a folder of results with records, or run the workload again.".into(),
+            Error::NoneWhole(_) => "Run the workload again, and let it come to its end.".into(),
             Error::Results(cause) => cause.help(),
         }
     }

@@ -5,9 +5,10 @@ mod of_record;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bench_dataflow::graph::Graph;
+use bench_dataflow::graph::{Graph, Role};
+use bench_workloads::fault::Fault;
 use bench_workloads::list::{self, Listed};
-use bench_workloads::parameters::{ParamError, Values};
+use bench_workloads::parameters::{FAULT, ParamError, Values};
 pub use bench_workloads::schedule::Variation;
 use bench_workloads::text::endpoint::Served;
 use bench_workloads::workload::{OpenSpec, WorkloadError};
@@ -94,6 +95,15 @@ impl Plan {
         }
         self.workload.parameters().validate(&self.params)?;
         let graph = self.graph()?;
+        // One that strikes nowhere is a mistake.
+        if let Some(fault) =
+            self.params.get(FAULT).and_then(Value::as_str).and_then(|text| text.parse::<Fault>().ok())
+        {
+            let operators = graph.nodes.iter().filter(|node| node.role == Role::Operator);
+            let names: Vec<&str> = operators.map(|node| node.name.as_str()).collect();
+            let range = format!("at one of the operators {}", names.join(", "));
+            check(names.contains(&fault.node.as_str()), "--set fault", &range, &fault.node)?;
+        }
         let least = graph.min_in_flight.saturating_add(self.parity_batch_size);
         check(
             self.max_in_flight >= least,
@@ -248,6 +258,21 @@ mod tests {
     fn an_in_flight_limit_that_would_wait_for_ever_is_refused() {
         let error = Plan { max_in_flight: 20, ..plan() }.validate().unwrap_err();
         assert!(error.to_string().starts_with("--max-in-flight must be at least 43"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_at_no_operator_is_refused() {
+        let with = |fault: &str| {
+            let mut params = plan().params;
+            plan().workload.parameters().set_text(&mut params, FAULT, fault).unwrap();
+            Plan { params, ..plan() }.validate()
+        };
+        assert!(with("raise:rerank:1").is_ok());
+        for node in ["nope", "Rerank", "query_source", "*"] {
+            let error = with(&format!("raise:{node}:1")).unwrap_err().to_string();
+            assert!(error.starts_with("--set fault must be at one of the operators embed_q, "), "{error}");
+            assert!(error.ends_with(&format!(", not {node}")), "{error}");
+        }
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub fn check(path: &Path) -> Result<()> {
     tempfile::tempfile_in(&directory).map(drop).map_err(Error::io("create a file in", &directory))
 }
 
-/// Only a regular file is replaced. Where `/dev/null` or a FIFO was, everybody else would find a file: root may do that.
+/// Only a regular file is replaced. Where `/dev/null` or a FIFO was, everybody else would find a file: root may do so.
 fn refuse_odd(path: &Path) -> Result<()> {
     match fs::metadata(path).ok().as_ref().and_then(found::odd_kind) {
         Some(kind) => Err(Error::io("replace", path)(Odd::Kind(kind).into())),

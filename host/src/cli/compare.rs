@@ -51,7 +51,9 @@ pub struct VerifyArgs {
 impl From<Error> for Stopped {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::MissingPath(_) | Error::NothingFound(_) | Error::NoRecords(_) => Exit::Usage,
+            Error::MissingPath(_) | Error::NothingFound(_) | Error::NoRecords(_) | Error::NoneWhole(_) => {
+                Exit::Usage
+            }
             _ => Exit::Output,
         };
         Self::new(exit, &error, error.help())

@@ -78,6 +78,7 @@ pub fn pair(args: &PairArgs) -> Result<Exit, Stopped> {
         let order: Vec<_> = plan.steps().iter().map(|s| json!([s.backend, s.pair_index, s.arm])).collect();
         return root.dry_run(&plan, &json!({"folder": tree.folder(), "plan": plan, "order": order}));
     }
+    args.run.idle_arrivals(plan.plan.load != Load::Closed).into_iter().for_each(screen::warning);
     let (mut runner, _lock) = root.ready(&tree, &plan)?;
     let seconds = plan.max_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let until = seconds.and_then(|time| Instant::now().checked_add(time));
@@ -161,7 +162,6 @@ fn begin(args: &PairArgs) -> Result<PairPlan, Stopped> {
         return Err(Stopped::usage("--latency-at must be above 0 and below 1: 50% leaves everybody room"));
     }
     let mut plan = args.run.plan_with(PAIR)?;
-    args.run.check_arrivals(plan.load != Load::Closed)?;
     if args.latency_at.is_some() && plan.load != Load::Closed {
         return Err(Stopped::usage(
             "--latency-at follows pairs of a closed load: leave --load and --rate out",

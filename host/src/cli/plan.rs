@@ -297,7 +297,7 @@ pub struct RunArgs {
     /// Most private memory of each process of the run, in MiB [default: three quarters of the machine's]
     #[arg(long, value_name = "MIB", value_parser = mebibytes, allow_hyphen_values = true, help_heading = "Limits")]
     pub memory_limit: Option<u64>,
-    /// How often a failing record of a stateless operator is tried again [default: 0]
+    /// How often a failing record of a stateless operator, or what a worker that died had, is tried again [default: 0]
     #[arg(long, value_name = "N", value_parser = count::<u32>, allow_hyphen_values = true, help_heading = "Limits")]
     pub retries: Option<u32>,
     /// Where prepared indexes are kept [default: the user's cache directory]
@@ -462,15 +462,11 @@ impl RunArgs {
         }
     }
 
-    /// Gaps between arrivals mean nothing where nothing arrives.
-    ///
-    /// # Errors
-    /// When they were given for no open load.
-    pub fn check_arrivals(&self, is_open: bool) -> Result<(), Stopped> {
-        if self.arrivals.is_none() || is_open {
-            return Ok(());
-        }
-        Err(Stopped::usage("--arrivals belongs to an open load: add --load open, or leave --arrivals out"))
+    /// What to say of gaps between arrivals where nothing arrives. A file of flags may be for other commands too.
+    #[must_use]
+    pub fn idle_arrivals(&self, is_open: bool) -> Option<&'static str> {
+        const SAID: &str = "--arrivals changes nothing under a closed load: add --load open with a --rate";
+        (self.arrivals.is_some() && !is_open).then_some(SAID)
     }
 
     fn load_model(&self, workload: Listed, params: &Values) -> Result<Load, Stopped> {

@@ -27,7 +27,6 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     let name = args.backend();
     let output_dir = args.output_dir();
     let options = args.backend_options()?;
-    args.check_arrivals(plan.load != Load::Closed)?;
     if args.trace.is_some() && plan.repeat > 1 {
         return Err(Stopped::usage("--trace holds one run: leave --repeat out"));
     }
@@ -35,6 +34,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Stopped> {
     if args.dry_run {
         return dry_run(args, &plan);
     }
+    args.idle_arrivals(plan.load != Load::Closed).into_iter().for_each(screen::warning);
     places::output(&output_dir, "--output-dir")?;
     check_folder(&output_dir)?;
     if let Some(trace) = &args.trace {

@@ -41,10 +41,10 @@ pub fn soak(args: &SoakArgs) -> Result<Exit, Stopped> {
     }
     args.run.refuse_views_of_one_run()?;
     let base = args.run.plan()?;
-    args.run.check_arrivals(base.load != Load::Closed)?;
     if args.run.dry_run {
         return dry_run(&args.run, &base);
     }
+    args.run.idle_arrivals(base.load != Load::Closed).into_iter().for_each(screen::warning);
     let (alone, mut runner) = Alone::ready(&args.run, base)?;
     let seconds = args.duration.as_secs_f64();
     let (trials, output_dir) = (alone.trials(), &alone.output_dir);

@@ -52,6 +52,8 @@ pub fn sweep(args: &SweepArgs) -> Result<Exit, Stopped> {
     if args.run.dry_run {
         return root.dry_run(&plan, &json!({"folder": tree.folder(), "plan": plan}));
     }
+    let is_open = plan.search.is_some() || plan.points.iter().any(|point| point.rate.is_some());
+    args.run.idle_arrivals(is_open).into_iter().for_each(screen::warning);
     let (mut runner, _lock) = root.ready(&tree, &plan)?;
     let sweep = Sweep { tree: &tree, plan: &plan };
     let ended = drive(&sweep, &mut runner);
@@ -109,7 +111,6 @@ fn begin(args: &SweepArgs) -> Result<SweepPlan, Stopped> {
     let run = RunArgs { parallelism: None, nodes: None, rate: None, load: None, ..args.run.clone() };
     let mut plan = run.plan_with(SWEEP)?;
     let search = args.goal.search(&args.slo);
-    args.run.check_arrivals(search.is_some() || rates.iter().any(Option::is_some))?;
     // Trials of a search settle for their first fifth.
     plan.warmup_auto &= search.is_none();
     let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref());

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench_engine import Lost, Stage, WorkloadError, clocks, worker
-from places import Calls, Home, Place, Places, chosen
+from places import Calls, Home, Place, Places, chosen, opened
 
 
 class Sign:
@@ -66,6 +66,25 @@ class CallsTest(unittest.IsolatedAsyncioTestCase):
         call.cancel()
         with self.assertRaises(asyncio.CancelledError):
             await call
+
+    async def test_a_worker_that_is_gone_before_its_first_task_is_not_used_whatever_it_is_gone_with(self) -> None:
+        class Killed(Exception):
+            """As Dask says it."""
+
+        async def clock() -> Any:
+            return self
+
+        self.read = never
+        for sign in (failing(Killed("three times"))(), failing(RuntimeError("lost"))(), never(), clock()):
+            self.assertIsNone(await opened("tcp://there:1", sign, 0.01))
+
+        async def read() -> Any:
+            return clocks.read()
+
+        self.read = read
+        there = await opened("tcp://there:1", clock(), 60)
+        assert there is not None
+        self.assertEqual(there.reading.process, clocks.read().process)
 
 
 class PlacesTest(unittest.TestCase):

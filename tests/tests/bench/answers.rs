@@ -81,6 +81,9 @@ fn nothing_is_concluded_from_runs_without_answers() {
         let gated = bench(&["gate", "--baseline", &path(a), &path(b)]).output().unwrap();
         assert!(matches!(gated.status.code(), Some(11 | 12)), "{}", stdout(&gated));
     }
+    let audited = bench(&["audit", &path(&a)]).output().unwrap();
+    assert_eq!(audited.status.code(), Some(2), "{}", stderr(&audited));
+    assert!(stderr(&audited).contains("came to its end with answers"), "{}", stderr(&audited));
     let compared = bench(&["compare", &path(&a), &path(&b), "-o", &path(&report)]).output().unwrap();
     assert_eq!(compared.status.code(), Some(13), "{}", stdout(&compared));
     let summary = fs::read_to_string(report.join("summary.md")).unwrap();

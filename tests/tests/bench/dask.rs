@@ -88,6 +88,16 @@ fn more_nodes_than_this_machine_need_a_cluster() {
     assert!(stderr(&run).contains("Leave --nodes at 1") && stderr(&run).contains("dask_address=tcp://"));
 }
 
+/// Waits for so many workers, then says which plugins the scheduler has.
+const PLUGINS: &str = "
+import sys
+from distributed import Client
+
+with Client(sys.argv[1]) as client:
+    client.wait_for_workers(int(sys.argv[2]))
+    print(client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.plugins, *dask_scheduler.worker_plugins]))
+";
+
 /// A scheduler and two workers on this machine, as a user starts them; end with this.
 struct Cluster {
     address: String,
@@ -116,19 +126,7 @@ impl Cluster {
         processes.extend((0..2).map(|_| start("worker", &worker)));
         Self { address: address.as_str().unwrap().to_owned(), processes, _folder: folder }
     }
-}
 
-/// Waits for two workers, then says which plugins the scheduler has.
-const PLUGINS: &str = "
-import sys
-from distributed import Client
-
-with Client(sys.argv[1]) as client:
-    client.wait_for_workers(int(sys.argv[2]))
-    print(client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.plugins, *dask_scheduler.worker_plugins]))
-";
-
-impl Cluster {
     /// Waits for so many workers. The names of all plugins that the scheduler has.
     fn plugins(&self, workers: &str) -> String {
         let python = Path::new(&std::env::var_os("BENCH_DATA_DIR").unwrap()).join("venvs/dask/bin/python");

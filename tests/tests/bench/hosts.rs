@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use bench_tests::following::Following;
 use bench_tests::hosts::Hosts;
 use bench_tests::runtimes::runtimes;
 use bench_tests::{eventually, marked, records, small_run, stderr, stdout, succeed};
@@ -177,6 +178,32 @@ fn a_run_on_three_hosts_whose_clocks_are_a_day_apart_is_as_one_on_one_clock() {
 fn so_is_one_on_ray() {
     let Some(_alone) = runtimes(&["ray"]) else { return };
     is_as_on_one_clock("ray", |hosts| ray(hosts, 0, &[1, 2], "RAY_AUTH_MODE=disabled"));
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn a_host_that_vanishes_without_a_word_costs_dask_nothing_with_retries() {
+    let Some(_alone) = runtimes(&["dask"]) else { return };
+    let (output, local) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let Some(hosts) = Hosts::start(&[0, 100_000, 250_000], &[output.path().to_owned()]) else { return };
+    let option = dask(&hosts, 0, &[1, 2]);
+    succeed(&mut small_run("local", local.path(), &["--num-tasks", "300"]));
+    let flags = ["--parallelism", "3", "--nodes", "3", "--retries", "3", "--backend-option", &option];
+    let load = ["--load", "open", "--rate", "30", "--num-tasks", "300", "--verbose"];
+    let mut run =
+        Following::start(&mut run_there(&hosts, "dask", output.path(), &[&flags[..], &load].concat()));
+    run.until("/300 items");
+    // Nobody hears of it that its processes end.
+    succeed(&mut hosts.on(2, "ip link set eth0 down; kill -KILL -1 || true"));
+    let ended = run.end();
+    assert!(ended.status.success(), "{}", stderr(&ended));
+    let record = records(output.path()).remove(0);
+    assert_eq!(record["extra"]["output_digest"], records(local.path())[0]["extra"]["output_digest"]);
+    assert_eq!((&record["nodes"], &record["extra"]["items"]["failed"]), (&3.into(), &0.into()));
+    let metrics = &record["extra"]["backend_account"]["metrics"];
+    assert_eq!((&metrics["dask"]["workers"], &metrics["dask"]["lost_workers"]), (&2.into(), &1.into()));
+    assert_eq!(metrics["nodes"]["host3"]["alive"], false, "{metrics:#}");
+    assert!(metrics["nodes"]["host3"]["calls"].as_u64() > Some(0), "{metrics:#}");
 }
 
 /// What a run comes to that cannot be: exit code, and words of its error.

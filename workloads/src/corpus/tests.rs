@@ -89,7 +89,10 @@ fn bad_documents_are_refused_with_their_line() {
         ),
         (b"{\"text\": \"y\"}", "corpus.jsonl:2: missing field `_id`"),
         (b"{\"_id\": \"\"}", "corpus.jsonl:2: the _id is empty"),
-        (b"{\"_id\": \"d2\"", "corpus.jsonl:2: not JSON: EOF while parsing an object at column 12"),
+        (
+            b"{\"_id\": \"d2\"",
+            "corpus.jsonl:2: not JSON: EOF while parsing an object at column 12 (each line holds one object)",
+        ),
         (b"{\"_id\": \"d\xff\"}", "corpus.jsonl:2: not UTF-8 after byte 10"),
     ] {
         assert_eq!(load(&[first.as_bytes(), second].concat(), QUERIES, None).unwrap_err(), expected);
@@ -111,7 +114,7 @@ fn bad_queries_are_refused_with_their_line() {
         ("{\"_id\": \"q1\", \"text\": [\" \"]}", "queries.jsonl:1: title and text are text, not a list"),
         ("\n{\"text\": \"x\"}", "queries.jsonl:2: missing field `_id`"),
         (&twice, "queries.jsonl:4: _id \"q1\" stands in line 1 with another text: keep one of them"),
-        ("{\"_id\": \"q1\"}", "queries.jsonl: it holds no queries"),
+        ("{\"_id\": \"q1\"}", "queries.jsonl: none of its 1 queries has words in its field `text`"),
         ("", "queries.jsonl: it holds no queries"),
     ] {
         let error = load(DOCS.as_bytes(), queries, None).unwrap_err();
@@ -124,6 +127,7 @@ fn bad_judgements_are_refused_with_their_line() {
     for (qrels, expected) in [
         ("q1\td1\tgood", "test.tsv:1: score \"good\" is not a whole number"),
         ("q1\td1\t1.5", "test.tsv:1: score \"1.5\" is not a whole number"),
+        ("q1\td1\t99999999999", "test.tsv:1: score \"99999999999\" is too large"),
         (
             "q1\td1\t1\n\nq1\td1\t2",
             "test.tsv:3: query \"q1\" and document \"d1\" have score 2 here and 1 in line 1: keep one of the two",

@@ -599,7 +599,8 @@ mod tests {
     fn an_unknown_name_suggests_the_nearest() {
         assert_eq!(refused("mmr_lamda", "0.5"), "unknown parameter 'mmr_lamda': did you mean 'mmr_lambda'?");
         let error = TABLE.preset("extrem").unwrap_err().to_string();
-        assert_eq!(error, "unknown parameter 'extrem': did you mean 'extreme'?");
+        let expected = "there is no preset 'extrem', there are default, light, extreme, cpu_optimized: did you mean 'extreme'?";
+        assert_eq!(error, expected);
     }
 
     #[test]

@@ -78,20 +78,17 @@ fn parameters_take_what_flags_of_their_kind_take() {
 }
 
 #[test]
-fn what_would_be_ignored_is_refused() {
-    for closed in [&["--arrivals", "poisson"][..], &["--arrivals", "fixed", "--load", "closed"]] {
-        let args = args(closed).unwrap();
+fn gaps_between_arrivals_that_change_nothing_are_told() {
+    for (words, told) in [
+        (&["--arrivals", "poisson"][..], true),
+        (&["--arrivals", "fixed", "--load", "closed"], true),
+        (&["--arrivals", "poisson", "--rate", "5"], false),
+        (&["--arrivals", "fixed", "--load", "nominal"], false),
+        (&[], false),
+    ] {
+        let args = args(words).unwrap();
         let is_open = args.plan().unwrap().load != Load::Closed;
-        let refused = args.check_arrivals(is_open).unwrap_err();
-        assert_eq!(
-            (refused.exit, refused.message.as_str()),
-            (Exit::Usage, "--arrivals belongs to an open load: add --load open, or leave --arrivals out")
-        );
-    }
-    for open in [&["--arrivals", "poisson", "--rate", "5"][..], &["--arrivals", "fixed", "--load", "nominal"]]
-    {
-        let args = args(open).unwrap();
-        assert!(args.check_arrivals(args.plan().unwrap().load != Load::Closed).is_ok(), "{open:?}");
+        assert_eq!(args.idle_arrivals(is_open).is_some(), told, "{words:?}");
     }
 }
 
@@ -102,8 +99,11 @@ fn a_name_that_is_none_is_refused_with_those_that_are() {
         assert!(error.contains("fifo, load_aware, default"), "{name}: {error}");
     }
     for (name, said) in [
-        ("Light", "there is no preset 'Light': did you mean 'light'?; there are default, light, "),
-        ("x", "there is no preset 'x'; there are default, "),
+        (
+            "Light",
+            "there is no preset 'Light', there are default, light, extreme, cpu_optimized: did you mean 'light'?",
+        ),
+        ("x", "there is no preset 'x', there are default, "),
     ] {
         let wrong = args(&["--preset", name]).unwrap().plan().unwrap_err().message;
         assert!(wrong.starts_with(said), "{wrong}");
