@@ -53,8 +53,11 @@ pub enum Ended {
     Told(Box<Recovered>),
     /// Nothing was killed, and why.
     Spared(String),
-    /// It cannot be done so, and why.
-    Refused(String),
+    /// It cannot be done so: why, and what can be.
+    Refused {
+        why: String,
+        remedy: &'static str,
+    },
 }
 
 /// What was seen of a kill.
@@ -91,10 +94,11 @@ pub fn recover<R: Runner>(trials: &Trials<'_>, wish: &Wish, runner: &mut R) -> R
     };
     let arrivals = (rate * wish.seconds).ceil().clamp(1.0, f64::from(u32::MAX / 4)) as u32;
     if arrivals < FEWEST_ARRIVALS {
-        return Ok(Ended::Refused(format!(
+        let why = format!(
             "{:.0} s at {rate:.2}/s are {arrivals} arrivals, and fewer than {FEWEST_ARRIVALS} show no curve",
             wish.seconds
-        )));
+        );
+        return Ok(Ended::Refused { why, remedy: "lengthen --duration, or give a higher --rate" });
     }
     let plan = Plan {
         num_tasks: arrivals,
@@ -110,7 +114,7 @@ pub fn recover<R: Runner>(trials: &Trials<'_>, wish: &Wish, runner: &mut R) -> R
     let (plan, operator) = match wish.what {
         Victim::Operator => match crashing(&plan, after, wish.operator.as_deref()) {
             Ok((plan, operator)) => (plan, Some(operator)),
-            Err(why) => return Ok(Ended::Refused(why)),
+            Err(why) => return Ok(Ended::Refused { why, remedy: "" }),
         },
         _ => (plan, None),
     };
@@ -177,6 +181,9 @@ fn report(
 
 /// The plan with an operator that panics once, at the query of that place.
 fn crashing(plan: &Plan, position: u64, wanted: Option<&str>) -> Result<(Plan, String), String> {
+    if plan.params.get(FAULT).is_some_and(|fault| !fault.is_null()) {
+        return Err(format!("--kill operator is a fault by itself: leave --set {FAULT} out"));
+    }
     let graph = plan.graph().map_err(|cause| cause.to_string())?;
     let may = |node: &&_| {
         let node: &bench_measure::dataflow::graph::Node = node;

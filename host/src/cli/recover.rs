@@ -143,9 +143,7 @@ pub fn recover(args: &RecoverArgs) -> Result<Exit, Stopped> {
     let (alone, mut runner) = Alone::ready(&args.run, plan)?;
     match recover::recover(&alone.trials(), &wish, &mut runner)? {
         Ended::Told(recovered) => show(args, &alone, &recovered),
-        Ended::Refused(why) => {
-            Err(Stopped::new(Exit::Usage, why, "lengthen --duration, or give a higher --rate"))
-        }
+        Ended::Refused { why, remedy } => Err(Stopped::new(Exit::Usage, why, remedy)),
         Ended::Spared(why) => {
             Err(Stopped::new(Exit::Inconclusive, format!("nothing was killed: {why}"), INSTEAD))
         }

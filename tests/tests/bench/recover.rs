@@ -152,6 +152,10 @@ fn what_makes_no_sense_is_refused_before_anything_runs() {
             &["--rate", "50", "--kill", "operator", "--operator", "vdb9"],
             "no operator without state that is called 'vdb9'",
         ),
+        (
+            &["--rate", "50", "--kill", "operator", "--set", "fault=raise:embed_q:1"],
+            "--kill operator is a fault by itself: leave --set fault out",
+        ),
     ] {
         let refused = recover(&LOCAL, flags, output.path());
         assert_eq!(refused.status.code(), Some(2), "{flags:?}: {}", stderr(&refused));
