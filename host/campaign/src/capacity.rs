@@ -1,14 +1,16 @@
 //! One backend at one rate after another: how much it can take.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::run::{Failure, Runner, Wanted};
 use bench_isolate::isolate::StopLevel;
-use bench_judge::capacity::{self, Figure, Goal, Phase, Report, Slo, Trial};
+use bench_judge::capacity::{self, Ended, Figure, Goal, Phase, Report, Slo, Trial};
+use bench_measure::bounds::{Bound, Bounds, Broken};
 use bench_measure::emitter::Due;
+use bench_measure::operation::Measured;
 use bench_measure::plan::{Arrivals, Load, Plan};
 use bench_measure::series::{Pace, Recorder, pace};
 use bench_measure::supervise::{Finished, claim_folder};
@@ -28,7 +30,7 @@ const SETTLE: f64 = 0.2;
 const FIRST_LOOK: u32 = 200;
 
 /// What is searched for, and how closely.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Search {
     pub goal: Goal,
     pub precision: f64,
@@ -60,7 +62,8 @@ impl Trials<'_> {
     /// # Errors
     /// When a run fails for another reason than that the backend cannot take more.
     pub fn search<R: Runner>(&self, search: &Search, runner: &mut R) -> Result<Report, R::Failure> {
-        let Search { goal, precision, trial_seconds } = *search;
+        let Search { goal, precision, trial_seconds } = search;
+        let (precision, trial_seconds) = (*precision, *trial_seconds);
         let mut index = 0;
         let mut closed = |items: u32, runner: &mut R| {
             let plan = self.plan_of(items, Load::Closed);
@@ -72,15 +75,16 @@ impl Trials<'_> {
         let first = closed(FIRST_LOOK, runner)?;
         let throughput = closed(items(first, trial_seconds, 0), runner)?;
         runner.note(&format!("closed load: {throughput:.1} items/s"));
-        let least = items_needed(goal.slo.quantile, 0.95);
-        let found = capacity::search(&goal, throughput, precision, |phase, rate| {
+        let least = goal.slos().map(|slo| items_needed(slo.quantile, 0.95)).max().unwrap_or(0);
+        let found = capacity::search(goal, throughput, precision, |phase, rate| {
             let seconds = if phase == Phase::Confirm { 2.0 * trial_seconds } else { trial_seconds };
             let load = Load::Open { rate, arrivals: self.arrivals };
             let plan = self.plan_of(items(rate, seconds, least), load);
+            let plan = Plan { bounds: bounds(goal, &plan), ..plan };
             let watched = unless_it_broke(self.whole(&plan, index, phase.name(), runner))?;
             index += 1;
             let trial = match watched {
-                Ok(watched) => trial_of(&watched, &plan, rate, goal.slo)?,
+                Ok(watched) => trial_of(&watched, &plan, rate, goal)?,
                 Err(why) => Trial::failed(rate, why),
             };
             let verdict =
@@ -98,7 +102,7 @@ impl Trials<'_> {
             run_id: self.run_id.to_owned(),
             timestamp: UtcTime::now(),
             config_hash: Plan { load: Load::Closed, ..self.plan.clone() }.config_hash(),
-            goal,
+            goal: goal.clone(),
             precision,
             trial_seconds,
             closed_loop_throughput: throughput,
@@ -133,7 +137,8 @@ impl Trials<'_> {
         runner: &mut R,
     ) -> Result<Watched, R::Failure> {
         let watched = self.watched(plan, index, what, runner)?;
-        if watched.finished.measured.partial { Err(Failure::interrupted()) } else { Ok(watched) }
+        let Measured { partial, broken, .. } = watched.finished.measured;
+        if partial && broken.is_none() { Err(Failure::interrupted()) } else { Ok(watched) }
     }
 
     /// One run, with its record in the output folder.
@@ -193,15 +198,34 @@ fn items(rate: f64, seconds: f64, least_timed: u64) -> u32 {
     (rate * seconds).ceil().max(least).clamp(f64::from(FIRST_LOOK), 5e7) as u32
 }
 
-fn trial_of(watched: &Watched, plan: &Plan, rate: f64, slo: Slo) -> bench_record::Result<Trial> {
+/// What makes a trial a failed one whatever is still to come.
+fn bounds(goal: &Goal, plan: &Plan) -> Bounds {
+    let items = u64::from(plan.num_tasks - plan.warmup_items);
+    let of = |slo: &Slo| Bound::of(slo.quantile, Duration::from_nanos((slo.limit_ms * 1e6) as u64), items);
+    // The sink knows when an item is answered, and not what a model took for it.
+    let latencies = goal.slos().filter(|slo| slo.figure == Figure::Response).map(of).collect();
+    Bounds { latencies, failures: Some(((1.0 - goal.success) * items as f64 + 1e-9) as u64) }
+}
+
+/// The bound that a run broke as the goal that it is of.
+fn ended(goal: &Goal, broken: Broken) -> Ended {
+    let of_response = goal.slos().enumerate().filter(|(_, slo)| slo.figure == Figure::Response);
+    let numbers: Vec<usize> = of_response.map(|(number, _)| number).collect();
+    let Broken { latency, allowed, after } = broken;
+    Ended { goal: latency.and_then(|latency| numbers.get(latency).copied()), allowed, after }
+}
+
+fn trial_of(watched: &Watched, plan: &Plan, rate: f64, goal: &Goal) -> bench_record::Result<Trial> {
     let Watched { finished, samples, .. } = watched;
     let measured = &finished.measured;
     let intervals = histogram::load(&finished.folder.join(histogram::FILE_NAME))?;
-    let latencies = match slo.figure {
-        Figure::Response => histogram::whole_items(&intervals)?,
-        figure => histogram::tagged(&intervals, Some(figure.tag()))?,
+    let latency = |slo: &Slo| {
+        let latencies = match slo.figure {
+            Figure::Response => histogram::whole_items(&intervals)?,
+            figure => histogram::tagged(&intervals, Some(figure.tag()))?,
+        };
+        Ok(latencies.and_then(|all| all.quantile(slo.quantile)).map(|ms| ms.get()))
     };
-    let latency = latencies.and_then(|all| all.quantile(slo.quantile));
     let due = Due::of(plan).into_iter().flatten().take(plan.num_tasks as usize);
     let Pace { offered, completed } = pace(samples, plan.warmup_items.into(), due).unwrap_or_else(|| {
         let offered = measured.generator.map_or(rate, |generator| generator.offered_rate);
@@ -212,7 +236,9 @@ fn trial_of(watched: &Watched, plan: &Plan, rate: f64, slo: Slo) -> bench_record
         rate,
         offered,
         completed,
-        latency_ms: latency.map(|ms| ms.get()),
+        latency_ms: latency(&goal.slo)?,
+        and_ms: goal.and.iter().map(latency).collect::<bench_record::Result<_>>()?,
+        ended: measured.broken.map(|broken| ended(goal, broken)),
         success_rate: measured.timed_completed as f64 / measured.timed.max(1) as f64,
         items: measured.timed,
         late: measured.late as f64 / measured.emitted.max(1) as f64,

@@ -141,7 +141,7 @@ impl Campaign for Sweep<'_> {
 
     fn is_finished(&self, &(point, repeat): &(usize, u32)) -> bool {
         let at = &self.plan.points[point];
-        match self.plan.search {
+        match &self.plan.search {
             Some(_) => search_folder(self.tree, at).join(capacity::FILE_NAME).is_file(),
             None => {
                 let wanted = SweepPlan::place(point, repeat).sweep;
@@ -154,7 +154,7 @@ impl Campaign for Sweep<'_> {
     fn job<R: Runner>(&self, &(point, repeat): &(usize, u32), runner: &mut R) -> Result<(), R::Failure> {
         let (plan, at) = (self.plan, &self.plan.points[point]);
         let (own, run_id) = (plan.plan_of(at), &plan.started.run_id);
-        if let Some(search) = plan.search {
+        if let Some(search) = &plan.search {
             let folder = search_folder(self.tree, at);
             runner.note(&format!("searching the capacity of {}", at.slug()));
             let trials = Trials {
@@ -164,7 +164,7 @@ impl Campaign for Sweep<'_> {
                 output_dir: &folder,
                 arrivals: plan.arrivals,
             };
-            let report = trials.search(&search, runner)?;
+            let report = trials.search(search, runner)?;
             return runner.keep(&folder, &report).map(drop);
         }
         let output_dir = self.tree.backend(&at.backend);
@@ -194,7 +194,7 @@ impl Campaign for Sweep<'_> {
             "started_at": plan.started.started_at,
             "finished_at": UtcTime::now(),
             "measure": if plan.search.is_some() { "capacity" } else { "throughput" },
-            "goal": plan.search.map(|search| search.goal),
+            "goal": plan.search.as_ref().map(|search| &search.goal),
             "points": rows,
         });
         let path = self.tree.folder().join(FILE_NAME);

@@ -20,8 +20,8 @@ use bench_measure::digest::output_digest;
 use bench_measure::guest::WRONG_CLOCK;
 use bench_measure::item::{Item, read_items};
 use bench_measure::operation::{Account, ITEMS_FILE, RunRequest, account, guest, spec};
+use bench_measure::outcome::SinkOutcome;
 use bench_measure::plan::{Load, Plan, Variation};
-use bench_measure::sink::SinkOutcome;
 use bench_record::found::Found;
 
 /// Seed of the runs whose indexes are prepared before the tests.
@@ -65,6 +65,7 @@ pub fn small_plan(workload: Listed, items: u32, seed: u64, cache_dir: &Path) -> 
         num_tasks: items,
         warmup_items: 0,
         warmup_auto: false,
+        bounds: Default::default(),
         parity_batch_size: 16,
         repeat: 1,
         quick: false,

@@ -118,11 +118,21 @@ impl std::fmt::Display for Slo {
 }
 
 /// Everything a rate has to meet.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Goal {
     pub slo: Slo,
+    /// What has to be met as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub and: Vec<Slo>,
     /// Least share of items that succeed.
     pub success: f64,
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all: Vec<String> = self.slos().map(Slo::to_string).collect();
+        f.write_str(&all.join(" and "))
+    }
 }
 
 /// What was seen at one rate.
@@ -136,8 +146,14 @@ pub struct Trial {
     pub completed: f64,
     /// The wanted percentile of what the goal is about; absent when nothing succeeded.
     pub latency_ms: Option<f64>,
+    /// The same of what has to be met as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub and_ms: Vec<Option<f64>>,
     pub success_rate: f64,
     pub items: u64,
+    /// Why it was ended early; its other figures are of what came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// Share of arrivals that the generator was late for.
     pub late: f64,
     /// How late it was: the 99th percentile over all arrivals.
@@ -146,6 +162,17 @@ pub struct Trial {
     pub doubts: Vec<String>,
     /// Why there are no figures: the run failed.
     pub error: Option<String>,
+}
+
+/// A trial that could not meet its goal any more, whatever came: it was ended there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ended {
+    /// Which of the goals it broke, from 0 on; none of them where too many items failed.
+    pub goal: Option<usize>,
+    /// Most timed items that it allows to be beyond its limit, or to fail.
+    pub allowed: u64,
+    /// Timed items until then.
+    pub after: u64,
 }
 
 impl Trial {
@@ -170,25 +197,44 @@ pub enum Limit {
 }
 
 impl Goal {
+    /// Everything that is wanted of times.
+    pub fn slos(&self) -> impl Iterator<Item = &Slo> {
+        std::iter::once(&self.slo).chain(&self.and)
+    }
+
+    /// The goal that a trial missed, or the one of several that it missed by most, and what it came to.
+    fn missed(&self, trial: &Trial) -> Option<(&Slo, Option<f64>)> {
+        let times = std::iter::once(trial.latency_ms).chain(trial.and_ms.iter().copied());
+        let beyond = |(slo, ms): &(&Slo, Option<f64>)| ms.unwrap_or(f64::INFINITY) / slo.limit_ms;
+        let broken = trial.ended.and_then(|ended| ended.goal);
+        let all = self.slos().zip(times).enumerate();
+        let missed = all.filter(|(number, both)| match broken {
+            Some(broken) => *number == broken,
+            None => beyond(both) > 1.0,
+        });
+        missed.map(|(_, both)| both).max_by(|a, b| beyond(a).total_cmp(&beyond(b)))
+    }
+
     /// What stops `trial` from being sustained, or nothing.
     #[must_use]
     pub fn limit(&self, trial: &Trial) -> Option<Limit> {
         if trial.error.is_some() {
             return Some(Limit::Error);
         }
-        if trial.success_rate < self.success {
+        if trial.success_rate < self.success || trial.ended.is_some_and(|ended| ended.goal.is_none()) {
             return Some(Limit::Failures);
         }
-        let (limit, beyond_ms) = if trial.completed < trial.offered * (1.0 - BACKLOG_TOLERANCE) {
+        let lags = trial.ended.is_none() && trial.completed < trial.offered * (1.0 - BACKLOG_TOLERANCE);
+        let (limit, beyond_ms, is_generator_s) = if lags {
             // How much longer the last item waits than the first.
             let length_ms = trial.items as f64 / trial.offered * 1e3;
-            (Limit::Backlog, (1.0 - trial.completed / trial.offered) * length_ms)
+            (Limit::Backlog, (1.0 - trial.completed / trial.offered) * length_ms, true)
         } else {
-            let beyond_ms = trial.latency_ms.unwrap_or(f64::INFINITY) - self.slo.limit_ms;
-            (beyond_ms > 0.0).then_some((Limit::Latency, beyond_ms))?
+            let (slo, latency_ms) = self.missed(trial)?;
+            let beyond_ms = latency_ms.unwrap_or(f64::INFINITY) - slo.limit_ms;
+            // A model is timed from its question, and no generator is late for that.
+            (Limit::Latency, beyond_ms, slo.figure == Figure::Response)
         };
-        // A model is timed from its question, and no generator is late for that.
-        let is_generator_s = limit == Limit::Backlog || self.slo.figure == Figure::Response;
         Some(if is_generator_s && beyond_ms <= trial.lateness_ms { Limit::Generator } else { limit })
     }
 
@@ -206,28 +252,43 @@ impl Goal {
                 "the generator was up to {:.1} ms late: this machine offers no more, the backend may sustain more",
                 trial.lateness_ms
             ),
-            Limit::Failures => {
-                format!("only {:.4} of the items succeeded, {} are wanted", trial.success_rate, self.success)
-            }
+            Limit::Failures => match trial.ended {
+                Some(ended) => format!(
+                    "more than {} of the items failed, so that {} cannot succeed any more: ended after {}",
+                    ended.allowed, self.success, ended.after
+                ),
+                None => {
+                    format!(
+                        "only {:.4} of the items succeeded, {} are wanted",
+                        trial.success_rate, self.success
+                    )
+                }
+            },
             Limit::Backlog => format!(
                 "the backlog grows by {:.1} items a second ({:.1} arrive, {:.1} complete)",
                 trial.offered - trial.completed,
                 trial.offered,
                 trial.completed
             ),
-            Limit::Latency => match trial.latency_ms {
-                Some(latency) => {
-                    format!(
-                        "{} is {latency:.1} ms, {} ms are wanted",
-                        self.slo.percentile(),
-                        self.slo.limit_ms
-                    )
+            Limit::Latency => {
+                let (slo, latency_ms) = self.missed(trial).unwrap_or((&self.slo, trial.latency_ms));
+                match (trial.ended, latency_ms) {
+                    (Some(ended), _) => format!(
+                        "{} cannot be within {} ms any more, more than {} items took longer: ended after {}",
+                        slo.percentile(),
+                        slo.limit_ms,
+                        ended.allowed,
+                        ended.after
+                    ),
+                    (None, Some(latency)) => {
+                        format!("{} is {latency:.1} ms, {} ms are wanted", slo.percentile(), slo.limit_ms)
+                    }
+                    (None, None) if slo.figure != Figure::Response => {
+                        format!("no answer of a language model tells its {}", slo.figure.tag())
+                    }
+                    (None, None) => "nothing was answered".to_owned(),
                 }
-                None if self.slo.figure != Figure::Response => {
-                    format!("no answer of a language model tells its {}", self.slo.figure.tag())
-                }
-                None => "nothing was answered".to_owned(),
-            },
+            }
         };
         text + &doubts
     }
@@ -388,7 +449,7 @@ mod tests {
     use super::*;
 
     fn goal(slo: &str) -> Goal {
-        Goal { slo: slo.parse().unwrap(), success: 0.999 }
+        Goal { slo: slo.parse().unwrap(), and: Vec::new(), success: 0.999 }
     }
 
     /// A server that completes `capacity` a second, with the waiting time of a single queue.
@@ -555,6 +616,52 @@ mod tests {
         assert_eq!(goal("p99=200ms").limit(&backlog), Some(Limit::Backlog));
         let starved = Trial { lateness_ms: 600.0, ..backlog };
         assert_eq!(goal("p99=200ms").limit(&starved), Some(Limit::Generator));
+    }
+
+    #[test]
+    fn of_several_goals_the_tightest_bounds_the_search_and_is_named() {
+        // Of the server the median is half of what its p99 is: 10 / (1 - load) = 40 ms at a load of 0.75.
+        let both = Goal { and: vec!["p50=20ms".parse().unwrap()], ..goal("p99=60ms") };
+        let steady = server(100.0);
+        let server = |phase, rate| {
+            let trial = steady(phase, rate)?;
+            Ok::<_, ()>(Trial { and_ms: vec![trial.latency_ms.map(|ms| ms / 2.0)], ..trial })
+        };
+        let found = search(&both, 100.0, 0.02, server).unwrap();
+        assert!((73.0..=75.0).contains(&found.capacity.unwrap()), "{found:?}");
+        assert!(
+            found.stopped.contains("p50 is 20.") && found.stopped.contains("20 ms are wanted"),
+            "{}",
+            found.stopped
+        );
+        assert_eq!(both.to_string(), "p99=60ms and p50=20ms");
+    }
+
+    #[test]
+    fn a_trial_that_was_ended_early_is_refused_for_what_it_broke() {
+        let both = Goal { and: vec!["p50=20ms".parse().unwrap()], ..goal("p99=60ms") };
+        let ended = Ended { goal: Some(1), allowed: 500, after: 612 };
+        let trial = Trial {
+            rate: 100.0,
+            offered: 100.0,
+            completed: 61.0,
+            latency_ms: Some(59.0),
+            and_ms: vec![Some(31.0)],
+            success_rate: 1.0,
+            items: 612,
+            ended: Some(ended),
+            ..Trial::default()
+        };
+        assert_eq!(both.limit(&trial), Some(Limit::Latency), "how fast it completed says nothing then");
+        let words = both.words(&trial, Limit::Latency);
+        assert_eq!(
+            words,
+            "p50 cannot be within 20 ms any more, more than 500 items took longer: ended after 612"
+        );
+        let failing = Trial { ended: Some(Ended { goal: None, allowed: 1, after: 9 }), ..trial.clone() };
+        assert_eq!(both.limit(&failing), Some(Limit::Failures));
+        // What the generator's lateness explains is no limit of the backend.
+        assert_eq!(both.limit(&Trial { lateness_ms: 12.0, ..trial }), Some(Limit::Generator));
     }
 
     #[test]

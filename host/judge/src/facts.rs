@@ -1,4 +1,4 @@
-//! What a comparison needs of a record, in a hundred and sixty bytes.
+//! What a comparison needs of a record, in a hundred and seventy-six bytes.
 //!
 //! A million records do not fit in memory as objects. Their numbers do as numbers, and texts that
 //! only have to be told apart do as hashes. Whoever needs a text itself reads it from the record's
@@ -24,11 +24,13 @@ pub enum Metric {
     Duration,
     /// CPU seconds of the whole run per million completed items. It stands in the record's evidence.
     CpuPerMillion,
+    /// Joules of the whole machine per million timed items. It stands in the record's evidence.
+    EnergyPerMillion,
 }
 
 impl Metric {
     /// All of them, in the record's order.
-    pub const ALL: [Metric; 7] = [
+    pub const ALL: [Metric; 8] = [
         Metric::Throughput,
         Metric::LatencyP50,
         Metric::LatencyP95,
@@ -36,15 +38,17 @@ impl Metric {
         Metric::SuccessRate,
         Metric::Duration,
         Metric::CpuPerMillion,
+        Metric::EnergyPerMillion,
     ];
 
     /// Those that a verdict is given on. Throughput is the main one; the others are read beside it.
-    pub const JUDGED: [Metric; 5] = [
+    pub const JUDGED: [Metric; 6] = [
         Metric::Throughput,
         Metric::LatencyP50,
         Metric::LatencyP95,
         Metric::LatencyP99,
         Metric::CpuPerMillion,
+        Metric::EnergyPerMillion,
     ];
 
     /// Its field in the record, or its name.
@@ -57,12 +61,13 @@ impl Metric {
             Metric::SuccessRate => "success_rate",
             Metric::Duration => "duration_seconds",
             Metric::CpuPerMillion => "cpu_seconds_per_million",
+            Metric::EnergyPerMillion => "joules_per_million",
         }
     }
 
     /// Its unit, or nothing.
     pub fn unit(self) -> &'static str {
-        ["items/s", "ms", "ms", "ms", "", "s", "s"][self as usize]
+        ["items/s", "ms", "ms", "ms", "", "s", "s", "J"][self as usize]
     }
 
     /// Whether more of it is better.
@@ -84,7 +89,7 @@ impl Metric {
 /// One number per metric. NaN stands for "not measured".
 pub type Metrics = [f64; Metric::ALL.len()];
 
-const WORDS: usize = 21;
+const WORDS: usize = 22;
 
 /// How many bytes [`Facts`] are.
 pub(crate) const BYTES: usize = WORDS * 8;
@@ -176,6 +181,7 @@ impl Facts {
             self.embedding,
             m[6],
             self.input,
+            m[7],
         ];
         words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
@@ -192,7 +198,7 @@ impl Facts {
             drawn: w[17] & DRAWN != 0,
             nodes: (w[1] >> 32) as u32,
             parallelism: w[1] as u32,
-            metrics: [w[2], w[3], w[4], w[5], w[6], w[7], w[19]].map(f64::from_bits),
+            metrics: [w[2], w[3], w[4], w[5], w[6], w[7], w[19], w[21]].map(f64::from_bits),
             pair: (w[8] != NO_PAIR).then_some(w[8]),
             items: w[9],
             setting: wide(w[10], w[11]),
@@ -231,7 +237,7 @@ mod tests {
             drawn: true,
             nodes: 3,
             parallelism: 7,
-            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0, 7.0],
+            metrics: [1.0, 2.0, 3.0, 4.0, 0.5, 6.0, 7.0, 8.0],
             pair: Some(0),
             items: 9,
             setting: u128::MAX - 5,

@@ -240,11 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_of_a_million_items_has_a_verdict_of_its_own() {
+    fn cpu_time_and_energy_of_a_million_items_have_verdicts_of_their_own() {
         let mut records = paired(&[("ray", &SLOW), ("sage", &SLOW)]);
         for (record, throughput) in records.iter_mut().zip(SLOW.iter().chain(&SLOW)) {
             let sage = record["backend"] == "sage";
             record["extra"]["cpu_seconds"] = json!(if sage { 100.0 } else { 150.0 } / throughput);
+            record["extra"]["energy_joules"] = json!(if sage { 900.0 } else { 600.0 } / throughput);
             record["extra"]["items"] = json!({"timed": 400, "completed": 500});
         }
         let summary = summary(&records);
@@ -252,7 +253,11 @@ mod tests {
         assert!((cpu.ratio.unwrap() - 1.5).abs() < 1e-9 && cpu.pairs == 8, "{cpu:?}");
         let Ranking::Verdict(Verdict::SlowerBy { share }) = cpu.ranking else { panic!("{cpu:?}") };
         assert!((share - 0.5).abs() < 1e-9, "ray takes half as much again: {share}");
-        assert!((summary.collected.totals[1].metrics[6].mean().unwrap() - 2000.0).abs() < 30.0);
+        let mean = |metric: Metric| summary.collected.totals[1].metrics[metric as usize].mean().unwrap();
+        assert!((mean(Metric::CpuPerMillion) - 2000.0).abs() < 30.0, "of those that were completed");
+        let energy = summary.comparisons.iter().find(|c| c.metric == Metric::EnergyPerMillion).unwrap();
+        assert!(matches!(energy.ranking, Ranking::Verdict(Verdict::FasterBy { .. })), "{energy:?}");
+        assert!((mean(Metric::EnergyPerMillion) - 22_500.0).abs() < 400.0, "of those that were timed");
         assert!(!matches!(throughput(&summary)[0].ranking, Ranking::Verdict(Verdict::SlowerBy { .. })));
     }
 

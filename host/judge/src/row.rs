@@ -99,6 +99,7 @@ impl Parsed {
             number(line.success_rate).filter(|share| *share <= 1.0)?,
             number(line.duration_seconds)?,
             f64::NAN,
+            f64::NAN,
         ];
         let named = !(line.backend.is_empty() || line.workload.is_empty() || line.run_id.is_empty());
         let hashed = line.config_hash.as_deref() != Some("");
@@ -108,10 +109,13 @@ impl Parsed {
         let extra = line.extra.map_or("{}", RawValue::get);
         let brief = Brief::of(extra)?;
         let completed = brief.items.and_then(|items| items.completed).filter(|completed| *completed > 0);
-        let seconds = brief.cpu_seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
-        if let (Some(seconds), Some(completed)) = (seconds, completed) {
-            metrics[Metric::CpuPerMillion as usize] = seconds * 1e6 / completed as f64;
-        }
+        let timed = brief.items.and_then(|items| items.counted()).filter(|timed| *timed > 0);
+        let spent = |figure: Option<f64>, items: Option<u64>| {
+            let figure = figure.filter(|figure| figure.is_finite() && *figure >= 0.0)?;
+            Some(figure * 1e6 / items? as f64)
+        };
+        metrics[Metric::CpuPerMillion as usize] = spent(brief.cpu_seconds, completed).unwrap_or(f64::NAN);
+        metrics[Metric::EnergyPerMillion as usize] = spent(brief.energy_joules, timed).unwrap_or(f64::NAN);
         let time: Timestamp = line.timestamp.parse::<UtcTime>().ok()?.into();
         let backend = shown_name(&line.backend, brief.arm.as_deref());
         self.key.clear();

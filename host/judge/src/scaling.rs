@@ -86,9 +86,10 @@ impl Row {
             throughput: report.found.capacity?,
             latency_p50: None,
             latency_p95: None,
-            latency_p99: last
-                .filter(|_| report.goal.slo.percentile() == "p99")
-                .and_then(|trial| trial.latency_ms),
+            latency_p99: last.and_then(|trial| {
+                let times = std::iter::once(trial.latency_ms).chain(trial.and_ms.iter().copied());
+                report.goal.slos().zip(times).find(|(slo, _)| slo.percentile() == "p99")?.1
+            }),
             success_rate: last.map(|trial| trial.success_rate),
             speed_up: None,
             efficiency: None,

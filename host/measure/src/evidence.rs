@@ -13,7 +13,7 @@ use super::attribution::Parts;
 use super::machine;
 use super::monitor::Seen;
 use super::operation::{Measured, RunReply};
-use super::sink::OperatorUse;
+use super::outcome::OperatorUse;
 use super::supervise::Job;
 use super::validity::Finding;
 
@@ -26,10 +26,12 @@ impl Job<'_> {
         let cpu =
             answer.cpu.as_ref().map(|cpu| (cpu.waited + seen.unwaited).as_secs_f64() + outside.cpu_seconds);
         let memory = seen.peak_bytes.unwrap_or(0).max(measured.peak_rss_bytes);
+        let joules = if outside.any() { Err(OTHER_SOCKETS.to_owned()) } else { seen.joules.clone() };
         let whys = [
             ("attribution", measured.unattributed.clone()),
             ("cpu_seconds", outside.unknown.clone()),
             ("memory_peak_bytes", outside.any().then(|| ELSEWHERE.to_owned())),
+            ("energy_joules", joules.as_ref().err().cloned()),
         ];
         Evidence {
             backend_hash: Some(sha256_hex(about.name.to_string().as_bytes())),
@@ -56,6 +58,7 @@ impl Job<'_> {
             generator: measured.generator,
             memory_peak_bytes: (!outside.any()).then_some(memory),
             cpu_seconds: cpu.filter(|_| outside.unknown.is_none()),
+            energy_joules: joules.ok(),
             cpu_seconds_sampled: Some(seen.unwaited.as_secs_f64()),
             processes_peak: seen.processes,
             workers: measured
@@ -98,6 +101,9 @@ impl Job<'_> {
 /// Why it is not known how much memory there was at most.
 const ELSEWHERE: &str =
     "operators ran in processes that bench did not start: `machines` has the largest of each machine";
+
+/// Why it is not known how much energy it took.
+const OTHER_SOCKETS: &str = "operators ran in processes that bench did not start, perhaps on other machines";
 
 /// Where spans say what cannot be, the times of the others are not the whole of it.
 fn operators(measured: &Measured) -> IndexMap<String, OperatorTime> {

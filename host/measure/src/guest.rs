@@ -15,8 +15,9 @@ use serde_json::json;
 use super::clocks::{self, Told};
 use super::emitter::Emitter;
 use super::ledger::Ledger;
+use super::outcome::StageUse;
 use super::runtime_logs;
-use super::sink::{Sink, StageUse};
+use super::sink::Sink;
 use bench_isolate::isolate::{Channel, Clocks, News};
 use bench_isolate::text::bounded;
 

@@ -6,12 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod answered;
 pub mod answers;
+mod artefacts;
 pub mod attribution;
+pub mod bounds;
 pub mod clocks;
 pub mod course;
 pub mod doubts;
 pub mod emitter;
+mod energy;
 mod evidence;
 mod faraway;
 mod generation;
@@ -23,6 +27,7 @@ pub mod machine;
 pub mod monitor;
 pub mod nodes;
 pub mod operation;
+pub mod outcome;
 pub mod outside;
 pub mod plan;
 pub mod processes;
@@ -35,6 +40,7 @@ pub mod sink;
 pub mod supervise;
 pub mod trace;
 pub mod validity;
+mod watched;
 pub mod window;
 
 /// The vocabulary of graphs and frames that a run speaks.

@@ -5,6 +5,7 @@
 
 mod unwaited;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use self::unwaited::Unwaited;
+use super::energy::{Meter, POWERCAP};
 use super::guest::Edge;
 use super::processes::{Proc, Reading, tree};
 use super::window::{Own, disturbance};
@@ -42,6 +44,8 @@ pub struct Seen {
     pub unwaited: Duration,
     pub memory: Course,
     pub disturbance: Disturbance,
+    /// What the machine took from its socket while queries were timed, or why that is not known.
+    pub joules: Result<f64, String>,
 }
 
 impl Seen {
@@ -50,7 +54,8 @@ impl Seen {
     pub fn nothing() -> Self {
         let disturbance = Disturbance::unknown(NOT_TIMED);
         let (unwaited, memory) = (Duration::ZERO, Course::new());
-        Self { peak_bytes: None, processes: None, unwaited, memory, disturbance }
+        let joules = Err(NOT_TIMED.to_owned());
+        Self { peak_bytes: None, processes: None, unwaited, memory, disturbance, joules }
     }
 }
 
@@ -91,6 +96,19 @@ struct Samples {
     processes: Option<u64>,
     memory: Course,
     unwaited: Unwaited,
+    /// There is one from the first timed query on.
+    energy: Option<Result<Meter, String>>,
+}
+
+impl Samples {
+    fn look_at_energy(&mut self) {
+        self.energy.iter_mut().flatten().for_each(Meter::look);
+    }
+
+    fn joules(&self, window: Option<f64>) -> Result<f64, String> {
+        let (Some(meter), Some(window)) = (&self.energy, window) else { return Err(NOT_TIMED.to_owned()) };
+        meter.as_ref().map_err(String::clone)?.joules(Duration::try_from_secs_f64(window).unwrap_or_default())
+    }
 }
 
 impl TreeMonitor {
@@ -121,8 +139,12 @@ impl TreeMonitor {
         let reading = self.shared.proc.read();
         self.shared.timing.store(edge == Edge::Began, Ordering::Relaxed);
         match edge {
-            Edge::Began => self.began = Some(reading),
+            Edge::Began => {
+                self.began = Some(reading);
+                self.shared.samples().energy = Some(Meter::start(Path::new(POWERCAP)));
+            }
             Edge::Ended => {
+                self.shared.samples().look_at_energy();
                 self.ended = Some(reading);
                 // A short run may end before its tree is looked at again, and it is never larger than now.
                 self.shared.sample();
@@ -149,10 +171,12 @@ impl TreeMonitor {
             _ => Disturbance::unknown(NOT_TIMED),
         };
         let samples = std::mem::take(&mut *self.shared.samples());
+        let joules = samples.joules(disturbance.window_seconds);
         Seen {
             peak_bytes: samples.peak_bytes,
             processes: samples.processes,
             unwaited: samples.unwaited.lost(adopted),
+            joules,
             memory: samples.memory,
             disturbance,
         }
@@ -189,6 +213,9 @@ impl Shared {
         }
         let bytes = found.iter().filter_map(|pid| self.proc.bytes(*pid)).sum();
         let mut samples = self.samples();
+        if self.timing.load(Ordering::Relaxed) {
+            samples.look_at_energy();
+        }
         samples.memory.push((Instant::now(), bytes));
         samples.peak_bytes = samples.peak_bytes.max(Some(bytes));
         samples.processes = samples.processes.max(Some(found.len() as u64));

@@ -23,16 +23,18 @@ use serde_json::{Map, Value};
 
 use super::answers;
 use super::attribution::Parts;
+use super::bounds::Broken;
 use super::clocks::{Clocks as WorkerClocks, WorkerUse};
 use super::doubts::Doubts;
 use super::emitter::Emitter;
 use super::guest::{Guest, RunEvent, Timed, WorkloadLibrary};
 use super::ledger::Ledger;
 use super::monitor;
+use super::outcome::{OperatorUse, SinkOutcome};
 use super::outside::Outside;
 use super::plan::Plan;
 use super::proof::{Proof, Unproven};
-use super::sink::{OperatorUse, Sink, SinkOutcome};
+use super::sink::Sink;
 use super::trace::{self, Trace};
 use bench_isolate::isolate::{self, Channel, Clocks, News, Operation};
 use bench_isolate::load::load;
@@ -169,6 +171,9 @@ pub struct Measured {
     pub steady: Option<Steady>,
     #[serde(skip)]
     pub warmup: u64,
+    /// The bound that it broke, and was ended for. As well.
+    #[serde(skip)]
+    pub broken: Option<Broken>,
     pub operators: Vec<(String, OperatorUse)>,
     pub workers: Vec<WorkerUse>,
     /// Operator calls of workers that are not listed.
@@ -286,6 +291,7 @@ pub fn guest(request: &RunRequest, channel: &Channel<RunEvent>) -> Result<Guest,
         emitter: Emitter::new(plan, workload.schedule()?, Arc::clone(&ledger)),
         sink: Sink::new(Arc::clone(&ledger), on_path, items, workload.judge())
             .with_runs(request.scratch.clone())
+            .within(plan.bounds.clone())
             .wanting(Proof::of(graph, key))
             .with_clocks(WorkerClocks::new(key))
             .with_answers(
@@ -358,6 +364,7 @@ fn measure(
         output_digest: None,
         steady: None,
         warmup: 0,
+        broken: None,
         operators: operators(guest, &sunk),
         workers_left_out: sunk.workers_left_out,
         reasons_left_out: sunk.reasons_left_out,

@@ -15,6 +15,7 @@ use bench_workloads::workload::{OpenSpec, WorkloadError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::bounds::Bounds;
 use super::input_plan::InputPlan;
 use bench_record::canonical_json::config_hash;
 pub use bench_record::evidence::{Arrivals, Load};
@@ -32,6 +33,9 @@ pub struct Plan {
     /// What is warm-up the run itself shows: the first items up to where it is steady.
     #[serde(default)]
     pub warmup_auto: bool,
+    /// A run that breaks one of these is ended there. They change nothing of what it does until then.
+    #[serde(default, skip_serializing_if = "Bounds::is_empty")]
+    pub bounds: Bounds,
     pub parity_batch_size: u32,
     pub repeat: u32,
     pub quick: bool,
@@ -210,6 +214,7 @@ pub fn example() -> Plan {
         num_tasks: 100,
         warmup_items: 0,
         warmup_auto: false,
+        bounds: Bounds::default(),
         parity_batch_size: 16,
         repeat: 1,
         quick: false,

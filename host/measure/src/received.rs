@@ -1,26 +1,22 @@
-//! The supervisor's own account of a run: from the items that the sink took, and by its own clock.
+//! The supervisor's own account of a run: from the items that the sink took.
 //!
 //! Source and sink share an address space with the plugin, so nothing of the runner's reply is taken on trust. What
-//! items say is counted anew here, in a process that no plugin is in; a reply that says otherwise is none. Every time
-//! in it has to lie between the start of the call and its answer, which needs no tolerance: one clock, and what is told
-//! after it happened.
+//! items say is counted anew here, in a process that no plugin is in; a reply that says otherwise is none.
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use bench_isolate::isolate::RUN;
 use bench_record::evidence::Steady;
 use bench_record::histogram::{self, Interval, LatencyHistogram};
-use bench_workloads::instance::monotonic_ns;
 use bench_workloads::records::Goals;
 
+use super::bounds::{Bounds, Broken, Tally};
 use super::course::{Begun, Course, Cut};
 use super::digest::output_digest;
 use super::generation::Calls;
-use super::guest::Edge;
 use super::item::Item;
-use super::operation::{MEASURE, Measured, throughput};
+use super::operation::{Measured, throughput};
 
 /// What the sink took.
 #[derive(Debug, Default)]
@@ -36,10 +32,11 @@ pub struct Received {
     /// them.
     first_ns: Option<u64>,
     course: Course,
+    tally: Tally,
     /// Earliest and latest time of all.
-    times: Option<(u64, u64)>,
+    pub(super) times: Option<(u64, u64)>,
     /// Items that were answered before they were handed out.
-    backwards: u64,
+    pub(super) backwards: u64,
     /// Of timed answers: from the intended arrival, and from the emission.
     pub response: LatencyHistogram,
     pub service: LatencyHistogram,
@@ -48,24 +45,29 @@ pub struct Received {
 }
 
 impl Received {
-    /// Counts `items`, answers of a language model as good by these `goals`, and digests what they answer, with files
-    /// in `scratch` while it goes on.
+    /// Nothing yet, of a run whose answers of a language model are good by these `goals`, and which is over when it
+    /// breaks one of these `bounds`.
+    #[must_use]
+    pub fn within(goals: Goals, bounds: Bounds) -> Self {
+        Self { calls: Calls::with_goals(goals), tally: Tally::new(bounds), ..Self::default() }
+    }
+
+    /// Counts `items`, and digests what they answer, with files in `scratch` while it goes on.
     ///
     /// # Errors
     /// When an item cannot be read. That the digest cannot be made costs the digest alone.
     pub fn count(
+        mut self,
         items: impl Iterator<Item = io::Result<Item>>,
-        goals: Goals,
         scratch: &Path,
     ) -> io::Result<(Self, io::Result<String>)> {
-        let mut received = Self { calls: Calls::with_goals(goals), ..Self::default() };
         let mut unreadable = None;
         let mut items = items.map_while(|item| item.map_err(|cause| unreadable = Some(cause)).ok());
-        let good = items.by_ref().inspect(|item| received.take(item)).filter(|item| item.ok);
+        let good = items.by_ref().inspect(|item| self.take(item)).filter(|item| item.ok);
         let digest = output_digest(good.map(|item| Ok((item.query_id, item.digest))), scratch);
         // Where the digest gave up, the rest is counted all the same.
-        items.for_each(|item| received.take(&item));
-        unreadable.map_or(Ok((received, digest)), Err)
+        items.for_each(|item| self.take(&item));
+        unreadable.map_or(Ok((self, digest)), Err)
     }
 
     /// Counts `items` again, with all before `cut` as warm-up. From there on the backend was as busy as it gets, so the
@@ -94,6 +96,12 @@ impl Received {
         Some((steady, cut.filter(|cut| cut.at_ns > timed_ns)))
     }
 
+    /// The bound that was broken, by which a run is over.
+    #[must_use]
+    pub fn broken(&self) -> Option<Broken> {
+        self.tally.broken()
+    }
+
     /// Makes a reply that has been held against all that was received state what is timed of it.
     pub fn restate(&self, measured: &mut Measured) {
         measured.timed = self.timed_completed + self.timed_failed;
@@ -108,6 +116,7 @@ impl Received {
 
     fn take(&mut self, item: &Item) {
         self.course.take(item.answered_ns);
+        self.tally.take(item.timed, item.ok, item.response());
         self.first_ns = Some(self.first_ns.map_or(item.emitted_ns, |ns| ns.min(item.emitted_ns)));
         self.completed += u64::from(item.ok);
         self.failed += u64::from(!item.ok);
@@ -200,138 +209,13 @@ impl Received {
     }
 }
 
-/// What the supervisor saw of a call, by its own clock.
-#[derive(Debug, Clone, Copy)]
-pub struct Watched {
-    pub started: Instant,
-    pub answered: Instant,
-    /// The phase that was announced last, and when the run began and ended by what was announced.
-    pub measured: bool,
-    pub run: Option<Instant>,
-    pub over: Option<Instant>,
-    /// When queries began and ceased to be timed by what was announced.
-    pub began: Option<Instant>,
-    pub ended: Option<Instant>,
-    /// For how long the supervisor itself did not listen.
-    pub deaf: Duration,
-    /// Whether the stream was to be cut short.
-    pub stopped: bool,
-}
-
-/// Two clocks that differ by less say nothing: what is announced is heard later, on a busy machine by a good deal.
-const LEAST_DIFFERENCE: Duration = Duration::from_millis(250);
-/// The same, as a share of the longer time.
-const LEAST_SHARE: f64 = 0.25;
-
-impl Watched {
-    /// Of a call that has just been started.
-    #[must_use]
-    pub fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            started: now,
-            answered: now,
-            measured: false,
-            run: None,
-            over: None,
-            began: None,
-            ended: None,
-            deaf: Duration::ZERO,
-            stopped: false,
-        }
-    }
-
-    /// The runner is about to enter a phase.
-    pub fn phase(&mut self, name: &str) {
-        let now = Instant::now();
-        self.measured = name == MEASURE;
-        match name {
-            RUN => self.run = Some(now),
-            MEASURE => self.over = Some(now),
-            _ => {}
-        }
-    }
-
-    /// Queries begin or cease to be timed.
-    pub fn edge(&mut self, edge: Edge) {
-        let now = Some(Instant::now());
-        match edge {
-            Edge::Began => self.began = now,
-            Edge::Ended => self.ended = now,
-        }
-    }
-
-    /// What of a reply cannot be so.
-    #[must_use]
-    pub fn contradictions(&self, received: &Received, said: &Measured) -> Vec<String> {
-        let mut wrongs = Vec::new();
-        if !self.measured {
-            wrongs
-                .push("its reply came before the host's own code in its process had measured it".to_owned());
-        }
-        if said.partial && !self.stopped {
-            wrongs.push("its reply states a run that was cut short, and nobody asked for that".to_owned());
-        }
-        let call = self.answered.saturating_duration_since(self.started).as_secs_f64();
-        let wall = said.wall_seconds;
-        if !(0.0..=call).contains(&wall) {
-            wrongs.push(format!("its reply states a run of {wall} s in a process that lived for {call} s"));
-        }
-        // Each errs to the side on which nothing true is refused.
-        let monotonic = |instant: Instant, first: u64| {
-            first.saturating_sub(u64::try_from(instant.elapsed().as_nanos()).unwrap_or(u64::MAX))
-        };
-        let earliest = monotonic(self.started, monotonic_ns());
-        let since_answer = self.answered.elapsed();
-        let latest = monotonic_ns().saturating_sub(u64::try_from(since_answer.as_nanos()).unwrap_or(0));
-        if received.times.is_some_and(|(first, last)| first < earliest || last > latest) {
-            wrongs
-                .push("its items have times before bench started its process or after its reply".to_owned());
-        }
-        if received.backwards > 0 {
-            wrongs.push(format!("{} items were answered before they were handed out", received.backwards));
-        }
-        wrongs
-    }
-
-    /// For how long the supervisor did not watch, of how long a call, where that is too long to compare anything.
-    #[must_use]
-    pub fn absence(&self) -> Option<(Duration, Duration)> {
-        let call = self.answered.saturating_duration_since(self.started);
-        (self.deaf > LEAST_DIFFERENCE + call.mul_f64(LEAST_SHARE)).then_some((self.deaf, call))
-    }
-
-    /// Where a time by the clock of the runner's process is another than by that of the supervisor: the two.
-    #[must_use]
-    pub fn difference(&self, received: &Received, said: &Measured) -> Option<(Duration, Option<Duration>)> {
-        let between = |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
-        let apart = |said: Duration, seen: Option<Duration>| {
-            let Some(seen) = seen else { return Some((said, None)) };
-            let allowed = LEAST_DIFFERENCE + said.max(seen).mul_f64(LEAST_SHARE) + self.deaf;
-            (said.abs_diff(seen) > allowed).then_some((said, Some(seen)))
-        };
-        let wall = Duration::try_from_secs_f64(said.wall_seconds).unwrap_or(Duration::MAX);
-        // One that was cut short is over when its backend is.
-        let timed = received.window().filter(|_| !said.partial);
-        timed
-            .and_then(|timed| apart(timed, between(self.began, self.ended)))
-            .or_else(|| apart(wall, between(self.run, self.over)))
-    }
-}
-
-impl Default for Watched {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bench_workloads::records::Call;
 
     use super::*;
 
-    const MS: u64 = 1_000_000;
+    pub const MS: u64 = 1_000_000;
 
     fn item(number: u64, emitted_ns: u64, answered_ns: u64) -> Item {
         Item {
@@ -349,12 +233,12 @@ mod tests {
     }
 
     /// Five items a millisecond apart, each answered after two; the first is not timed, the fourth failed.
-    fn received(from_ns: u64) -> Received {
+    pub fn received(from_ns: u64) -> Received {
         let items = (0..5).map(|i| item(i, from_ns + i * MS, from_ns + i * MS + 2 * MS));
-        Received::count(items.map(Ok), Goals::default(), &std::env::temp_dir()).unwrap().0
+        Received::default().count(items.map(Ok), &std::env::temp_dir()).unwrap().0
     }
 
-    fn said(received: &Received) -> Measured {
+    pub fn said(received: &Received) -> Measured {
         let mut said = Measured {
             completed: received.completed,
             failed: received.failed,
@@ -383,7 +267,7 @@ mod tests {
         let goals = Goals { ttft_ms: Some(1.0), tpot_ms: None };
         let call = Call { latency_us: 900, first_us: Some(500), last_us: Some(800), ..Call::default() };
         let items = items.map(|item| Ok(Item { call: Some(call.clone()), ..item }));
-        let all = Received { calls: Calls::with_goals(goals), ..Received::default() };
+        let all = Received::within(goals, Bounds::default());
         let rest = all.after(cut, items).unwrap();
         let generation = rest.calls.evidence(rest.window()).unwrap();
         assert_eq!((generation.answers, generation.goodput.map(|good| good.answers)), (1, Some(1)));
@@ -407,7 +291,7 @@ mod tests {
                 now_ns += if number < slow { 10 * MS } else { MS };
                 Ok(Item { ok: true, ..item(number + 1, emitted_ns, now_ns) })
             });
-            Received::count(items, Goals::default(), &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
+            Received::default().count(items, &std::env::temp_dir()).unwrap().0.settling(16).unwrap()
         };
         let (steady, cut) = of(100);
         let cut = cut.unwrap();
@@ -444,84 +328,9 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_cut_short_only_when_somebody_asked_for_it() {
-        let partial = Measured { partial: true, ..Measured::default() };
-        let call = |stopped| Watched { measured: true, stopped, ..Watched::new() };
-        assert_eq!(call(true).contradictions(&Received::default(), &partial), Vec::<String>::new());
-        assert_eq!(
-            call(false).contradictions(&Received::default(), &partial),
-            ["its reply states a run that was cut short, and nobody asked for that"]
-        );
-    }
-
-    #[test]
-    fn one_that_hardly_watched_says_so() {
-        let now = Instant::now();
-        let two = Duration::from_secs(2);
-        let absent = |ms| Watched {
-            started: now,
-            answered: now + two,
-            deaf: Duration::from_millis(ms),
-            ..Watched::new()
-        };
-        assert_eq!(absent(700).absence(), None);
-        assert_eq!(absent(1_900).absence(), Some((Duration::from_millis(1_900), two)));
-    }
-
-    #[test]
     fn an_item_that_cannot_be_read_is_an_error() {
         let items = [Ok(item(0, 0, 1)), Err(io::Error::other("cut short"))];
-        let error = Received::count(items.into_iter(), Goals::default(), &std::env::temp_dir()).unwrap_err();
+        let error = Received::default().count(items.into_iter(), &std::env::temp_dir()).unwrap_err();
         assert_eq!(error.to_string(), "cut short");
-    }
-
-    fn watched(now_ns: u64) -> (Watched, Received) {
-        let watched = Watched { measured: true, ..Watched::new() };
-        (Watched { answered: watched.started + Duration::from_millis(100), ..watched }, received(now_ns))
-    }
-
-    #[test]
-    fn every_time_lies_between_the_start_of_the_call_and_its_reply() {
-        let now_ns = monotonic_ns();
-        let (call, items) = watched(now_ns + 10 * MS);
-        let call = Watched { started: call.started - Duration::from_secs(1), ..call };
-        // The reply itself is yet to come here, so its time is that of now.
-        let call = Watched { answered: Instant::now() + Duration::from_millis(100), ..call };
-        let past = Received { times: Some((1, 2)), ..Received::default() };
-        let outside = "its items have times before bench started its process or after its reply";
-        assert_eq!(call.contradictions(&past, &Measured::default()), [outside]);
-        assert_eq!(items.backwards, 0);
-        let endless = Measured { wall_seconds: 60.0, ..Measured::default() };
-        let wrongs = call.contradictions(&Received::default(), &endless);
-        assert!(
-            wrongs[0].starts_with("its reply states a run of 60 s in a process that lived for 1"),
-            "{wrongs:?}"
-        );
-        let backwards = Measured { wall_seconds: -1.0, ..Measured::default() };
-        assert!(call.contradictions(&Received::default(), &backwards)[0].contains("a run of -1 s"));
-        let early = Watched { measured: false, ..call };
-        assert!(early.contradictions(&Received::default(), &Measured::default())[0].contains("came before"));
-    }
-
-    #[test]
-    fn clocks_that_differ_by_what_a_busy_machine_explains_do_not() {
-        let start = Instant::now();
-        let at = |ms| Some(start + Duration::from_millis(ms));
-        let seen =
-            |ended| Watched { run: at(0), over: at(ended), began: at(0), ended: at(ended), ..Watched::new() };
-        let items = received(0);
-        let said = |wall_seconds| Measured { wall_seconds, ..said(&items) };
-        assert_eq!(seen(200).difference(&items, &said(0.2)), None);
-        let (five, two) = (Duration::from_millis(5), Duration::from_secs(2));
-        assert_eq!(seen(2_000).difference(&items, &said(2.0)), Some((five, Some(two))));
-        // Nobody was listening for most of it.
-        let deaf = Watched { deaf: Duration::from_millis(1_500), ..seen(2_000) };
-        assert_eq!(deaf.difference(&items, &said(2.0)), None);
-        // Timed queries that nobody was told of.
-        let silent = Watched { began: None, ..seen(200) };
-        assert_eq!(silent.difference(&items, &said(0.2)), Some((five, None)));
-        // One that is cut short ends its timed queries with its backend.
-        let partial = Measured { partial: true, ..said(2.0) };
-        assert_eq!(seen(2_000).difference(&items, &partial), None);
     }
 }

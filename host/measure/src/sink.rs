@@ -3,7 +3,6 @@
 //! Time is stamped before anything is decoded. Every query must be answered exactly once; what is
 //! wrong (duplicates, answers nobody asked for, silence) is counted here and fails the run later.
 
-use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::process::parent_id;
@@ -11,110 +10,28 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames, spans};
+use bench_dataflow::frame::{Frame, Kind, Malformed, Span, frames};
 use bench_dataflow::graph::{Graph, Node};
 use bench_workloads::instance::monotonic_ns;
-use bench_workloads::judge::{Judge, Scores};
-use bench_workloads::operator::Tombstone;
-use bench_workloads::records::{Answer, Call};
-use bench_workloads::schedule::query_key;
-use bench_workloads::seal;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use bench_workloads::judge::Judge;
 
+use super::answered::{Answered, Room};
 use super::answers::{self, Answers};
 use super::attribution::{Attribution, Step};
-use super::clocks::{Clocks, Process, Reading, Told, WorkerUse};
-use super::doubts::Doubts;
+use super::bounds::{Bounds, Tally};
+use super::clocks::{Clocks, Process, Reading, Told};
 use super::faraway::{self, Faraway};
 use super::item::{Item, encode};
 use super::ledger::{Ledger, Pending, Settled};
-use super::outside::{Outside, Outsiders};
+use super::outcome::{OperatorUse, SinkOutcome, StageUse};
+use super::outside::Outsiders;
 use super::processes::descends;
-use super::proof::{Proof, Unproven};
+use super::proof::Proof;
 use super::trace::Trace;
-use bench_isolate::text::bounded;
-use bench_record::histogram::LatencyHistogram;
-
-/// Reasons of failed items that are kept word for word.
-pub const REASONS_KEPT: usize = 8;
-/// Bytes of one: it is a plugin's, or a service's.
-const LONGEST_REASON: usize = 2 << 10;
-/// Worker processes that are told apart. A record carries the number of its worker, and may say any.
-pub const MOST_WORKERS: usize = 4096;
-
-/// Records and time of one operator.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct OperatorUse {
-    /// Records it worked on.
-    pub records: u64,
-    /// Time inside it, over all its instances.
-    pub busy_ns: u64,
-}
-
-/// A stage while the run goes on. Counts are totals since the start.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StageUse {
-    pub name: String,
-    /// Whether queries pass it.
-    pub on_path: bool,
-    pub records: u64,
-    pub busy_ns: u64,
-    /// Time that timed queries waited for it: hops to it, in all. Not known where clocks are not.
-    pub waited_ns: Option<u64>,
-    /// Instances that were seen to work.
-    pub instances: u16,
-}
-
-/// Everything the sink knows at the end.
-#[derive(Debug, Default)]
-pub struct SinkOutcome {
-    pub completed: u64,
-    pub failed: u64,
-    pub timed_completed: u64,
-    pub timed_failed: u64,
-    pub duplicates: u64,
-    pub unexpected: u64,
-    pub join_empty: u64,
-    pub docs_seen: u64,
-    pub last_ns: Option<u64>,
-    /// Sum of the response times of all items, warm-up included.
-    pub response_ns: u64,
-    /// By node id.
-    pub operators: Vec<OperatorUse>,
-    /// By node id: how many instances were seen to work.
-    pub instances: Vec<u16>,
-    /// Records per worker process.
-    pub workers: std::collections::BTreeMap<Process, u64>,
-    /// Records of the processes that found no room there.
-    pub workers_left_out: u64,
-    /// Latency from the intended arrival, and from the emission, of timed queries.
-    pub response: LatencyHistogram,
-    pub service: LatencyHistogram,
-    pub reasons: Vec<String>,
-    /// Failed items whose reason found no room there.
-    pub reasons_left_out: u64,
-    /// Where the time of timed queries went.
-    pub attribution: Attribution,
-    /// Why that is not known, where it is not.
-    pub unattributed: Option<String>,
-    /// Whose clocks spans are by.
-    pub clocks: Clocks,
-    /// What workers used that bench did not start.
-    pub outside: Outside,
-    /// Answers that are not the work of the run's operators.
-    pub unproven: Unproven,
-    /// What spans say that cannot be. They are in no figure of time.
-    pub doubts: Doubts,
-    pub scores: Option<Scores>,
-    /// Why answers could not be saved that were to be.
-    pub unsaved: Option<String>,
-    /// Every operator call, where that is wanted.
-    pub trace: Option<Trace>,
-}
 
 struct State {
     sunk: SinkOutcome,
+    tally: Tally,
     outsiders: Outsiders,
     /// Queries that were worked on in other places, and where their time went as far as that is known by now.
     faraway: Faraway,
@@ -126,12 +43,106 @@ struct State {
     failure: Option<io::Error>,
 }
 
+/// What was found out about where the spans of an answer are.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// Some are of other places than the sink's.
+    far: bool,
+    /// It is known by this clock when all of them started.
+    placed: bool,
+}
+
+impl State {
+    /// Takes what operators did for an item into account, and puts those calls into `steps` that it is known of when
+    /// they started. Spans that cannot be are taken from `spans`.
+    fn account(&mut self, item: &Item, spans: &mut Vec<Span>, steps: &mut Vec<Step>, began_ns: u64) -> Found {
+        let sunk = &mut self.sunk;
+        steps.clear();
+        // A fork stamps each of its copies: that is still one record worked on.
+        for (usage, wrote) in sunk.operators.iter_mut().zip(&item.stages) {
+            usage.records += u64::from(*wrote != 0);
+        }
+        let (mut found, mut alike) = (Found { far: false, placed: true }, None);
+        spans.retain(|span| {
+            let node = usize::from(span.node);
+            let emitted_ns = sunk.attribution.is_on_path(node).then_some(item.emitted_ns);
+            let start = sunk.clocks.start(span);
+            if !sunk.doubts.admit(span, start, began_ns, emitted_ns, item.answered_ns) {
+                return false;
+            }
+            if let Some(usage) = sunk.operators.get_mut(node) {
+                usage.busy_ns = usage.busy_ns.saturating_add(span.busy_ns);
+                sunk.instances[node] = sunk.instances[node].max(span.instance.saturating_add(1));
+            }
+            // Whose a thread of another place is may be told later.
+            let process = match sunk.clocks.is_here(span) {
+                true => sunk.attribution.process(&sunk.clocks, span),
+                false => Process { place: span.place, number: span.worker },
+            };
+            found.far |= !sunk.clocks.is_here(span);
+            if let Some(start) = start {
+                steps.push(Step { node: span.node, start, busy_ns: span.busy_ns, process });
+            } else {
+                found.placed = false;
+            }
+            if let Some(trace) = &mut sunk.trace {
+                trace.take(span, process);
+            }
+            // Most of a record's spans are of one process.
+            match &mut alike {
+                Some((of, spans)) if *of == process => *spans += 1,
+                _ => {
+                    let before = alike.replace((process, 1));
+                    before.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
+                }
+            }
+            true
+        });
+        alike.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
+        found
+    }
+
+    /// Adds where the time of a timed item went.
+    fn attribute(&mut self, item: &Item, spans: &[Span], steps: &mut Vec<Step>, found: Found) {
+        let Self { sunk, faraway, meanwhile, .. } = self;
+        let (own, emitted_ns, answered_ns) = (sunk.clocks.own(), item.emitted_ns, item.answered_ns);
+        if found.far || !found.placed {
+            if let Some(mut steps) = faraway::steps(spans, &mut sunk.clocks, meanwhile) {
+                meanwhile.add(emitted_ns, answered_ns, own, &mut steps);
+            }
+        } else {
+            sunk.attribution.add(emitted_ns, answered_ns, own, steps);
+        }
+        if found.far {
+            faraway.keep(emitted_ns, answered_ns, spans);
+        }
+    }
+
+    /// Scores an answer, where answers are judged. `key` is that of its query.
+    fn judge(&mut self, answered: &Answered, key: u64) {
+        let Some(judge) = &mut self.judge else { return };
+        match &answered.answer {
+            Ok(answer) => judge.score(&answered.item.query_id, &answer.retrieved, &answer.ranking),
+            Err(_) => judge.fail(key),
+        }
+    }
+
+    /// Keeps an item, and its answer where answers are saved.
+    fn write(&mut self, item: io::Result<&[u8]>, saved: Option<Vec<u8>>) {
+        if let (Some(answers), Some(saved)) = (&mut self.answers, saved) {
+            answers.add(&saved);
+        }
+        if let Err(error) = item.and_then(|item| self.items.write_all(item)) {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
 /// What is needed for one answer, and again for the next of its batch.
-#[derive(Default)]
 struct Scratch {
-    spans: Vec<Span>,
+    room: Room,
     steps: Vec<Step>,
-    item: Vec<u8>,
+    line: Vec<u8>,
 }
 
 /// Takes every result of a run. Any thread may use it.
@@ -161,8 +172,9 @@ impl Sink {
         };
         let (faraway, meanwhile) = (Faraway::default(), Attribution::new(on_path));
         let (items, outsiders) = (BufWriter::new(items), Outsiders::default());
-        let answers = None;
-        let state = State { sunk, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
+        let (tally, answers) = (Tally::default(), None);
+        let state =
+            State { sunk, tally, outsiders, faraway, meanwhile, items, answers, judge, failure: None };
         let (timed, state) = (AtomicU64::new(0), Mutex::new(state));
         let began_ns = monotonic_ns();
         Self { ledger, nodes, proof: None, began_ns, timed, runs: None, saves_answers: false, state }
@@ -180,6 +192,13 @@ impl Sink {
         let saves_answers = file.is_some();
         self.state().answers = file.map(Answers::new);
         Self { saves_answers, ..self }
+    }
+
+    /// Ends the stream as soon as one of these bounds is broken.
+    #[must_use]
+    pub fn within(self, bounds: Bounds) -> Self {
+        self.state().tally = Tally::new(bounds);
+        self
     }
 
     /// Keeps every operator call in `trace`.
@@ -232,7 +251,7 @@ impl Sink {
     /// When the bytes are not a batch.
     pub fn take(&self, batch: &[u8]) -> Result<(), Malformed> {
         let now_ns = monotonic_ns();
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch { room: Room::of(self.nodes), steps: Vec::new(), line: Vec::new() };
         for frame in frames(batch) {
             let frame = frame?;
             if frame.header.kind == Kind::Heartbeat {
@@ -248,173 +267,28 @@ impl Sink {
     }
 
     fn first(&self, frame: &Frame<'_>, pending: Pending, now_ns: u64, scratch: &mut Scratch) {
-        let mut after: &[u8] = &[];
-        let answer = match frame.header.kind {
-            Kind::Data => postcard::take_from_bytes::<Answer>(frame.body)
-                .map_err(|cause| format!("the answer is unreadable: {cause}"))
-                .and_then(|(answer, rest)| {
-                    after = rest;
-                    of_its_query(answer, frame.header.seq, &pending)
-                }),
-            _ => Err(reason(frame)),
-        };
-        let mut item = Item {
-            query_id: answer
-                .as_ref()
-                .map_or_else(|_| format!("#{}", frame.header.seq), |a| a.query_id.clone()),
-            ok: answer.is_ok(),
-            digest: answer.as_ref().map_or([0; 32], digest),
-            intended_ns: pending.intended_ns,
-            emitted_ns: pending.emitted_ns,
-            answered_ns: now_ns,
-            timed: pending.timed,
-            stages: vec![0; self.nodes],
-            call: Call::after(after).filter(|_| answer.is_ok()),
-            wordless: answer.as_ref().is_ok_and(|answer| answer.response.trim().is_empty()),
-        };
+        let Scratch { room, steps, line } = scratch;
         // What needs nothing but the frame is found out and written down before anybody has to wait.
+        let answered = Answered::read(frame, &pending, now_ns, self.proof.as_ref(), room);
+        let Answered { item, answer, .. } = &answered;
         let saved = self
             .saves_answers
             .then(|| answers::line(&item.query_id, answer.as_ref().map_err(String::as_str)));
-        let Scratch { spans, steps, item: line } = scratch;
-        let unproven = self.read(frame, &answer, &mut item.stages, spans);
-        if !after.is_empty() {
-            // Times are no part of what was answered, by which stages are compared with those of other runs.
-            let (whole, said) = (frame.body, &frame.body[..frame.body.len() - after.len()]);
-            let whole = seal::digest(whole);
-            item.stages
-                .iter_mut()
-                .filter(|wrote| **wrote == whole)
-                .for_each(|wrote| *wrote = seal::digest(said));
-        }
-        let line = encode(&item, line);
-        steps.clear();
+        let line = encode(item, line);
         let mut state = self.state();
-        let State { sunk, judge, faraway, meanwhile, items, failure, answers, .. } = &mut *state;
-        if let (Some(answers), Some(saved)) = (answers, saved) {
-            answers.add(&saved);
-        }
-        // A fork stamps each of its copies: that is still one record worked on.
-        for (usage, wrote) in sunk.operators.iter_mut().zip(&item.stages) {
-            usage.records += u64::from(*wrote != 0);
-        }
-        let (mut far, mut placed, mut alike) = (false, true, None);
-        spans.retain(|span| {
-            let node = usize::from(span.node);
-            let emitted_ns = sunk.attribution.is_on_path(node).then_some(pending.emitted_ns);
-            let start = sunk.clocks.start(span);
-            if !sunk.doubts.admit(span, start, self.began_ns, emitted_ns, now_ns) {
-                return false;
-            }
-            if let Some(usage) = sunk.operators.get_mut(node) {
-                usage.busy_ns = usage.busy_ns.saturating_add(span.busy_ns);
-                sunk.instances[node] = sunk.instances[node].max(span.instance.saturating_add(1));
-            }
-            // Whose a thread of another place is may be told later.
-            let process = match sunk.clocks.is_here(span) {
-                true => sunk.attribution.process(&sunk.clocks, span),
-                false => Process { place: span.place, number: span.worker },
-            };
-            far |= !sunk.clocks.is_here(span);
-            if let Some(start) = start {
-                steps.push(Step { node: span.node, start, busy_ns: span.busy_ns, process });
-            } else {
-                placed = false;
-            }
-            if let Some(trace) = &mut sunk.trace {
-                trace.take(span, process);
-            }
-            // Most of a record's spans are of one process.
-            match &mut alike {
-                Some((of, spans)) if *of == process => *spans += 1,
-                _ => {
-                    let before = alike.replace((process, 1));
-                    before.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
-                }
-            }
-            true
-        });
-        alike.into_iter().for_each(|(of, spans)| sunk.came_from(of, spans));
-        if let Some(why) = unproven {
-            sunk.unproven.add(&item.query_id, why);
-        }
-        sunk.response_ns = sunk.response_ns.saturating_add(item.response().as_nanos() as u64);
-        match &answer {
-            Ok(answer) => {
-                sunk.completed += 1;
-                sunk.join_empty += u64::from(!answer.met_documents());
-                sunk.docs_seen = sunk.docs_seen.max(answer.docs_seen);
-                if let Some(judge) = judge {
-                    judge.score(&answer.query_id, &answer.retrieved, &answer.ranking);
-                }
-            }
-            Err(reason) => {
-                sunk.failed += 1;
-                if let Some(judge) = judge {
-                    judge.fail(pending.key);
-                }
-                let reason = bounded(reason, LONGEST_REASON);
-                match sunk.reasons.contains(&reason) {
-                    true => {}
-                    false if sunk.reasons.len() < REASONS_KEPT => sunk.reasons.push(reason),
-                    false => sunk.reasons_left_out += 1,
-                }
-            }
-        }
-        if pending.timed {
-            sunk.timed_completed += u64::from(item.ok);
-            sunk.timed_failed += u64::from(!item.ok);
-            // Who comes first into the lock need not have come first to the clock.
-            sunk.last_ns = sunk.last_ns.max(Some(now_ns));
+        let found = state.account(item, &mut room.spans, steps, self.began_ns);
+        state.sunk.count(&answered);
+        state.judge(&answered, pending.key);
+        if item.timed {
+            state.attribute(item, &room.spans, steps, found);
             self.timed.fetch_add(1, Ordering::Relaxed);
-            if item.ok {
-                // A latency beyond what the histogram can hold (hours) would be a broken clock.
-                sunk.response.record(item.response());
-                sunk.service.record(item.service());
-            }
-            let own = sunk.clocks.own();
-            if far || !placed {
-                if let Some(mut steps) = faraway::steps(spans, &mut sunk.clocks, meanwhile) {
-                    meanwhile.add(pending.emitted_ns, now_ns, own, &mut steps);
-                }
-            } else {
-                sunk.attribution.add(pending.emitted_ns, now_ns, own, steps);
-            }
-            if far {
-                faraway.keep(pending.emitted_ns, now_ns, spans);
-            }
         }
-        if let Err(error) = line.and_then(|line| items.write_all(line)) {
-            failure.get_or_insert(error);
-        }
-    }
-
-    /// Reads the spans that operators of this run left on an answer, and what each node wrote. Returns what is wrong
-    /// with the answer where it is not their work.
-    fn read(
-        &self,
-        frame: &Frame<'_>,
-        answer: &Result<Answer, String>,
-        stages: &mut [u64],
-        own: &mut Vec<Span>,
-    ) -> Option<String> {
-        let (seq, all) = (frame.header.seq, spans(frame.spans));
-        let proof = self.proof.as_ref();
-        own.clear();
-        own.extend(
-            all.iter().filter(|span| proof.is_none_or(|proof| proof.admits(seq, span))).map(Span::read),
-        );
-        for span in &*own {
-            if let Some(stage) = stages.get_mut(usize::from(span.node)) {
-                *stage = span.digest;
-            }
-        }
-        match (all.len() - own.len(), answer) {
-            (0, Ok(_)) => proof?.lacking(frame, stages),
-            (0, Err(_)) => None,
-            // One under the number of another query bears that one's seals.
-            (_, Err(reason)) if frame.header.kind == Kind::Data => Some(reason.clone()),
-            (foreign, _) => Some(format!("it bears {foreign} spans that no operator of this run left on it")),
+        state.write(line, saved);
+        let is_over = state.tally.take(item.timed, item.ok, item.response());
+        drop(state);
+        room.reuse(answered);
+        if is_over {
+            self.ledger.drain();
         }
     }
 
@@ -485,76 +359,15 @@ impl Sink {
     }
 }
 
-impl SinkOutcome {
-    /// Takes note of so many spans of a process.
-    fn came_from(&mut self, worker: Process, spans: u64) {
-        let room = self.workers.len() < MOST_WORKERS;
-        match self.workers.entry(worker) {
-            Entry::Occupied(mut known) => *known.get_mut() += spans,
-            Entry::Vacant(new) if room => drop(new.insert(spans)),
-            Entry::Vacant(_) => self.workers_left_out += spans,
-        }
-    }
-
-    /// Whether results came from processes of other places that nobody told of.
-    fn has_workers_elsewhere_but(&self, told: &Outsiders) -> bool {
-        let mut elsewhere = self.workers.keys().filter(|worker| worker.place != self.clocks.own());
-        elsewhere.any(|worker| {
-            let process = self.clocks.process(worker.place, worker.number).number;
-            !self.clocks.place(worker.place).is_some_and(|place| told.know(place, process))
-        })
-    }
-
-    /// The processes that results came from, as far as it is known whose their threads are.
-    #[must_use]
-    pub fn workers(&self) -> Vec<WorkerUse> {
-        let mut processes: std::collections::BTreeMap<Process, u64> = std::collections::BTreeMap::new();
-        for (worker, spans) in &self.workers {
-            *processes.entry(self.clocks.process(worker.place, worker.number)).or_default() += spans;
-        }
-        let worker = |(process, spans): (Process, u64)| WorkerUse {
-            host: self.clocks.host(process.place).map(str::to_owned),
-            process: process.number,
-            spans,
-        };
-        processes.into_iter().map(worker).collect()
-    }
-}
-
-/// An answer under the number of another query would lend that query its time.
-fn of_its_query(answer: Answer, seq: u64, pending: &Pending) -> Result<Answer, String> {
-    if query_key(&answer.query_id) == pending.key {
-        return Ok(answer);
-    }
-    Err(format!(
-        "query number {seq} got the answer to {:?}: a runtime may reorder records, not renumber them",
-        answer.query_id
-    ))
-}
-
-fn reason(frame: &Frame<'_>) -> String {
-    match postcard::from_bytes::<Tombstone>(frame.body) {
-        Ok(tombstone) => format!("node {}: {}", tombstone.node, tombstone.reason),
-        Err(_) => "failed without a reason".to_owned(),
-    }
-}
-
-/// SHA-256 over what an answer says: its text and its final ranking.
-fn digest(answer: &Answer) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update(answer.response.as_bytes());
-    for id in &answer.ranking {
-        hasher.update([0]);
-        hasher.update(id.as_bytes());
-    }
-    hasher.finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
-    use bench_dataflow::frame::{Header, Span, push};
+    use bench_dataflow::frame::{Header, push};
+    use bench_workloads::operator::Tombstone;
+    use bench_workloads::records::Answer;
+    use bench_workloads::schedule::query_key;
 
     use super::super::item::read_items;
+    use super::super::outcome::{LONGEST_REASON, MOST_WORKERS, REASONS_KEPT};
     use super::*;
 
     fn sink(queries: u64) -> (Sink, tempfile::NamedTempFile) {

@@ -1,23 +1,25 @@
 //! One run from the outside: start the runner process, watch it, check its answer, keep the results.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::answers;
+use super::artefacts::{self, Artefacts};
 use super::course::Cut;
 use super::guest::{RunEvent, WRONG_CLOCK, WorkloadLibrary};
 use super::item::read_items;
 use super::monitor::{Course, Seen, TreeMonitor};
 use super::nodes;
-use super::operation::{ANSWERS, Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest, TRACE_FILE};
+use super::operation::{ANSWERS, Account, ITEMS_FILE, Measured, Run, RunReply, RunRequest};
+use super::outcome::{MOST_WORKERS, REASONS_KEPT};
 use super::plan::Plan;
-use super::received::{Received, Watched};
+use super::received::Received;
 use super::runtime_logs;
-use super::sink::{MOST_WORKERS, REASONS_KEPT};
-use super::trace::{self, Format};
+use super::trace::Format;
 use super::validity::Finding;
+use super::watched::Watched;
 use bench_isolate::describe::Description;
 use bench_isolate::discover::BackendName;
 use bench_isolate::isolate::{
@@ -26,16 +28,14 @@ use bench_isolate::isolate::{
 };
 use bench_isolate::text::bounded;
 use bench_isolate::vet::Vetted;
-use bench_record::digest::Hashed;
 use bench_record::evidence::{self, Evidence};
 use bench_record::found::Found;
 use bench_record::time::UtcTime;
 use bench_record::units::{Fraction, ItemsPerSecond, Seconds};
 use bench_record::{
     self as results, OutputLock, Record, ReproManifest, atomic, csv, folder, histogram, json_style, jsonl,
-    manifest, spreadsheet, vectors,
+    manifest, vectors,
 };
-use bench_workloads::judge::RUN_FILES;
 use bench_workloads::records::Goals;
 
 /// What a run needs besides its plan.
@@ -178,6 +178,8 @@ impl Job<'_> {
         let (mut answer, mut seen, watched) = self.call(folder, &scratch, watcher, stop)?;
         let (received, digest) = self.received(&answer.reply.measured, &scratch)?;
         let RunReply { backend, measured } = &mut answer.reply;
+        measured.broken = received.broken().filter(|_| measured.partial);
+        let watched = Watched { stopped: watched.stopped || measured.broken.is_some(), ..watched };
         self.check(measured, backend, &received, &watched)?;
         watcher.phase("write");
         let mut unwritten = measured.unwritten.clone();
@@ -195,44 +197,25 @@ impl Job<'_> {
         let mut findings = Finding::of(self.plan, measured, &seen.disturbance);
         findings.extend(differ.map(|(said, seen)| Finding::Clocks { said, seen }));
         findings.extend(watched.absence().map(|(absent, of)| Finding::NotWatched { absent, of }));
-        let mut kept = |what: &str, done: io::Result<String>| match done {
-            Ok(sha256) => Some(sha256),
-            Err(cause) => {
-                unwritten.push(format!("{what}: {cause}"));
-                None
-            }
-        };
-        let items = kept("the items file", keep_items(&scratch, folder, self.plan, cut));
-        let log = received.latencies(measured.wall_seconds).map_err(io::Error::other);
-        let write =
-            |log: Vec<u8>| write_hashed(&folder.join(histogram::FILE_NAME), |file| file.write_all(&log));
-        let histogram = kept("the latency histogram", log.and_then(write));
-        if let Some((path, _)) = self.trace
-            && scratch.join(TRACE_FILE).symlink_metadata().is_ok()
-        {
-            kept("the trace", keep(&scratch.join(TRACE_FILE), path, trace::LARGEST));
+        let mut left = Artefacts::of(&scratch, folder, unwritten);
+        let items = left.items(self.plan, cut);
+        let latency_histogram = left.latencies(&received, measured.wall_seconds);
+        if let Some((path, _)) = self.trace {
+            left.trace(path);
         }
         let untold = !measured.unwritten.iter().any(|cause| cause.starts_with(ANSWERS));
-        let answers = (self.answers && untold).then(|| {
-            let (from, to) = (scratch.join(answers::FILE_NAME), folder.join(answers::FILE_NAME));
-            kept(ANSWERS, keep(&from, &to, answers::LARGEST))
-        });
-        let answers = answers.flatten();
-        for name in RUN_FILES {
-            let ranking = scratch.join(name);
-            if ranking.exists() {
-                kept(name, keep(&ranking, &folder.join(name), RUN_FILE_LARGEST));
-            }
-        }
-        let vectors = keep_vectors(self.plan, folder).transpose();
-        let vectors = vectors.and_then(|done| kept("the vectors of texts", done));
+        let answers = if self.answers && untold { left.answers() } else { None };
+        left.rankings();
+        let vectors = left.vectors(self.plan);
+        let mut unwritten = left.unwritten;
         let beside = |name| self.folder.strip_prefix(self.output_dir).unwrap_or(self.folder).join(name);
-        let named = |name, kept: &Option<String>| kept.as_ref().map(|_| beside(name).display().to_string());
+        let named =
+            |name, sha256: &Option<String>| sha256.as_ref().map(|_| beside(name).display().to_string());
         let evidence = Evidence {
-            items_file: named("items.csv", &items),
+            items_file: named(artefacts::ITEMS, &items),
             items_sha256: items,
-            latency_histogram: named(histogram::FILE_NAME, &histogram),
-            latency_histogram_sha256: histogram,
+            latency_histogram: named(histogram::FILE_NAME, &latency_histogram),
+            latency_histogram_sha256: latency_histogram,
             answers_file: named(answers::FILE_NAME, &answers),
             answers_sha256: answers,
             vectors_file: named(vectors::FILE_NAME, &vectors),
@@ -347,7 +330,8 @@ impl Job<'_> {
         scratch: &Path,
     ) -> Result<(Received, io::Result<String>), RunError> {
         let items = Found::LEFT.open(&scratch.join(ITEMS_FILE)).map(read_items);
-        let received = items.and_then(|items| Received::count(items, Goals::of(&self.plan.params), scratch));
+        let empty = Received::within(Goals::of(&self.plan.params), self.plan.bounds.clone());
+        let received = items.and_then(|items| empty.count(items, scratch));
         received.map_err(|cause| {
             self.dishonest(vec![format!("the items that it replies about cannot be read: {cause}")], measured)
         })
@@ -486,81 +470,6 @@ impl Job<'_> {
                 }),
             },
         )
-    }
-}
-
-/// More than the rankings of any published collection take.
-const RUN_FILE_LARGEST: u64 = 1 << 30;
-
-/// Copies a file of the runner's, and returns its SHA-256. A plugin shares the runner's process: it could have put
-/// anything there.
-fn keep(from: &Path, to: &Path, largest: u64) -> io::Result<String> {
-    let mut from = Found::LEFT.at_most(largest).open(from)?.take(largest);
-    write_hashed(to, |file| io::copy(&mut from, file).map(drop))
-}
-
-/// Writes a file whole or not at all, and returns its SHA-256.
-fn write_hashed(
-    path: &Path,
-    fill: impl FnOnce(&mut Hashed<&mut File>) -> io::Result<()>,
-) -> io::Result<String> {
-    let mut sha256 = String::new();
-    let written = atomic::write_with(path, |file| {
-        let mut file = Hashed::new(file);
-        fill(&mut file).map_err(results::Error::io("write", path))?;
-        sha256 = file.sha256();
-        Ok(())
-    });
-    written.map(|()| sha256).map_err(io::Error::other)
-}
-
-/// Turns the runner's items into the file people read: one row a query, one column a stage.
-fn keep_items(scratch: &Path, folder: &Path, plan: &Plan, cut: Option<Cut>) -> io::Result<String> {
-    let graph = plan.graph().map_err(io::Error::other)?;
-    let items = read_items(Found::LEFT.open(&scratch.join(ITEMS_FILE))?);
-    let most = u64::from(plan.num_tasks);
-    let nodes: Vec<(usize, &str)> =
-        graph.operators().map(|node| (node.id as usize, node.name.as_str())).collect();
-    write_hashed(&folder.join("items.csv"), |file| {
-        let mut writer = ::csv::Writer::from_writer(io::BufWriter::new(file));
-        let fixed = ["query_id", "ok", "digest", "latency_ms"];
-        writer.write_record(fixed.into_iter().chain(nodes.iter().map(|(_, name)| *name)))?;
-        for (number, item) in (0_u64..).zip(items) {
-            let item = item?;
-            if number == most {
-                return Err(io::Error::other(format!("there are more items than the {most} queries")));
-            }
-            let digest = hex::encode(item.digest);
-            // Warm-up items have no latency: whoever reads the column reads the timed ones.
-            let latency_ms = if item.timed && !cut.is_some_and(|cut| cut.takes(number)) {
-                format!("{:.3}", item.response().as_nanos() as f64 / 1e6)
-            } else {
-                String::new()
-            };
-            let id = spreadsheet::cell(&item.query_id).into_owned();
-            let fixed = [id, item.ok.to_string(), digest, latency_ms];
-            let stages = nodes.iter().map(|(node, _)| stage_digest(&item.stages, *node));
-            writer.write_record(fixed.into_iter().chain(stages))?;
-        }
-        writer.flush()
-    })
-}
-
-/// The vectors that an endpoint gave, where one was asked: by them it is told whether answers differ because of it.
-fn keep_vectors(plan: &Plan, folder: &Path) -> io::Result<Option<String>> {
-    let stored = plan.workload.vectors(&plan.open_spec()).map_err(io::Error::other)?;
-    let Some(stored) = stored else { return Ok(None) };
-    let dimension = stored.dimension();
-    let lowest = stored.lowest(vectors::Vectors::most(dimension))?;
-    let by_key = lowest.into_iter().map(|(key, vector)| (key, vector.dims)).collect();
-    let kept = vectors::Vectors { dimension, by_key };
-    write_hashed(&folder.join(vectors::FILE_NAME), |file| kept.write(file)).map(Some)
-}
-
-fn stage_digest(stages: &[u64], node: usize) -> String {
-    match stages.get(node) {
-        Some(0) | None => String::new(),
-        Some(digest) => format!("{digest:016x}"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bench_record::evidence::{self, Disturbance, Settling};
 
+use super::bounds::Broken;
 use super::doubts::Doubts;
 use super::operation::Measured;
 use super::plan::Plan;
@@ -20,6 +21,10 @@ const MOST_LATE: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
     Partial,
+    /// It could not meet any more what was wanted of it.
+    EndedEarly {
+        after: u64,
+    },
     TooFewItems {
         timed: u64,
     },
@@ -71,7 +76,8 @@ impl Finding {
     pub fn of(plan: &Plan, measured: &Measured, disturbance: &Disturbance) -> Vec<Self> {
         let mut findings = Vec::new();
         if measured.partial {
-            findings.push(Self::Partial);
+            let after = |broken: Broken| Self::EndedEarly { after: broken.after };
+            findings.push(measured.broken.map_or(Self::Partial, after));
         }
         if measured.timed < FEWEST_ITEMS {
             findings.push(Self::TooFewItems { timed: measured.timed });
@@ -131,6 +137,7 @@ impl Finding {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Partial => "partial",
+            Self::EndedEarly { .. } => "ended_early",
             Self::TooFewItems { .. } => "too_few_items",
             Self::NeverSteady => "never_steady",
             Self::NoAnswers { .. } => "no_answers",
@@ -154,6 +161,9 @@ impl Finding {
         };
         match self {
             Self::Partial => "the run was cut short by the user".to_owned(),
+            Self::EndedEarly { after } => {
+                format!("after {after} timed items it could not meet any more what was wanted, and was ended")
+            }
             Self::TooFewItems { timed } => {
                 format!(
                     "only {timed} items were timed; below {FEWEST_ITEMS} neither throughput nor percentiles mean much"
@@ -211,6 +221,7 @@ impl Finding {
     pub fn mend(&self) -> &'static str {
         match self {
             Self::Partial => "run it again and let it finish",
+            Self::EndedEarly { .. } => "ask for less: a lower rate, or more time",
             Self::TooFewItems { .. } => "give more with --num-tasks, or fewer with --warmup-items",
             Self::NeverSteady => "give more with --num-tasks, or time it as it is with --warmup items",
             Self::NoAnswers { .. } | Self::FailedItems { .. } => {

@@ -6,7 +6,7 @@ use super::Grid;
 use super::charts::Chart;
 use super::charts::curves::scaling;
 use super::sweep::line;
-use bench_judge::capacity::{Figure, Report, Trial};
+use bench_judge::capacity::{Figure, Report, Step, Trial};
 
 /// The curves.
 #[must_use]
@@ -57,7 +57,7 @@ pub fn grid(report: &Report) -> Grid {
             format!("{:.1}", trial.completed),
             trial.latency_ms.map_or("n/a".into(), |ms| format!("{ms:.1}")),
             format!("{:.4}", trial.success_rate),
-            step.limit.map_or("sustained".into(), |limit| format!("{limit:?}").to_lowercase()),
+            verdict(step),
             trial.doubts.join(", "),
         ]
     });
@@ -66,6 +66,12 @@ pub fn grid(report: &Report) -> Grid {
         columns: &["phase", "rate/s#", "completed/s#", "latency ms#", "success#", "verdict", "INVALID"],
         rows: rows.collect(),
     }
+}
+
+fn verdict(step: &Step) -> String {
+    let Some(limit) = step.limit else { return "sustained".to_owned() };
+    let early = step.trial.ended.map_or(String::new(), |ended| format!(", ended after {}", ended.after));
+    format!("{limit:?}").to_lowercase() + &early
 }
 
 /// What the search came to.
@@ -80,10 +86,10 @@ pub fn words(report: &Report) -> [String; 2] {
             format!(
                 "capacity of {} for {}: {capacity:.1} items/s; under a closed load {before:.1}/s before the search \
                  and {after}",
-                report.backend, report.goal.slo,
+                report.backend, report.goal,
             )
         }
-        None => format!("no capacity of {} for {}", report.backend, report.goal.slo),
+        None => format!("no capacity of {} for {}", report.backend, report.goal),
     };
     [found, format!("stopped: {}", report.found.stopped)]
 }
@@ -91,7 +97,7 @@ pub fn words(report: &Report) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bench_judge::capacity::{Found, Goal, Phase, Step};
+    use bench_judge::capacity::{Found, Goal, Phase};
     use bench_record::time::UtcTime;
 
     fn report() -> Report {
@@ -116,7 +122,7 @@ mod tests {
             run_id: "r".into(),
             timestamp: UtcTime::now(),
             config_hash: "c".into(),
-            goal: Goal { slo: "p99=80ms".parse().unwrap(), success: 0.999 },
+            goal: Goal { slo: "p99=80ms".parse().unwrap(), and: Vec::new(), success: 0.999 },
             precision: 0.02,
             trial_seconds: 10.0,
             closed_loop_throughput: 120.0,

@@ -78,6 +78,7 @@ pub fn metric(metric: Metric) -> &'static str {
         Metric::SuccessRate => "success rate",
         Metric::Duration => "duration (s)",
         Metric::CpuPerMillion => "CPU time (s per million items)",
+        Metric::EnergyPerMillion => "energy (J per million items)",
     }
 }
 
@@ -195,7 +196,7 @@ pub fn many(count: u64, one: &str, several: &str) -> String {
 pub fn verdict(comparison: &Comparison) -> String {
     let Comparison { first, second, .. } = comparison;
     let (better, worse) = match comparison.metric {
-        Metric::CpuPerMillion => ("cheaper", "dearer"),
+        Metric::CpuPerMillion | Metric::EnergyPerMillion => ("cheaper", "dearer"),
         _ => ("faster", "slower"),
     };
     let unit = |count: u64| match (comparison.paired, count) {

@@ -41,9 +41,11 @@ impl GoalArgs {
         fine((0.002..=0.5).contains(&self.precision), "--precision must be from 0.002 to 0.5")
     }
 
-    pub fn search(&self, slo: Slo) -> Search {
-        let goal = Goal { slo, success: self.success };
-        Search { goal, precision: self.precision, trial_seconds: self.trial.as_secs_f64() }
+    /// The search for what meets all of these; nothing where there are none.
+    pub fn search(&self, slos: &[Slo]) -> Option<Search> {
+        let (slo, and) = slos.split_first()?;
+        let goal = Goal { slo: *slo, and: and.to_vec(), success: self.success };
+        Some(Search { goal, precision: self.precision, trial_seconds: self.trial.as_secs_f64() })
     }
 }
 
@@ -51,9 +53,9 @@ impl GoalArgs {
 #[derive(Debug, Args)]
 pub struct CapacityArgs {
     /// What the response time has to meet: p99=200ms, p95=1.5s; without a unit seconds. Of a language model ttft, tpot,
-    /// between_tokens or answer: ttft_p95=500ms
-    #[arg(long, value_name = "GOAL", help_heading = "Goal")]
-    slo: Slo,
+    /// between_tokens or answer: ttft_p95=500ms. Several have to be met together
+    #[arg(long, value_name = "GOAL", value_delimiter = ',', help_heading = "Goal")]
+    slo: Vec<Slo>,
     #[command(flatten)]
     goal: GoalArgs,
     #[command(flatten)]
@@ -69,13 +71,16 @@ pub fn capacity(args: &CapacityArgs) -> Result<Exit, Stopped> {
         let text = "`bench capacity` lets each trial settle for its first fifth: leave --warmup out";
         return Err(Stopped::usage(text));
     }
+    let Some(search) = args.goal.search(&args.slo) else {
+        return Err(Stopped::usage("`bench capacity` needs a goal: --slo p99=200ms"));
+    };
     args.run.refuse_views_of_one_run()?;
     let plan = args.run.plan()?;
     if args.run.dry_run {
         return dry_run(&args.run, &plan);
     }
     let (alone, mut runner) = Alone::ready(&args.run, plan)?;
-    let report = alone.trials().search(&args.goal.search(args.slo), &mut runner)?;
+    let report = alone.trials().search(&search, &mut runner)?;
     let files = runner.keep(&alone.output_dir, &report)?;
     if args.run.json {
         output::json(&report)?;

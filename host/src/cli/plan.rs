@@ -434,6 +434,7 @@ impl RunArgs {
             num_tasks: num_tasks.unwrap_or(defaults.num_tasks),
             warmup_items: args.warmup_items.unwrap_or(0),
             warmup_auto: warmup == Warmup::Auto,
+            bounds: Default::default(),
             parity_batch_size: args.parity_batch_size.unwrap_or(16),
             repeat: args.repeat.unwrap_or(1),
             quick: args.quick,

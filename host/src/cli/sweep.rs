@@ -30,9 +30,10 @@ pub struct SweepArgs {
     /// Backends, separated by commas [default: sage]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     backends: Vec<String>,
-    /// Search for the capacity at each scale instead of running it: p99=200ms; without a unit seconds
-    #[arg(long, value_name = "GOAL", help_heading = "Goal")]
-    slo: Option<Slo>,
+    /// Search for the capacity at each scale instead of running it: p99=200ms; without a unit seconds. Several have to
+    /// be met together
+    #[arg(long, value_name = "GOAL", value_delimiter = ',', help_heading = "Goal")]
+    slo: Vec<Slo>,
     #[command(flatten)]
     goal: GoalArgs,
     /// Folder of all sweeps
@@ -74,7 +75,7 @@ fn begin(args: &SweepArgs) -> Result<SweepPlan, Stopped> {
     args.goal.check()?;
     let wrong = |text| Err(Stopped::usage(text));
     match (args.run.load, args.run.rate.is_some()) {
-        (Some(_), _) | (_, true) if args.slo.is_some() => {
+        (Some(_), _) | (_, true) if !args.slo.is_empty() => {
             return wrong("--slo searches for the rate itself: leave --load and --rate out");
         }
         (Some(LoadModel::Open), false) => return wrong("--load open needs a --rate"),
@@ -109,7 +110,7 @@ fn begin(args: &SweepArgs) -> Result<SweepPlan, Stopped> {
     // Every point's plan is checked before anything runs.
     let run = RunArgs { parallelism: None, nodes: None, rate: None, load: None, ..args.run.clone() };
     let mut plan = run.plan_with(SWEEP)?;
-    let search = args.slo.map(|slo| args.goal.search(slo));
+    let search = args.goal.search(&args.slo);
     // Trials of a search settle for their first fifth.
     plan.warmup_auto &= search.is_none();
     let config_hash = SweepPlan::hash_of(&points, &plan, search.as_ref());
@@ -139,7 +140,7 @@ fn show(sweep: &Sweep<'_>, swept: &Swept, json: bool) -> Result<(), Stopped> {
         beside.push("comparison/report.html".to_owned());
     }
     let (charts, grid) = (report::sweep::charts(rows, searched), report::sweep::grid(rows, searched));
-    let goal = plan.search.map_or(String::new(), |search| format!(", capacity for {}", search.goal.slo));
+    let goal = plan.search.as_ref().map_or(String::new(), |search| format!(", capacity for {}", search.goal));
     let page = Curves {
         title: "Sweep",
         lead: &format!("{} points on {}{goal}", rows.len(), plan.plan.workload),

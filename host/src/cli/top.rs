@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use bench_measure::sink::StageUse;
+use bench_measure::outcome::StageUse;
 
 /// Compares each look with the one before.
 #[derive(Default)]

@@ -67,6 +67,12 @@ fn dask(hosts: &Hosts, on: usize, more: &[usize]) -> String {
         let worker = "--nthreads 1 --no-nanny --no-dashboard";
         start(hosts, *number, &format!("{python}worker tcp://{address}:8786 --host {host} {worker}"));
     }
+    let workers = more.len() + 1;
+    let all = format!(
+        "client = Client(\"tcp://{address}:8786\"); client.wait_for_workers({workers}); client.close()"
+    );
+    let python = "\"$BENCH_DATA_DIR/venvs/dask/bin/python\"";
+    succeed(&mut hosts.on(on, &format!("{python} -c 'from distributed import Client; {all}'")));
     format!("dask_address=tcp://{address}:8786")
 }
 

@@ -94,7 +94,8 @@ fn a_closed_load_has_no_schedule_to_keep_to() {
 fn capacity_is_searched_kept_and_explained() {
     let output = TempDir::new().unwrap();
     let dir = output.path().to_str().unwrap();
-    let mut args = vec!["capacity", "--slo", "p90=30s", "--trial", "1", "--precision", "0.4"];
+    let mut args =
+        vec!["capacity", "--slo", "p90=30s", "--slo", "p50=20s", "--trial", "1", "--precision", "0.4"];
     args.extend([
         "--backend",
         "local",
@@ -123,6 +124,9 @@ fn capacity_is_searched_kept_and_explained() {
         assert_eq!((&confirmed["phase"], &confirmed["limit"]), (&"confirm".into(), &Value::Null));
         assert_eq!(confirmed["trial"]["rate"].as_f64(), Some(capacity));
     }
+    assert_eq!(report["goal"]["and"][0]["limit_ms"], 20_000.0);
+    assert!(stdout(&said).contains("for p90=30000ms and p50=20000ms"), "{}", stdout(&said));
+    assert!(steps.iter().all(|step| step["trial"]["and_ms"].as_array().unwrap().len() == 1), "{report}");
     assert!(report["closed_loop_throughput"].as_f64() > Some(0.0));
     // Each trial is a record of its own, the three closed ones included.
     let records = records(output.path());
@@ -132,6 +136,38 @@ fn capacity_is_searched_kept_and_explained() {
     let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();
     for required in schema["required"].as_array().unwrap() {
         assert!(report.get(required.as_str().unwrap()).is_some(), "{required}");
+    }
+}
+
+#[test]
+fn a_trial_that_cannot_meet_its_goal_any_more_is_ended_there_and_says_so() {
+    let output = TempDir::new().unwrap();
+    let dir = output.path().to_str().unwrap();
+    // Nothing is answered within a microsecond: 1 % may take longer, and one item more ends the trial.
+    let args =
+        ["capacity", "--slo", "p99=0.001ms", "--trial", "1", "--backend", "local", "--workload", "null"];
+    let said = bench(&[&args[..], &["--no-user-plugins", "--output-dir", dir]].concat()).output().unwrap();
+    assert_eq!(said.status.code(), Some(1), "{}", stderr(&said));
+    let report: Value =
+        serde_json::from_slice(&fs::read(output.path().join("capacity.json")).unwrap()).unwrap();
+    let records = records(output.path());
+    let open = |record: &&Value| record["extra"]["load"]["model"] == "open";
+    let trials: Vec<&Value> = records.iter().filter(open).collect();
+    assert_eq!(trials.len(), report["steps"].as_array().unwrap().len());
+    for (step, record) in report["steps"].as_array().unwrap().iter().zip(&trials) {
+        let (ended, extra) = (&step["trial"]["ended"], &record["extra"]);
+        // On a busy machine the generator may have been too late for a microsecond, too.
+        assert!(["latency", "generator"].contains(&step["limit"].as_str().unwrap()), "{step}");
+        let planned = extra["effective_config"]["num_tasks"].as_u64().unwrap();
+        let warm_up = extra["effective_config"]["warmup_items"].as_u64().unwrap();
+        let allowed = (planned - warm_up) - ((planned - warm_up) as f64 * 0.99).ceil() as u64;
+        assert_eq!((ended["goal"].as_u64(), ended["allowed"].as_u64()), (Some(0), Some(allowed)));
+        assert_eq!(ended["after"].as_u64(), Some(allowed + 1));
+        assert!(extra["items"]["completed"].as_u64() < Some(planned), "{extra}");
+        assert_eq!(
+            (&extra["partial"], &extra["validity"]["findings"][0]["code"]),
+            (&true.into(), &"ended_early".into())
+        );
     }
 }
 
@@ -269,6 +305,7 @@ fn the_stages_of_a_run_can_be_watched() {
 fn a_goal_that_makes_no_sense_is_refused_with_how_to_write_it() {
     for (flags, words) in [
         (&["--slo", "fast"][..], "p99=200ms"),
+        (&[], "needs a goal: --slo p99=200ms"),
         (&["--slo", "p99=1s", "--rate", "5"], "leave --load and --rate out"),
         (&["--slo", "p99=1s", "--success", "2"], "is not a share"),
     ] {

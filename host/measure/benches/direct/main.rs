@@ -25,6 +25,7 @@ fn run() -> Result<(), Failure> {
         num_tasks: 2_000,
         warmup_items: 0,
         warmup_auto: false,
+        bounds: Default::default(),
         parity_batch_size: 16,
         repeat: 1,
         quick: false,

@@ -8,6 +8,8 @@ use bench_workloads::workload::WorkloadError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::bounds::Bounds;
+
 use super::{Load, Plan, PlanError, Variation};
 use bench_record::Record;
 
@@ -107,6 +109,7 @@ impl Plan {
             num_tasks: read.num_tasks,
             warmup_items: read.warmup_items,
             warmup_auto: read.warmup.is_some(),
+            bounds: Bounds::default(),
             parity_batch_size: read.parity_batch_size,
             repeat: read.repeat,
             quick: read.quick,

@@ -34,6 +34,8 @@ pub struct Brief<'a> {
     pub items: Option<Items>,
     /// CPU time of the run.
     pub cpu_seconds: Option<f64>,
+    /// Energy of the machine meanwhile.
+    pub energy_joules: Option<f64>,
     /// The plugin that ran.
     #[serde(borrow)]
     pub plugin: Option<Plugin<'a>>,
@@ -114,6 +116,7 @@ impl<'a> Brief<'a> {
             output_digest: evidence.output_digest.map(Cow::Owned),
             items: Some(evidence.items),
             cpu_seconds: evidence.cpu_seconds,
+            energy_joules: evidence.energy_joules,
             plugin: Some(Plugin { api: evidence.plugin.api.map(Cow::Owned) }),
             host: None,
             embedding_endpoint: None,

@@ -77,6 +77,10 @@ pub struct Evidence {
     pub cpu_seconds: Option<f64>,
     /// How much of it the kernel hands to nobody, so that it was sampled.
     pub cpu_seconds_sampled: Option<f64>,
+    /// What the whole machine, others and idling included, took from its socket between the first timed query and the
+    /// last answer, by the counters of its processors. Absent where they cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
     /// Most processes at once. Null when no sample was taken.
     pub processes_peak: Option<u64>,
     /// Processes that ran operators.

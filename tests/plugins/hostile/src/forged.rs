@@ -13,7 +13,6 @@ use bench_measure::operation::{Account, ITEMS_FILE, Measured, RunReply};
 use bench_measure::received::Received;
 use bench_plugin_api::prelude::Spec;
 use bench_workloads::instance::monotonic_ns;
-use bench_workloads::records::Goals;
 use serde_json::{Value, json};
 
 const SIGUSR1: i32 = 10;
@@ -59,8 +58,7 @@ pub fn plausible(spec: &Spec, lie: &str) -> ! {
     let items: Vec<Item> = (0..answered).map(|number| answer(number, lie, STEP)).collect();
     tell(&[edge("ended")]);
     let (received, _) =
-        Received::count(items.iter().cloned().map(Ok), Goals::default(), &std::env::temp_dir())
-            .expect("items");
+        Received::default().count(items.iter().cloned().map(Ok), &std::env::temp_dir()).expect("items");
     let bytes = items.iter().map(|item| postcard::to_stdvec(item).expect("an item"));
     let lines: Vec<u8> =
         bytes.flat_map(|item| [&(item.len() as u32).to_le_bytes()[..], &item].concat()).collect();
