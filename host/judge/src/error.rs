@@ -38,7 +38,9 @@ impl Error {
             Error::NothingFound(_) => {
                 "Name the --output-dir of a run, a folder above it, or a results file itself.".into()
             }
-            Error::NoRecords(_) => "Name a folder of results with records, or run the workload again.".into(),
+            Error::NoRecords(_) => {
+                "Run the workload again, or name a folder of results that has records.".into()
+            }
             Error::NoneWhole(_) => "Run the workload again, and let it come to its end.".into(),
             Error::Results(cause) => cause.help(),
         }
