@@ -164,6 +164,12 @@ fn what_makes_no_sense_is_refused_before_anything_runs() {
     assert!(!output.path().join("recovery.json").exists() && !output.path().join("runs").exists());
 }
 
+fn lost_a_worker_and_no_item(report: &Value) {
+    assert_eq!((&report["run_failed"], &report["killed"]["what"]), (&Value::Null, &"worker".into()));
+    let items = ["lost", "never_taken", "duplicated", "failed"].map(|name| report[name].as_u64());
+    assert_eq!(items, [Some(0); 4], "{report}");
+}
+
 #[test]
 fn ray_replaces_a_worker_and_with_retries_nothing_is_lost() {
     let Some(_alone) = runtimes(&["ray"]) else { return };
@@ -171,11 +177,7 @@ fn ray_replaces_a_worker_and_with_retries_nothing_is_lost() {
     let words = ["recover", "--backend", "ray", "--quick", "--retries", "3", "--no-user-plugins"];
     let ended = recover(&words, &["--rate", "20", "--duration", "8s"], output.path());
     let report = holds_together(output.path(), &ended);
-    assert_eq!((&report["run_failed"], &report["killed"]["what"]), (&Value::Null, &"worker".into()));
-    assert_eq!(
-        ["lost", "never_taken", "duplicated", "failed"].map(|name| report[name].as_u64()),
-        [Some(0); 4]
-    );
+    lost_a_worker_and_no_item(&report);
     let killed = &report["killed"]["processes"][0];
     assert!(killed["command"].as_str().unwrap().starts_with("ray::"), "{killed}");
     assert!(report["killed"]["calls"].as_u64() > Some(0));
@@ -211,11 +213,7 @@ fn dask_makes_anew_what_a_worker_held_and_with_retries_nothing_is_lost() {
     let words = ["recover", "--backend", "dask", "--quick", "--retries", "3", "--no-user-plugins"];
     let ended = recover(&words, &["--rate", "20", "--duration", "6s"], output.path());
     let report = holds_together(output.path(), &ended);
-    assert_eq!((&report["run_failed"], &report["killed"]["what"]), (&Value::Null, &"worker".into()));
-    assert_eq!(
-        ["lost", "never_taken", "duplicated", "failed"].map(|name| report[name].as_u64()),
-        [Some(0); 4]
-    );
+    lost_a_worker_and_no_item(&report);
 }
 
 fn records_are_none(output: &Path) -> bool {
