@@ -44,13 +44,14 @@ LOOK_SECONDS = 1.0
 class Dask(Engine):
     """Dask, on this machine or on a cluster that the user runs."""
 
+    lost = (KilledWorker,)
+    """Also without retries, when its worker may be missed only later: the run then ends with what lived there."""
+
     async def start(self, run: Run) -> None:
         """See `Engine`."""
         address = run.options["dask_address"]
         self.run, self.where, self.cluster = run, address or "this machine", None
         self.places, self.anywhere, self.looks = Places(), Calls(self.where), asyncio.Lock()
-        # Without retries the run ends.
-        self.lost = (KilledWorker,) if run.retries else ()
         configure(run)
         # Without `direct_to_workers` each call of an actor would pass through the scheduler.
         options: Json = {"asynchronous": True, "direct_to_workers": True, "timeout": ANSWER_SECONDS}
