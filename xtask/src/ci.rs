@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Done;
+use crate::bench::python::ENCODER;
 use crate::cargo::{cargo, root, run, target};
 use crate::stage::{Profile, place, stage};
 
@@ -37,6 +38,10 @@ pub fn test(rest: &[String]) -> Done {
     match browser() {
         Ok(program) => drop(tests.env("BENCH_CHROMIUM", program)),
         Err(why) => eprintln!("there is no Chromium: {why}"),
+    }
+    match ENCODER.python() {
+        Ok(python) => drop(tests.env("BENCH_ENCODER_PYTHON", python)),
+        Err(why) => eprintln!("there is no encoder: {why}"),
     }
     for (variable, program) in languages() {
         tests.env(variable, program);

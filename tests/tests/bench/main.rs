@@ -12,6 +12,7 @@ mod configuration;
 mod conformance;
 mod corpora;
 mod dask;
+mod encoder;
 mod encryption;
 mod endpoints;
 mod engines;

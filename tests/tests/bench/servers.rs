@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::service::{DIMENSION, run};
+use crate::service::{DIMENSION, free_port, run};
 
 fn program() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/server.py")
@@ -121,11 +120,6 @@ fn no_process_is_declared_that_is_none_or_that_bench_itself_comes_from() {
         assert_eq!(refused.status.code(), Some(2), "{pid}");
         assert!(stderr(&refused).contains(said), "{pid}: {}", stderr(&refused));
     }
-}
-
-/// A port that nobody listens at just now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A command that starts a server at this port, and a process in a session of its own beside it.

@@ -154,6 +154,11 @@ pub fn run(output: &Path, attempts: u32, more: &[&str]) -> Command {
     run
 }
 
+/// A port that nobody listens at just now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Counts of letters.
 pub fn letters(text: &str) -> Vec<f64> {
     let mut counts = vec![0.0; 64];

@@ -18,7 +18,7 @@ pub const NUMPY: Environment = Environment { folder: "bench-python", requirement
 pub const PANDAS: Environment =
     Environment { folder: "bench-python-compare", requirements: "compare_requirements.txt" };
 
-/// For `encoder`.
+/// For `encoder`, and for the test of a real encoder.
 pub const ENCODER: Environment =
     Environment { folder: "encoder-python", requirements: "encoder_requirements.txt" };
 
