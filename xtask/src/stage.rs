@@ -35,20 +35,16 @@ const ENGINES: [&str; 3] = ["dask", "ray", "sage"];
 /// # Errors
 /// When something does not build or cannot be copied.
 pub fn stage(profile: Profile) -> Result<PathBuf, String> {
-    let mut args = vec![
-        "build",
-        "--package",
-        "bench",
-        "--package",
-        "bench-workloads",
-        "--package",
-        "bench-engine-library",
-    ];
-    for plugin in PLUGINS {
-        args.extend(["--package", plugin]);
-    }
-    if profile == Profile::Release {
-        args.push("--release");
+    let mut args = vec!["build"];
+    match profile {
+        // With the features that tests are built with: crates that are built with others too would be built anew each
+        // time, because a library for C has no hash in its name.
+        Profile::Dev => args.extend(["--workspace", "--lib", "--bins", "--test", "bench"]),
+        Profile::Release => {
+            args.push("--release");
+            let shipped = ["bench", "bench-workloads", "bench-engine-library"];
+            args.extend(shipped.iter().chain(&PLUGINS).flat_map(|name| ["--package", name]));
+        }
     }
     run(&mut cargo(args))?;
     let built = target().join(profile.folder());
