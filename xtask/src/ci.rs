@@ -132,15 +132,20 @@ const LANGUAGES: [(&str, &str, &str); 2] =
 /// path. One that cannot be installed is a test skipped aloud, and no failure: nothing of bench needs it.
 fn languages() -> Vec<(&'static str, PathBuf)> {
     let place = target().join("languages");
+    let runs = |program: &Path| {
+        let said = Command::new(program).arg("version").output();
+        said.is_ok_and(|said| said.status.success())
+    };
     let install = |package: &str, program: &Path| {
-        if program.is_file() {
+        // A program that is there knows where it was installed, which may be where the checkout is no longer.
+        if runs(program) {
             return Ok(());
         }
-        if !place.join("bin/pip").is_file() {
+        let python = place.join("bin/python");
+        if !python.is_file() {
             run(Command::new("python3").args(["-m", "venv"]).arg(&place))?;
         }
-        // `bin/pip` itself knows where it was installed, which a checkout that was moved is no longer.
-        run(Command::new(place.join("bin/python")).args(["-m", "pip", "install", "--quiet", package]))
+        run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--force-reinstall", package]))
     };
     let wanted = LANGUAGES.iter().filter(|_| in_ci());
     let installed = wanted.filter_map(|(package, program, variable)| {

@@ -8,7 +8,8 @@ use bench_tests::{bench, records, stderr, stdout, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-fn beir(corpus: &str, queries: &str, qrels: Option<&str>) -> TempDir {
+/// A collection in BEIR's form.
+pub fn beir(corpus: &str, queries: &str, qrels: Option<&str>) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("corpus.jsonl"), corpus).unwrap();
     fs::write(folder.path().join("queries.jsonl"), queries).unwrap();

