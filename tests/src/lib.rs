@@ -1,6 +1,7 @@
 //! What the whole-binary tests share: the staged binary, folders of plugins, and a look at what is
 //! left running. `cargo xtask test` builds and stages everything that is used here.
 
+pub mod clusters;
 pub mod environments;
 pub mod following;
 pub mod hosts;

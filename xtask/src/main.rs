@@ -91,6 +91,12 @@ enum Command {
     /// campaigns on three runtimes take most of a day on a machine that has nothing else to do. Installs SAGE and Ray
     /// below target/.
     BenchSame(bench::same::Args),
+    /// Run Dask and Ray on three hosts with one clock, and on three whose clocks are days apart, in turns: is the time
+    /// attributed alike?
+    ///
+    /// Prints a table and writes target/bench-clocks.json. The hosts are namespaces of this machine, so it needs root.
+    /// Installs the runtimes below target/; takes some ten minutes.
+    BenchClocks(bench::clocks::Args),
     /// Run the real runtimes on the oldest, the newest and one more of the versions that their plugins accept,
     /// and compare the answers with those of `local`.
     ///
@@ -152,6 +158,7 @@ fn main() -> ExitCode {
         Command::BenchLoad(args) => bench::load::run(&args),
         Command::BenchCompare(args) => bench::compare::run(&args),
         Command::BenchObserver(args) => bench::observer::run(&args),
+        Command::BenchClocks(args) => bench::clocks::run(&args),
         Command::BenchSame(args) => bench::same::run(&args),
         Command::RuntimeVersions(args) => versions::run(&args),
         Command::Spark => spark::spark(),

@@ -2,6 +2,7 @@
 //! on whatever machine this is.
 
 pub mod backends;
+pub mod clocks;
 pub mod compare;
 pub mod host;
 mod kernel;
