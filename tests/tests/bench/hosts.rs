@@ -280,7 +280,7 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
         }
     };
     let open = "RAY_AUTH_MODE=disabled";
-    ray(&hosts, 1, &[2], open);
+    drop(ray(&hosts, 1, &[2], open));
     let head = "10.77.0.2:6379";
     all_end_so(
         &[ending(
@@ -355,7 +355,7 @@ fn a_cluster_that_cannot_be_used_ends_the_run_with_the_cause() {
     taking.wait().unwrap();
     let token = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef0123456789";
     succeed(&mut hosts.on(0, "\"$BENCH_DATA_DIR/venvs/ray/bin/ray\" stop --force"));
-    ray(&hosts, 0, &[], token);
+    drop(ray(&hosts, 0, &[], token));
     all_end_so(
         &[ending(
             "Ray, without its token",
