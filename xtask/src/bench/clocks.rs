@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Done {
     for runtime in &args.backends {
         crate::ci::provide(&staged.join("bin/bench"), &data_dir(), runtime)?;
     }
-    let mut bench = cargo(["bench", "--profile", "dev", "--package", "bench-tests", "--bench", "clocks"]);
+    let mut bench = cargo(["bench", "--profile", "dev", "--workspace", "--bench", "clocks"]);
     bench.env("BENCH_STAGED", &staged).env("BENCH_DATA_DIR", data_dir());
     bench.env("BENCH_BACKENDS", args.backends.join(",")).env("BENCH_ROUNDS", args.rounds.to_string());
     bench.env("BENCH_TASKS", args.num_tasks.to_string());
