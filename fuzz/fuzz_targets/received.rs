@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut file = tempfile::tempfile_in("/dev/shm").unwrap();
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();
-    let Ok((received, digest)) = Received::count(read_items(file), Path::new("/dev/shm")) else { return };
+    let Ok((received, digest)) = Received::default().count(read_items(file), Path::new("/dev/shm")) else { return };
     digest.unwrap();
     assert!(received.timed_completed <= received.completed && received.timed_failed <= received.failed);
     assert!(received.throughput() >= 0.0);

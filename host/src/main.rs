@@ -7,12 +7,14 @@ use bench_check::Conform;
 use bench_isolate::describe::Describe;
 use bench_isolate::install::Install;
 use bench_isolate::isolate::{Handler, SUBCOMMAND, serve};
+use bench_isolate::limits;
 use bench_isolate::server::Serve;
 use bench_measure::operation::Run;
 
 fn main() -> ExitCode {
     // A write beyond `ulimit -f` is to be an error that is told, not the end of the process.
     ignore_file_size_signal();
+    limits::quiet();
     // Before anything else: a runner process must not have started a thread.
     if std::env::args_os().nth(1).is_some_and(|first| first == SUBCOMMAND) {
         serve(&[

@@ -37,6 +37,7 @@ pub mod shuffle;
 mod slots;
 pub mod text;
 pub mod truncation;
+mod unfinished;
 pub mod vector;
 pub mod wl1;
 pub mod wl2;

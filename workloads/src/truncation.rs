@@ -4,10 +4,13 @@
 //! not read.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::regular;
 use crate::text::embed::Embedder;
 use crate::text::endpoint::EndpointError;
 use crate::vector::Quantised;
@@ -20,6 +23,8 @@ const OTHER_SUBJECT: &str = " violins, oregano and quarterly earnings of seven f
 const ROUNDING: i16 = 1;
 /// Beside the prepared indexes.
 const FILE: &str = "truncation.json";
+/// Three numbers.
+const LARGEST: u64 = 1 << 10;
 
 /// What an encoder leaves unread of the documents of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,13 +88,16 @@ fn differ(a: &Quantised, b: &Quantised) -> bool {
 /// # Errors
 /// When it cannot be written.
 pub fn keep(folder: &Path, found: Option<Truncation>) -> std::io::Result<()> {
-    std::fs::write(folder.join(FILE), serde_json::to_vec(&found)?)
+    let options = &mut File::options();
+    let (mut file, _) = regular::own(options.write(true).create(true).truncate(true), &folder.join(FILE))?;
+    file.write_all(&serde_json::to_vec(&found)?)
 }
 
 /// What was found, where it is known.
 #[must_use]
 pub fn kept(folder: &Path) -> Option<Truncation> {
-    serde_json::from_slice::<Option<Truncation>>(&std::fs::read(folder.join(FILE)).ok()?).ok()?
+    let (file, _) = regular::own(File::options().read(true), &folder.join(FILE)).ok()?;
+    serde_json::from_reader::<_, Option<Truncation>>(file.take(LARGEST)).ok()?
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ enum Command {
     Lint(lint::Args),
     /// Kill commands at any moment, many times, and look at what is left.
     Kills {
-        /// How often, over all commands but `install`, of which a sixth as many are killed besides.
+        /// How often, over all commands that write but `install`, which is killed besides, as often as any of them.
         #[arg(default_value_t = 200)]
         kills: u32,
     },

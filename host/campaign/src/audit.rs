@@ -13,9 +13,8 @@ use bench_measure::reference::{self, Answers};
 use bench_measure::supervise::{Finished, claim_folder};
 use bench_measure::workloads::random::{Stream, stream};
 use bench_record::evidence::Place;
-use bench_record::found::Found;
 use bench_record::schema::new_run_id;
-use bench_record::{self as results, spreadsheet};
+use bench_record::{self as results, spreadsheet, table};
 
 /// So many queries say the same when queries are repeated.
 const SAME: u32 = 8;
@@ -191,7 +190,7 @@ fn held_against(finished: &Finished, right: &Answers) -> (Option<String>, Option
 
 /// How many answers are wrong, and the first query of one.
 fn first_wrong(items: &Path, right: &HashMap<String, [u8; 32]>) -> io::Result<Option<(usize, String)>> {
-    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(Found::NAMED.open(items)?);
+    let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(table::open(items)?);
     let mut found: Option<(usize, String)> = None;
     for row in rows.records() {
         let row = row.map_err(io::Error::other)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::capacity::{self, Search, Trials};
 use super::drive::Campaign;
 use super::run::{Runner, Wanted};
-use super::tree::{Kept, Means, Started, Tree};
+use super::tree::{Kept, LARGEST, Means, Started, Tree};
 use bench_judge::capacity::Report;
 use bench_judge::scaling::{Point, Row, relate};
 use bench_measure::plan::{Arrivals, Load, Plan};
@@ -211,7 +211,11 @@ impl Sweep<'_> {
         for (number, point) in self.plan.points.iter().enumerate() {
             if self.plan.search.is_some() {
                 let path = search_folder(self.tree, point).join(capacity::FILE_NAME);
-                let report = Found::NAMED.read(&path).ok().and_then(|bytes| bom::json::<Report>(&bytes).ok());
+                let report = Found::NAMED
+                    .at_most(LARGEST)
+                    .read(&path)
+                    .ok()
+                    .and_then(|bytes| bom::json::<Report>(&bytes).ok());
                 rows.extend(report.and_then(|report| Row::of_search(point, &report)));
                 continue;
             }

@@ -8,15 +8,14 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use bench_measure::plan::Plan;
 use bench_record::canonical_json::short;
-use bench_record::evidence::{Evidence, Place};
+use bench_record::evidence::Place;
 use bench_record::found::Found;
 use bench_record::pair::{FAILURE_NAME, MANIFEST_NAME};
 use bench_record::time::UtcTime;
-use bench_record::{self as results, OutputLock, atomic, bom, folder, jsonl};
+use bench_record::{self as results, OutputLock, Record, atomic, bom, folder, jsonl};
 
 /// Which campaign it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -199,13 +198,12 @@ impl Tree {
 
     /// Whether a backend has a whole record, with answers, at the place that is wanted.
     pub fn has_record(&self, backend: &str, wanted: impl Fn(&Place) -> bool) -> bool {
-        let text = Found::NAMED.read(&self.backend(backend).join(jsonl::FILE_NAME)).unwrap_or_default();
-        let answered = |record: &Value| record["success_rate"].as_f64() != Some(0.0);
-        let is_it = |record: Value| {
-            let evidence = record["extra"].as_object().map(Evidence::of).unwrap_or_default();
-            wanted(&evidence.place) && !evidence.partial && answered(&record)
+        let is_it = |record: Record| {
+            let evidence = record.evidence();
+            wanted(&evidence.place) && !evidence.partial && record.success_rate.get() != 0.0
         };
-        text.split(|byte| *byte == b'\n').filter_map(|line| bom::json(line).ok()).any(is_it)
+        jsonl::read(&self.backend(backend).join(jsonl::FILE_NAME))
+            .is_ok_and(|mut records| records.any(|record| record.is_ok_and(is_it)))
     }
 
     /// Adds a section to the log of `name`.
@@ -262,7 +260,7 @@ pub(super) fn excerpt(path: &Path) -> io::Result<String> {
 }
 
 /// A plan or a manifest has some kilobytes.
-const LARGEST: u64 = 16 << 20;
+pub(super) const LARGEST: u64 = 16 << 20;
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> results::Result<T> {
     let bytes = Found::NAMED.at_most(LARGEST).read(path).map_err(results::Error::io("read", path))?;

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bench_isolate::discover::BackendName;
+use bench_isolate::isolate::Temporary;
 
 /// Languages there are templates for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +166,7 @@ impl Project {
             move |cause| ScaffoldError::Io { path, cause }
         };
         fs::create_dir_all(parent).map_err(io(parent))?;
-        let place = tempfile::Builder::new().prefix(".bench-new-").tempdir_in(parent).map_err(io(parent))?;
+        let place = Temporary::beside(parent).map_err(io(parent))?;
         for (name, text) in &self.files {
             let file = place.path().join(name);
             let inside = file.parent().unwrap_or(parent);
@@ -178,10 +179,7 @@ impl Project {
         // The folder of a project is not private, as a temporary one is.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(place.path(), mode).map_err(io(place.path()))?;
-        fs::rename(place.path(), folder).map_err(io(folder))?;
-        // There is nothing left at the temporary name to remove.
-        let _ = place.keep();
-        Ok(())
+        place.rename(folder).map_err(io(folder))
     }
 }
 

@@ -19,6 +19,7 @@ pub mod discover;
 mod error;
 pub mod install;
 pub mod isolate;
+pub mod limits;
 pub mod load;
 pub mod offline;
 pub mod options;

@@ -75,6 +75,57 @@ fn drawn() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
+/// A folder that is this process's until it drops it or ends; what a killed one leaves, the next command removes.
+#[derive(Debug)]
+pub struct Temporary(PathBuf);
+
+impl Temporary {
+    /// One among the temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> io::Result<Self> {
+        Self::at(scratch_path())
+    }
+
+    /// A hidden one in `place`, which is to become something there. What killed commands left of such is removed.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn beside(place: &Path) -> io::Result<Self> {
+        remove_below(place, is_hidden);
+        Self::at(place.join(format!(".{}", scratch_name())))
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
+        make(&path).map(|()| Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Keeps it for good, as `path`.
+    ///
+    /// # Errors
+    /// When it cannot be renamed; it is removed then.
+    pub fn rename(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.0, path)?;
+        // There is nothing left to remove.
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the next command.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Makes a folder that is this process's and its children's until they end.
 ///
 /// # Errors
@@ -106,12 +157,12 @@ pub(crate) fn make(path: &Path) -> io::Result<()> {
 /// Removes the temporary folders of the user's that are nobody's any more. It is housekeeping: what cannot be removed
 /// is left alone.
 pub fn remove_leftovers() {
-    temporary_places().iter().for_each(|place| remove_below(place));
+    temporary_places().iter().for_each(|place| remove_below(place, is_ours));
 }
 
-fn remove_below(place: &Path) {
+fn remove_below(place: &Path, is_meant: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(is_ours) {
+        if !entry.file_name().to_str().is_some_and(&is_meant) {
             continue;
         }
         let Ok(folder) = open(&entry.path()) else { continue };
@@ -124,8 +175,17 @@ fn remove_below(place: &Path) {
 
 fn is_ours(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    name.strip_prefix(LINKS).is_some_and(number) || is_drawn(name)
+}
+
+/// Somebody's own folder may be called like one of ours, but hardly with a dot before it.
+fn is_hidden(name: &str) -> bool {
+    name.strip_prefix('.').is_some_and(is_drawn)
+}
+
+fn is_drawn(name: &str) -> bool {
     let drawn = |text: &str| text.len() == 8 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
-    name.strip_prefix(LINKS).is_some_and(number) || name.strip_prefix(PREFIX).is_some_and(drawn)
+    name.strip_prefix(PREFIX).is_some_and(drawn)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -147,7 +207,7 @@ mod tests {
         }
         std::os::unix::fs::symlink(at("other"), at("bench_00000000")).unwrap();
         make(&at("bench_11111111")).unwrap();
-        remove_below(place.path());
+        remove_below(place.path(), is_ours);
         let mut left: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
@@ -156,10 +216,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_become_something_is_whole_under_its_name_or_cleared_by_the_next() {
+        let place = tempfile::tempdir().unwrap();
+        // Of a killed command, and somebody's own.
+        for name in [".bench_0123abcd", "bench_0123abcd"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let made = Temporary::beside(place.path()).unwrap();
+        fs::write(made.path().join("file"), "").unwrap();
+        made.rename(&place.path().join("project")).unwrap();
+        drop(Temporary::beside(place.path()).unwrap());
+        let mut left: Vec<_> =
+            fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["bench_0123abcd", "project"]);
+        assert!(place.path().join("project/file").exists());
+    }
+
+    #[test]
     fn those_who_make_and_those_who_clear_never_cost_each_other_a_folder() {
         let place = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
-            let clearing = scope.spawn(|| (0..500).for_each(|_| remove_below(place.path())));
+            let clearing = scope.spawn(|| (0..500).for_each(|_| remove_below(place.path(), is_ours)));
             for number in 0..50 {
                 let folder = place.path().join(format!("bench_000000{number:02}"));
                 make(&folder).unwrap();

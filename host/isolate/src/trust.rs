@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::demand::Demand;
 use super::discover::{BackendName, Candidate};
+use super::room;
 use super::text::shell_word;
 use bench_record::found::{Found, Odd};
 use bench_record::{OutputLock, atomic, bom, lock};
@@ -63,12 +65,21 @@ pub enum Trouble {
     Refused,
     /// Another command is at it.
     Busy,
+    /// Too many files are open. What the list says holds.
+    Crowded,
 }
 
 impl Trouble {
     fn of(cause: &io::Error) -> Self {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            // The kind has no name of its own yet.
+            _ if [Errno::MFILE, Errno::NFILE]
+                .iter()
+                .any(|errno| cause.raw_os_error() == Some(errno.raw_os_error())) =>
+            {
+                Self::Crowded
+            }
             _ => Self::Refused,
         }
     }
@@ -90,6 +101,9 @@ impl TrustError {
             Trouble::Full => format!("free some space on the disk of {folder}{elsewhere}{kept}"),
             Trouble::Refused => {
                 format!("make {folder} a folder that you may read and write{elsewhere}{kept}")
+            }
+            Trouble::Crowded => {
+                format!("{}{kept}", room::remedy(&self.cause, "").unwrap_or_default())
             }
             Trouble::Busy => "wait for the other command to end, then try again".to_owned(),
         }
@@ -207,6 +221,14 @@ mod tests {
             again.entries[&name],
             Entry { trusted: vec!["aa".into(), "bb".into()], pinned: Some("bb".into()) }
         );
+    }
+
+    #[test]
+    fn too_many_open_files_are_no_fault_of_the_list() {
+        let error = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
+        let (trouble, cause) = (Trouble::of(&error), error.to_string());
+        let remedy = TrustError { path: "/nowhere/trust.json".into(), cause, trouble }.remedy();
+        assert!(remedy.contains("ulimit -n") && !remedy.contains("trust.json"), "{remedy}");
     }
 
     #[test]

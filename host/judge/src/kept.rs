@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::model::{Collected, Run};
 use bench_record::digest::{Pair, output_digest, sha256_of};
 use bench_record::found::Found;
-use bench_record::{histogram, spreadsheet};
+use bench_record::{histogram, spreadsheet, table};
 
 /// A file that is not what a run wrote.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -44,7 +44,7 @@ pub fn altered(collected: &Collected) -> Vec<Altered> {
         ];
         let others = others.into_iter().filter_map(|(file, sha256)| {
             let path = run.file(file.as_deref()).filter(|path| is_there(path))?;
-            Some((differs(&path, sha256.as_ref()?), path))
+            Some((differs(&path, sha256.as_ref()?, table::LARGEST), path))
         });
         let wrongs = [
             items.map(|path| (wrong_items(run, &path), path)),
@@ -67,8 +67,8 @@ fn is_there(path: &Path) -> bool {
 
 const CHANGED: &str = "is not as the run wrote it";
 
-fn differs(path: &Path, sha256: &str) -> Option<String> {
-    match Found::NAMED.open(path).and_then(sha256_of) {
+fn differs(path: &Path, sha256: &str, largest: u64) -> Option<String> {
+    match Found::NAMED.at_most(largest).open(path).and_then(sha256_of) {
         Ok(found) if found == sha256 => None,
         Ok(_) => Some(CHANGED.to_owned()),
         Err(cause) => Some(format!("cannot be read: {cause}")),
@@ -77,7 +77,7 @@ fn differs(path: &Path, sha256: &str) -> Option<String> {
 
 fn wrong_items(run: &Run, path: &Path) -> Option<String> {
     if let Some(sha256) = &run.evidence.items_sha256 {
-        return differs(path, sha256);
+        return differs(path, sha256, table::LARGEST);
     }
     // Another writer may prove its answers in another way.
     let is_sha256 = |text: &&String| hex::decode(text).is_ok_and(|bytes| bytes.len() == 32);
@@ -91,14 +91,14 @@ fn wrong_items(run: &Run, path: &Path) -> Option<String> {
 
 fn wrong_latencies(run: &Run, path: &Path) -> Option<String> {
     if let Some(sha256) = &run.evidence.latency_histogram_sha256 {
-        return differs(path, sha256);
+        return differs(path, sha256, histogram::LARGEST);
     }
     histogram::load(path).err().map(|cause| format!("cannot be read: {cause}"))
 }
 
 /// The output digest that the answers in an items file come to.
 fn digest_of(path: &Path) -> io::Result<String> {
-    let reader = Found::NAMED.open(path)?;
+    let reader = table::open(path)?;
     let rows = csv::ReaderBuilder::new().flexible(true).from_reader(reader).into_records();
     let pairs = rows.filter_map(|row| match row {
         Ok(row) => answer(&row).transpose(),

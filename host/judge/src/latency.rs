@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::kept::Altered;
 use super::model::{Collected, Group, Run};
-use bench_record::found::Found;
 use bench_record::histogram::{self, LatencyHistogram};
+use bench_record::table;
 use bench_stats::support::Supported;
 
 /// Percentiles that a report prints.
@@ -90,7 +90,7 @@ fn of_run(run: &Run, altered: &[Altered]) -> Option<LatencyHistogram> {
 
 /// Latencies of the items that succeeded.
 fn from_items(path: &Path) -> Option<LatencyHistogram> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(Found::NAMED.open(path).ok()?);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(table::open(path).ok()?);
     let header = reader.headers().ok()?.clone();
     let column = |name: &str| header.iter().position(|cell| cell == name);
     let (latency, ok) = (column("latency_ms")?, column("ok"));

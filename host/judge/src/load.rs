@@ -19,8 +19,7 @@ use super::row::{Parsed, Place};
 use super::sort::{Batch, Entry, Merge, Run};
 use super::sources::{Format, Source, line_number};
 use super::{Result, key};
-use bench_record::found::Found;
-use bench_record::{Error, bom, csv, jsonl};
+use bench_record::{Error, bom, csv, jsonl, table};
 
 const BLOCK_BYTES: u64 = 1 << 20;
 
@@ -126,7 +125,7 @@ fn read_blocks(sources: &[Source], sender: SyncSender<Block>, stop: &AtomicBool)
             let _ = sender.send(Block::Table { source: number });
             continue;
         }
-        let mut file = Found::NAMED.open(&source.path).map_err(Error::io("open", &source.path))?;
+        let mut file = table::FOUND.open(&source.path).map_err(Error::io("open", &source.path))?;
         let (mut offset, mut rest) = (0, Vec::new());
         loop {
             let mut bytes = std::mem::take(&mut rest);

@@ -11,8 +11,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Error, Result};
-use bench_record::found::Found;
-use bench_record::{self as results, csv, jsonl};
+use bench_record::{self as results, csv, jsonl, table};
 
 /// How a results file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +84,7 @@ fn search(folder: &Path, found: &mut Vec<Source>) -> Result<()> {
 
 /// The number of the line that begins at `offset`. Counted only when a line is at fault.
 pub(crate) fn line_number(path: &Path, offset: u64) -> u64 {
-    let Ok(file) = Found::NAMED.open(path) else { return 1 };
+    let Ok(file) = table::FOUND.open(path) else { return 1 };
     let before = BufReader::new(file.take(offset)).split(b'\n');
     before.map_while(std::result::Result::ok).count() as u64 + 1
 }

@@ -58,7 +58,9 @@ impl<'a> Artefacts<'a> {
     pub fn trace(&mut self, path: &Path) {
         let made = self.scratch.join(TRACE_FILE);
         if made.symlink_metadata().is_ok() {
-            self.kept("the trace", keep(&made, path, trace::LARGEST));
+            // Where the user wants it, which may be behind a link.
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+            self.kept("the trace", keep(&made, &path, trace::LARGEST));
         }
     }
 
@@ -110,7 +112,7 @@ fn write_hashed(
     fill: impl FnOnce(&mut Hashed<&mut File>) -> io::Result<()>,
 ) -> io::Result<String> {
     let mut sha256 = String::new();
-    let written = atomic::write_with(path, |file| {
+    let written = atomic::write_own_with(path, |file| {
         let mut file = Hashed::new(file);
         fill(&mut file).map_err(results::Error::io("write", path))?;
         sha256 = file.sha256();

@@ -155,7 +155,8 @@ impl TreeMonitor {
 
     /// Processes outside of the tree that work for the run.
     pub fn also(&mut self, workers: &[u32]) {
-        self.own.workers.extend(workers.iter().filter_map(|worker| i32::try_from(*worker).ok()));
+        // Each time all that are known: a plugin may tell as often as it likes.
+        self.own.workers = workers.iter().filter_map(|worker| i32::try_from(*worker).ok()).collect();
     }
 
     /// Stops watching. To be called when everything in the tree has ended; `adopted` are the processes that

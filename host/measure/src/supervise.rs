@@ -127,6 +127,9 @@ const LAYOUT_VARIABLE: &str = "BENCH_LAYOUT";
 
 /// Bytes of what is said against a backend: it may quote the backend.
 const LONGEST_WRONG: usize = 2 << 10;
+/// Bytes of a reply at most. The runner's own, which caps all that is in one, comes to no tenth of it; what a plugin
+/// says in its place would be in the record.
+const LARGEST_REPLY: usize = 16 << 20;
 
 /// Makes the folder of one run, which no other has: two commands may share a run id.
 ///
@@ -257,7 +260,11 @@ impl Job<'_> {
     fn write_beside(&self, record: &Record) -> Place {
         let path = self.folder.join(RECORD_FILE);
         let line = json_style::to_line(record).map(|line| line + "\n");
-        let written = line.and_then(|line| atomic::write(&path, line.as_bytes()));
+        let written = line.and_then(|line| {
+            let fill =
+                |file: &mut File| file.write_all(line.as_bytes()).map_err(results::Error::io("write", &path));
+            atomic::write_own_with(&path, fill)
+        });
         written.map_or(Place::Nowhere, |()| Place::Beside(path))
     }
 
@@ -434,6 +441,9 @@ impl Job<'_> {
         // The runner keeps less of each than this.
         if measured.workers.len() > MOST_WORKERS || measured.reasons.len() > REASONS_KEPT {
             wrongs.push("its reply holds more than one of bench's does".to_owned());
+        }
+        if serde_json::to_vec(&(account, measured)).map_or(true, |reply| reply.len() > LARGEST_REPLY) {
+            wrongs.push(format!("its reply is larger than {} MiB", LARGEST_REPLY >> 20));
         }
         wrongs.extend(measured.unproven.said());
         if measured.wrong_clock > 0 {

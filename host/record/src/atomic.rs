@@ -6,7 +6,7 @@
 //! beside an intact file, which [`remove_leftovers`] clears. Whoever writes such a file holds a lock on it, which the
 //! kernel drops with its process: so a file is known to be nobody's without a guess by its age.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -33,18 +33,36 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     refuse_odd(path)?;
     // A rename would replace a symbolic link itself. People link results to larger disks.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let directory = parent(&target);
+    replace(&fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()), fill)
+}
+
+/// The same of a file that nobody but bench has reason to make, as those in a run's own folder: a link that somebody put
+/// there is replaced and not followed.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_own_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    if !path.is_symlink() {
+        refuse_odd(path)?;
+    }
+    replace(path, fill)
+}
+
+fn replace(target: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let directory = parent(target);
+    // Where no lock is taken nobody else would.
+    remove_leftovers(&directory);
     let name = target.file_name().unwrap_or_default().to_string_lossy();
 
     let mut temporary = temporary(&name, &directory).map_err(Error::io("create a file in", &directory))?;
-    if let Ok(existing) = fs::metadata(&target) {
+    // A link's own mode says nothing.
+    if let Some(existing) = fs::symlink_metadata(target).ok().filter(Metadata::is_file) {
         let mode = existing.permissions();
-        temporary.as_file().set_permissions(mode).map_err(Error::io("set the mode of", &target))?;
+        temporary.as_file().set_permissions(mode).map_err(Error::io("set the mode of", target))?;
     }
     fill(temporary.as_file_mut())?;
-    temporary.as_file().sync_all().map_err(Error::io("write", &target))?;
-    temporary.persist(&target).map_err(|e| Error::io("replace", &target)(e.error))?;
+    temporary.as_file().sync_all().map_err(Error::io("write", target))?;
+    temporary.persist(target).map_err(|e| Error::io("replace", target)(e.error))?;
     sync_directory(&directory)
 }
 
@@ -78,9 +96,6 @@ pub fn temporary(name: &str, directory: &Path) -> std::io::Result<NamedTempFile>
 /// What stands in the way.
 pub fn check(path: &Path) -> Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    if target.is_dir() {
-        return Err(Error::io("replace", path)(std::io::ErrorKind::IsADirectory.into()));
-    }
     refuse_odd(path)?;
     let directory = parent(&target);
     tempfile::tempfile_in(&directory).map(drop).map_err(Error::io("create a file in", &directory))
@@ -157,6 +172,37 @@ mod tests {
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
         entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_beside_a_file_goes_with_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let leftover = dir.path().join(".plugin.so.123456.bench_tmp");
+        fs::write(&leftover, "half").unwrap();
+        let busy = temporary("plugin.so", dir.path()).unwrap();
+        write(&dir.path().join("plugin.so"), b"whole").unwrap();
+        assert!(!leftover.exists() && busy.path().exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_of_benchs_own_is_replaced_and_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (dir.path().join("items.csv"), dir.path().join("elsewhere"));
+        for linked in ["precious", "nothing"] {
+            if linked == "precious" {
+                fs::write(&elsewhere, linked).unwrap();
+            }
+            std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+            let fill = |file: &mut File| file.write_all(b"new").map_err(Error::io("write", &path));
+            write_own_with(&path, fill).unwrap();
+            assert!(!path.is_symlink() && fs::read(&path).unwrap() == b"new");
+            assert_eq!(
+                fs::read_to_string(&elsewhere).ok(),
+                (linked == "precious").then(|| linked.to_owned())
+            );
+            fs::remove_file(&path).unwrap();
+            let _ = fs::remove_file(&elsewhere);
+        }
     }
 
     #[test]

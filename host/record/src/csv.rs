@@ -8,7 +8,6 @@
 //! back into an equal record. Text that a spreadsheet would take for a formula is marked as text. Reading goes by
 //! column names, so the Python version's files work too.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,9 +16,8 @@ use ::csv::{
 };
 use serde_json::{Map, Value};
 
-use super::found::Found;
 use super::schema::{EXTRA_ALIAS, FIELDS, Field, Kind};
-use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names, spreadsheet};
+use super::{Error, OutputLock, Record, Result, atomic, json_style, jsonl, names, spreadsheet, table};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::CSV;
@@ -46,7 +44,7 @@ pub fn regenerate(lock: &OutputLock) -> Result<u64> {
 
 /// Opens a CSV of records, ours or the Python version's. They come one at a time.
 pub fn read(path: &Path) -> Result<Reader> {
-    let file = Found::NAMED.open(path).map_err(Error::io("open", path))?;
+    let file = table::open(path).map_err(Error::io("open", path))?;
     let mut reader = ReaderBuilder::new().from_reader(file);
     let columns = reader.headers().map_err(|e| at(e, path))?.iter().map(column).collect();
     Ok(Reader { path: path.to_path_buf(), columns, rows: reader.into_records() })
@@ -56,7 +54,7 @@ pub fn read(path: &Path) -> Result<Reader> {
 pub struct Reader {
     path: PathBuf,
     columns: Vec<Column>,
-    rows: StringRecordsIntoIter<File>,
+    rows: StringRecordsIntoIter<table::Lines>,
 }
 
 impl Iterator for Reader {

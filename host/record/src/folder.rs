@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::found::Odd;
 use super::lock::LOCKED_FILES;
 use super::{Error, OutputLock, Result, atomic, jsonl};
 
@@ -30,8 +31,12 @@ pub fn check(directory: &Path, wait: Duration) -> Result<()> {
     }
     LOCKED_FILES.iter().try_for_each(|name| atomic::check(&lock.path(name)))?;
     let runs = directory.join(RUNS);
-    if !runs.exists() {
+    if runs.symlink_metadata().is_err() {
         return Ok(());
+    }
+    // It may be a link to a larger disk, but not one to nothing.
+    if !runs.is_dir() {
+        return Err(Error::io("use", &runs)(Odd::NoFolder.into()));
     }
     // What a killed command had half written for one of its runs.
     let folders = fs::read_dir(&runs).map_err(Error::io("list", &runs))?.flatten();

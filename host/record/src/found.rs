@@ -28,6 +28,9 @@ pub enum Odd {
     /// Something else than a regular file, with its article.
     #[error("it is {0}, not a regular file")]
     Kind(&'static str),
+    /// No folder, where one is needed.
+    #[error("it is not a folder")]
+    NoFolder,
     /// It belongs to the user with this number.
     #[error("it belongs to user {0}, neither you nor root")]
     Owner(u32),

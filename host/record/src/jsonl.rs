@@ -17,14 +17,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::found::Found;
-use super::{Error, OutputLock, Record, Result, atomic, bom, json_style, names};
+use super::{Error, OutputLock, Record, Result, atomic, bom, json_style, names, table};
 
 /// Name of the file inside an output directory.
 pub const FILE_NAME: &str = names::JSONL;
 
 /// No record is longer. A file without line ends must not fill the memory.
-pub const MAX_LINE_BYTES: u64 = 64 << 20;
+pub const MAX_LINE_BYTES: u64 = table::LONGEST_LINE;
 
 /// Adds `records` to the file of the locked directory, all together or none.
 pub fn append(lock: &OutputLock, records: &[Record]) -> Result<()> {
@@ -41,7 +40,7 @@ pub fn append(lock: &OutputLock, records: &[Record]) -> Result<()> {
     }
 
     let path = lock.path(FILE_NAME);
-    let mut existing = match Found::NAMED.open(&path) {
+    let mut existing = match table::FOUND.open(&path) {
         Ok(file) => Some(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(Error::io("open", &path)(e)),
@@ -71,7 +70,7 @@ fn can_be_read_back(line: &str) -> Result<()> {
 
 /// Opens a file of records. They come one at a time, so the file may be of any size.
 pub fn read(path: &Path) -> Result<Reader> {
-    let file = Found::NAMED.open(path).map_err(Error::io("open", path))?;
+    let file = table::FOUND.open(path).map_err(Error::io("open", path))?;
     Ok(Reader {
         path: path.to_path_buf(),
         input: BufReader::new(file),

@@ -32,6 +32,7 @@ pub mod schema;
 pub mod series;
 pub mod shell;
 pub mod spreadsheet;
+pub mod table;
 #[doc(hidden)]
 pub mod testing;
 pub mod time;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bench_campaign::audit::Audit;
 use bench_campaign::run::Runner as _;
-use bench_isolate::isolate::temp_dir;
+use bench_isolate::isolate::{Temporary, temp_dir};
 use bench_judge::audit::{Outcome, ROUNDS, Report};
 use bench_record::canonical_json::sha256_hex;
 use bench_record::folder::Numbering;
@@ -14,7 +14,6 @@ use bench_record::{OutputLock, atomic, lock};
 use bench_report::terminal;
 use clap::Args;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::again::AgainArgs;
 use super::output::{self, say};
@@ -70,7 +69,7 @@ pub fn audit(args: &AuditArgs) -> Result<Exit, Stopped> {
     let seed = args.seed.unwrap_or_else(random_seed);
     let mut reports = Vec::new();
     for (subject, mut runner) in subjects {
-        let scratch = tempfile::tempdir_in(temp_dir())
+        let scratch = Temporary::new()
             .map_err(|cause| Stopped::new(Exit::Output, format!("a temporary folder: {cause}"), ""))?;
         let folder = scratch.path();
         let audit = Audit {
@@ -105,16 +104,21 @@ pub fn audit(args: &AuditArgs) -> Result<Exit, Stopped> {
 }
 
 /// An error may send to a log among the temporary files: it stays there. Who stops an audit looks for no log.
-fn with_its_log(stopped: Stopped, scratch: TempDir) -> Stopped {
-    let names_it = stopped.remedy.contains(&*scratch.path().to_string_lossy());
+fn with_its_log(stopped: Stopped, scratch: Temporary) -> Stopped {
+    let here = scratch.path().to_string_lossy().into_owned();
+    let names_it = stopped.remedy.contains(&here);
     if stopped.exit == Exit::Interrupted {
         let remedy = if names_it { "run it again".to_owned() } else { stopped.remedy };
         return Stopped { remedy, ..stopped };
     }
     if names_it {
-        let kept = scratch.keep();
         // Indexes are large, and tell nothing.
-        let _ = std::fs::remove_dir_all(kept.join("cache"));
+        let _ = std::fs::remove_dir_all(scratch.path().join("cache"));
+        // Under its own name the next command would remove it.
+        let kept = temp_dir().join(format!("bench-audit-{}", new_run_id()));
+        if scratch.rename(&kept).is_ok() {
+            return Stopped { remedy: stopped.remedy.replace(&here, &kept.to_string_lossy()), ..stopped };
+        }
     }
     stopped
 }

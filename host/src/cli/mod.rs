@@ -33,6 +33,7 @@ mod workload_args;
 mod workloads;
 
 use std::ffi::OsString;
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ use config::{ConfigFile, Unreadable};
 use bench_isolate::install::{self, venvs_dir};
 use bench_isolate::isolate::{Stop, remove_leftovers};
 use bench_isolate::text::shell_word;
+use bench_isolate::{limits, room};
 use bench_measure::plan::Plan;
 
 /// Raised by Ctrl-C, SIGTERM and SIGHUP: once to drain, twice to stop.
@@ -200,6 +202,20 @@ fn command() -> clap::Command {
 /// Parses, runs, prints, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
+    let stopped = |cause: &str, remedy: String| {
+        output::conclude(Err(Stopped::new(Exit::RunFailed, cause, remedy))).into()
+    };
+    if let Err((cause, remedy)) = limits::enough() {
+        return stopped(&cause, remedy);
+    }
+    // Nothing of a command is used after it panicked.
+    catch_unwind(work).unwrap_or_else(|panic| match limits::no_thread(&*panic) {
+        Some(cause) => stopped(&cause, room::remedy(&cause, "").unwrap_or_default()),
+        None => resume_unwind(panic),
+    })
+}
+
+fn work() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();
     let (cli, file) = match parse(&words) {
         Ok(read) => read,

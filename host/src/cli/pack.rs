@@ -12,6 +12,7 @@ use bench_isolate::discover::Candidate;
 use bench_isolate::install::data_dir;
 use bench_isolate::text::shell_word;
 use bench_record::canonical_json::sha256_hex;
+use bench_record::found::Found;
 
 #[derive(Debug, Args)]
 pub struct PackArgs {
@@ -40,7 +41,9 @@ pub fn pack(args: &PackArgs) -> Result<Exit, Stopped> {
         say!("packed {what}, into {}\nsha256 {sha256}", shell_word(&path));
         return Ok(Exit::Ok);
     }
-    if args.output.is_some() && !std::fs::read(&path).is_ok_and(|found| found == library) {
+    if args.output.is_some()
+        && !Found::NAMED.at_most(library.len() as u64).read(&path).is_ok_and(|found| found == library)
+    {
         let why = if path.exists() { "is not what would be packed now" } else { "is not there" };
         let again = format!("bench backends pack {} -o {}", shell_word(&args.folder), shell_word(&path));
         return Err(Stopped::new(Exit::BadPlugin, format!("{} {why}", shell_word(&path)), again));

@@ -8,20 +8,22 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Exit, Stopped};
 use bench_isolate::isolate::temp_dir;
+use bench_isolate::room;
 use bench_isolate::text::shell_word;
 
 /// Whether temporary files can be made.
 pub fn temporary() -> Result<(), Stopped> {
     let folder = temp_dir();
     let wrong = |why: &dyn std::fmt::Display| {
+        let limit = room::limit(&why.to_string());
         let text = format!("there is no room for temporary files in {}: {why}", shell_word(&folder));
         // Said only where it helps.
         let plain = Path::new("/tmp");
-        let remedy = match folder != plain && tempfile::tempfile_in(plain).is_ok() {
+        let elsewhere = match folder != plain && tempfile::tempfile_in(plain).is_ok() {
             true => "export TMPDIR=/tmp, or another folder that is there and that you may write",
             false => "set TMPDIR to a folder that is there and that you may write",
         };
-        Stopped::new(Exit::Output, text, remedy)
+        Stopped::new(Exit::Output, text, limit.unwrap_or_else(|| elsewhere.to_owned()))
     };
     if folder.to_str().is_none() {
         return Err(wrong(&"the path is not UTF-8, as runtimes and plugins get it"));

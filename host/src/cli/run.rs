@@ -160,9 +160,13 @@ pub fn prepare_in(plan: &Plan, by: &str) -> Result<(), Stopped> {
             WorkloadError::Index(IndexError::Io { source, action: CANNOT_WRITE, .. }) => {
                 let place = shell_word(&plan.cache_dir);
                 let text = format!("prepared indexes cannot be written to {place}: {source}");
-                Stopped::new(Exit::Output, text, format!("name a folder that you may write with {by}"))
+                let other = || format!("name a folder that you may write with {by}");
+                Stopped::new(Exit::Output, text, room::limit(&source.to_string()).unwrap_or_else(other))
             }
-            other => Stopped::new(Exit::Usage, other, ""),
+            other => {
+                let remedy = room::limit(&other.to_string()).unwrap_or_default();
+                Stopped::new(Exit::Usage, other, remedy)
+            }
         })?;
     drop(at_once);
     if let Some(found) = plan.workload.truncation(&plan.open_spec()).map_err(Stopped::usage)? {

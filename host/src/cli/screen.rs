@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub use super::output::error;
 use super::output::{say, tell};
 use super::top::Top;
+use bench_isolate::text::one_line;
 use bench_measure::guest::{Edge, RunEvent};
 use bench_measure::supervise::{Finished, Watcher};
 use bench_record::evidence::Load;
@@ -91,8 +92,13 @@ pub struct RunProgress {
     timed: Option<(Instant, u64)>,
     /// None before the first one.
     last_line: Option<Instant>,
+    /// Warnings of the plugin that were shown.
+    warnings: u32,
     top: Option<Top>,
 }
+
+/// More warnings of a run are in its log only.
+const MOST_WARNINGS: u32 = 100;
 
 impl RunProgress {
     /// Progress of `total` items, called `label`.
@@ -113,6 +119,7 @@ impl RunProgress {
             finished: 0,
             timed: None,
             last_line,
+            warnings: 0,
             top: None,
         }
     }
@@ -148,10 +155,12 @@ impl RunProgress {
         (seconds > 0.0).then(|| finished.saturating_sub(before) as f64 / seconds)
     }
 
+    /// A plugin's words are in it.
     fn line(&self, text: &str) {
+        let text = one_line(text);
         match &self.bar {
-            Some(bar) => bar.suspend(|| note(text)),
-            None => note(text),
+            Some(bar) => bar.suspend(|| note(&text)),
+            None => note(&text),
         }
     }
 }
@@ -194,7 +203,17 @@ impl Watcher for RunProgress {
             RunEvent::Timed(Edge::Ended) | RunEvent::LogFiles(_) | RunEvent::Workers(_) => {}
             RunEvent::Log { level, target, message } => {
                 if self.verbose || *level <= 2 {
-                    self.line(&format!("{target}: {message}"));
+                    self.warnings += 1;
+                    match self.warnings {
+                        number if self.verbose || number <= MOST_WARNINGS => {
+                            self.line(&format!("{target}: {message}"));
+                        }
+                        number if number == MOST_WARNINGS + 1 => self.line(&format!(
+                            "{}: more than {MOST_WARNINGS} warnings; the others are in run.log",
+                            self.label
+                        )),
+                        _ => {}
+                    }
                 }
             }
         }

@@ -19,6 +19,8 @@ type Mail = (u32, Vec<u8>);
 pub fn run(spec: &Spec, host: &Host) -> Result<(), Error> {
     host.progress("start-up", "");
     let graph = host.graph()?;
+    // Workers and the reader of the source; and as many that may not be quite gone when the runtime starts its own.
+    can_be_started(2 * (spec.parallelism as usize + 1))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(spec.parallelism as usize)
         .thread_name("local")
@@ -43,6 +45,19 @@ pub fn run(spec: &Spec, host: &Host) -> Result<(), Error> {
             None => Ok(()),
         }
     })
+}
+
+/// Whether so many threads can run at once: tried, because a runtime that gets only some of its threads panics, or waits
+/// for ever for one that would do its work.
+fn can_be_started(threads: usize) -> Result<(), Error> {
+    let gate = std::sync::Mutex::new(());
+    let started: std::io::Result<()> = std::thread::scope(|scope| {
+        // Held until all are there, or one could not be started.
+        let _closed = gate.lock();
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, || drop(gate.lock())).map(drop);
+        (0..threads).try_for_each(start)
+    });
+    started.map_err(|cause| Error::runtime(format!("{threads} threads cannot be started: {cause}")))
 }
 
 /// Starts one task per instance of every chain, or one for each call that may be under way there, with one mailbox for

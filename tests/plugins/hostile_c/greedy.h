@@ -127,6 +127,16 @@ static void be_greedy(const bench_host *host) {
         }
         free(text);
     }
+    if (wants("run", "warn_flood")) {
+        char *text = letters(64 << 10);
+        for (int i = 0; i < 500; i++) {
+            host->log(host, 2, "hostile", text);
+        }
+        free(text);
+    }
+    if (wants("run", "warn_codes")) {
+        host->log(host, 2, "hos\x1b[2Jtile", "\x1b]0;mine\x07 all is well\r\xe2\x80\xae");
+    }
     if (wants("run", "long_words")) {
         char *text = letters((size_t)40 << 20);
         host->log(host, 4, text, text);

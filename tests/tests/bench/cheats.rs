@@ -71,6 +71,7 @@ const ROWS: &[Row] = &[
         "run:forged_cut_short",
         Dishonest("its reply states a run that was cut short, and nobody asked for that"),
     ),
+    row("hostile", "run:forged_large", Dishonest("its reply is larger than 16 MiB")),
     // A clock that is slower than the kernel's.
     row(
         "hostile_c",
@@ -163,8 +164,9 @@ fn run(library: &str, wish: &str, kept: &Path, output: &Path) -> Output {
     command.env("HOSTILE", wish).env("KEPT", kept).output().unwrap()
 }
 
-/// The findings that say that something is not as it seems.
-const DOUBTS: [&str; 3] = ["clocks_differ", "not_watched", "operator_times"];
+/// The findings that say that something is not as it seems. That nobody watched is not among them: on a machine that has
+/// much to do it is so of an honest run as well.
+const DOUBTS: [&str; 2] = ["clocks_differ", "operator_times"];
 
 /// What the finding of this code says.
 fn finding(record: &Value, code: &str) -> Option<String> {

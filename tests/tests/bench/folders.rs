@@ -189,6 +189,10 @@ fn what_stands_in_the_place_of_a_file_is_named_and_neither_waited_for_nor_follow
         (RESULTS, "a FIFO"),
         (RESULTS, "a directory"),
         (RESULTS, "a device"),
+        ("unified_results.csv", "a FIFO"),
+        ("unified_results.csv", "a directory"),
+        ("repro_manifest.json", "a FIFO"),
+        ("repro_manifest.json", "a device"),
     ] {
         let output = spoilt(|output| put(kind, &output.join(file)));
         let refused = quick_run(output.path(), &[]).output().unwrap();
@@ -202,6 +206,51 @@ fn what_stands_in_the_place_of_a_file_is_named_and_neither_waited_for_nor_follow
         let compared =
             bench(&["compare", text(&output.path().join(format!("{RESULTS}.odd")))]).output().unwrap();
         assert!(file != RESULTS || matches!(compared.status.code(), Some(2 | 7)), "{}", stderr(&compared));
+    }
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_folder_of_runs_is_named_before_anything_runs() {
+    for kind in ["a FIFO", "a device", "a symbolic link"] {
+        let output = spoilt(|output| put(kind, &output.join("runs")));
+        let refused = quick_run(output.path(), &[]).output().unwrap();
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(7), "{kind}: {said}");
+        assert!(said.contains("runs: it is not a folder"), "{said}");
+        assert!(!output.path().join("elsewhere").exists(), "nothing was made behind a link");
+        try_remedy(&said);
+        succeed(&mut quick_run(output.path(), &[]));
+    }
+}
+
+/// Files without end that take no room: a table of results, and what lies beside a record.
+#[test]
+fn a_file_without_end_is_refused_in_one_sentence_before_it_is_read() {
+    for (file, refuses) in [
+        (RESULTS, &["run", "compare", "verify", "gate", "audit"][..]),
+        ("items.csv", &["compare", "verify"]),
+        ("latency.hlog", &["compare", "verify"]),
+    ] {
+        let output = spoilt(|output| {
+            let path = files(output).into_iter().find(|path| path.ends_with(file)).unwrap();
+            let file = fs::File::options().write(true).truncate(true).open(output.join(path)).unwrap();
+            file.set_len(1 << 40).unwrap();
+        });
+        let (here, report) = (text(output.path()), text(&output.path().join("report")).to_owned());
+        for command in refuses {
+            let words: &[&str] = match *command {
+                "run" => &["run", "--backend", "local", "--no-user-plugins", "--quick", "-o", here],
+                "compare" => &["compare", here, "-o", &report],
+                "verify" => &["verify", here, here],
+                "gate" => &["gate", "--baseline", here, here],
+                _ => &["audit", here, "--no-user-plugins"],
+            };
+            let refused = bench(words).output().unwrap();
+            let said = stdout(&refused) + &stderr(&refused);
+            assert!(matches!(refused.status.code(), Some(2 | 7 | 12 | 13)), "{file}, {command}: {said}");
+            let (named, why) = (said.contains(file), said.contains("it has 1099511627776 bytes, more than"));
+            assert!(named && why, "{file}, {command}: {said}");
+        }
     }
 }
 

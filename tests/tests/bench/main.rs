@@ -26,6 +26,7 @@ mod house;
 mod inputs;
 mod install;
 mod kills;
+mod limits;
 mod listing;
 mod load;
 mod loader;

@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{CorpusError, at};
-use crate::regular;
+use crate::{regular, unfinished};
 
 /// Gzip begins so, whatever a file is called.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -62,7 +62,8 @@ impl Source {
         if !path.is_file() {
             let to = |e| wrong(&format!("cannot unpack it into {} (--cache-dir)", folder.display()), e);
             fs::create_dir_all(&folder).map_err(to)?;
-            let mut unpacked = tempfile::NamedTempFile::new_in(&folder).map_err(to)?;
+            unfinished::remove_leftovers(&folder);
+            let mut unpacked = unfinished::file(&folder).map_err(to)?;
             self.unpack(&mut unpacked)?;
             unpacked.persist(&path).map_err(|e| to(e.error))?;
         }

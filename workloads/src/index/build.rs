@@ -6,23 +6,19 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::Path;
 
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::*;
 use crate::text::bm25::TermTable;
 use crate::text::tokens::{count_terms, token_hashes};
+use crate::unfinished;
 
 /// What was tried where an index could not be written.
 pub const CANNOT_WRITE: &str = "cannot write";
-
-/// How a file begins that is not an index yet. Earlier versions wrote `.index-` and locked nothing: theirs may be in
-/// use.
-const UNFINISHED: &str = ".unfinished-";
 
 /// Texts that are embedded together.
 const BATCH: usize = 64;
@@ -109,39 +105,11 @@ pub fn make_room(folder: &Path) -> Result<(), IndexError> {
 pub fn lock(folder: &Path) -> Result<File, IndexError> {
     let path = folder.join(".lock");
     let io = |source| IndexError::Io { path: path.clone(), action: CANNOT_WRITE, source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    let options = &mut File::options();
+    let (file, _) = regular::own(options.create(true).truncate(false).write(true), &path).map_err(io)?;
     match file.lock() {
         Err(cause) if cause.kind() != io::ErrorKind::Unsupported => Err(io(cause)),
         _ => Ok(file),
-    }
-}
-
-/// Removes what killed builders left in `folder`. It is housekeeping: what cannot be removed is left alone.
-fn remove_leftovers(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let unfinished = entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED));
-        if unfinished && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            let Ok(file) = File::open(entry.path()) else { continue };
-            if file.try_lock().is_ok() {
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
-}
-
-/// A file that is to become an index. Its lock says that somebody writes it; the kernel drops that with the process.
-fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
-    loop {
-        let made = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
-        // Whoever clears leftovers may have come upon it before it was locked, and have removed it.
-        let ours = match made.as_file().try_lock() {
-            Ok(()) => made.as_file().metadata()?.nlink() > 0,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(_)) => true,
-        };
-        if ours {
-            return Ok(made);
-        }
     }
 }
 
@@ -232,8 +200,8 @@ impl Writer {
             label_len: label.len() as u64,
             ..Header::zeroed()
         };
-        remove_leftovers(folder);
-        let mut file = unfinished(folder)?;
+        unfinished::remove_leftovers(folder);
+        let mut file = unfinished::file(folder)?;
         assemble(file.as_file_mut(), header, self.sections)?;
         file.persist(path).map_err(|e| e.error)?;
         File::open(folder)?.sync_all()

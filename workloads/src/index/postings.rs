@@ -17,6 +17,7 @@ use super::{CANNOT_WRITE, Index, IndexError, open_own};
 use crate::text::bm25::{Bm25, TermStatistics, corpus_idfs};
 use crate::text::stemming::Stemming;
 use crate::text::tokens::count_terms;
+use crate::unfinished;
 use crate::vector::Hit;
 
 const MAGIC: [u8; 8] = *b"benchpst";
@@ -123,7 +124,7 @@ fn write(path: &Path, index: &Index, stemming: Stemming) -> io::Result<()> {
     for start in starts.values_mut() {
         next += std::mem::replace(start, next);
     }
-    let mut file = tempfile::Builder::new().prefix(".postings-").tempfile_in(folder)?;
+    let mut file = unfinished::file(folder)?;
     file.as_file_mut().set_len(ends[2] as u64)?;
     // SAFETY: the file was made for this, has no name that anybody knows, and nobody else changes it.
     let mut map = unsafe { MmapMut::map_mut(file.as_file()) }?;

@@ -102,6 +102,20 @@ fn what_a_killed_build_left_goes_with_the_next_and_what_is_being_built_stays() {
 }
 
 #[test]
+fn what_stands_in_the_place_of_the_lock_of_a_folder_is_neither_waited_for_nor_followed() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".lock");
+    let refused = || lock(folder.path()).unwrap_err().to_string();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    assert!(refused().contains("it is not a regular file"), "{}", refused());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).unwrap();
+    assert!(refused().contains("it is not a regular file"), "{}", refused());
+    assert!(!folder.path().join("elsewhere").exists());
+}
+
+#[test]
 fn what_stands_in_the_place_of_an_index_is_neither_waited_for_nor_followed() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let place = built(10);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bench_engine_package::{FILE, Manifest, path_is_fine, section};
 use bench_isolate::text::shell_word;
+use bench_record::found::Found;
 
 use super::PackError;
 
@@ -39,7 +40,13 @@ pub(super) fn read(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<String
     let mut files = BTreeMap::new();
     for path in paths {
         let name = name_in(folder, &path)?;
-        files.insert(name, fs::read(&path).map_err(|cause| unreadable(&path, &cause))?);
+        files.insert(
+            name,
+            Found::NAMED
+                .at_most(section::LIMIT as u64)
+                .read(&path)
+                .map_err(|cause| unreadable(&path, &cause))?,
+        );
     }
     Ok(files)
 }

@@ -6,6 +6,7 @@ use bench_engine_package::{FILE, Manifest};
 use bench_isolate::discover::BackendName;
 use bench_isolate::options;
 use bench_isolate::text::{nearest, shell_word};
+use bench_record::found::Found;
 
 use super::PackError;
 
@@ -40,7 +41,7 @@ pub(super) fn read(folder: &Path) -> Result<Manifest, PackError> {
     if !metadata.is_file() || metadata.len() > LARGEST {
         return Err(unreadable(&"it is not a file of 256 KiB or less"));
     }
-    let bytes = std::fs::read(&path).map_err(|cause| unreadable(&cause))?;
+    let bytes = Found::NAMED.at_most(LARGEST).read(&path).map_err(|cause| unreadable(&cause))?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable(&"it is not UTF-8"))?;
     parse(&text).map_err(|(line, why)| {
         let place = line.map_or(String::new(), |line| format!(":{line}"));

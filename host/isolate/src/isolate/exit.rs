@@ -7,6 +7,9 @@ pub(super) const SLOW_TO_CLOSE: i32 = 122;
 /// The first line was not what a host sends.
 pub(super) const NO_REQUEST: i32 = 123;
 
+/// A thread that it needs cannot be started.
+pub(super) const NO_THREAD: i32 = 124;
+
 // SAFETY: the signature is that of the C library that std links on every Unix.
 unsafe extern "C" {
     /// Ends the process without running anything else: no destructor of a plugin can hang it.

@@ -19,6 +19,9 @@ pub const RUN: &str = "run";
 /// How a warden begins that could not make the call's temporary directory.
 pub(super) const NO_FOLDER: &str = "its temporary directory cannot be made: ";
 
+/// How a warden begins that could not start the runner.
+pub(super) const NO_PROCESS: &str = "its process cannot be started: ";
+
 /// What is said of a process that sends more behind its answer. Nothing of the host's own does.
 pub const SPOKE_ON: &str = "it went on after its answer";
 

@@ -49,7 +49,7 @@ pub use warden::CpuTime;
 pub use whereabouts::News;
 
 use super::Error;
-pub use super::temporary::{remove_leftovers, scratch_path, short_scratch_path, temp_dir};
+pub use super::temporary::{Temporary, remove_leftovers, scratch_path, short_scratch_path, temp_dir};
 
 /// The hidden subcommand that must lead to [`serve`] before the process starts any thread.
 pub const SUBCOMMAND: &str = "__runner";

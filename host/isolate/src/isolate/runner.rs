@@ -16,10 +16,10 @@ pub use channel::Channel;
 
 use self::channel::Shared;
 use super::exit::*;
-use super::failure::NO_FOLDER;
+use super::failure::{NO_FOLDER, NO_PROCESS};
 use super::wire::{Body, Opening};
 use super::{Operation, warden};
-use crate::{Error, ErrorKind, temporary};
+use crate::{Error, ErrorKind, limits, temporary};
 
 // SAFETY: the signatures are those of the C library that std links on every Unix.
 unsafe extern "C" {
@@ -51,12 +51,16 @@ fn execute<O: Operation>(request: Value, shared: Shared) {
         .map_err(|cause| Error::new(ErrorKind::Host, format!("the request for {}: {cause}", O::NAME), ""))
         .and_then(|request| {
             // Nothing of ours is used after a panic but the channel, which tolerates one.
-            catch_unwind(AssertUnwindSafe(|| O::execute(request, &channel))).unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Host,
-                    format!("{} panicked in the host's own code", O::NAME),
-                    "report this to the authors of bench",
-                ))
+            catch_unwind(AssertUnwindSafe(|| O::execute(request, &channel))).unwrap_or_else(|panic| {
+                Err(match limits::no_thread(&*panic) {
+                    // What mends it is said where it is told.
+                    Some(cause) => Error::new(ErrorKind::Host, cause, ""),
+                    None => Error::new(
+                        ErrorKind::Host,
+                        format!("{} panicked in the host's own code", O::NAME),
+                        "report this to the authors of bench",
+                    ),
+                })
             })
         });
     shared.answer(match outcome {
@@ -129,12 +133,16 @@ fn prepare() -> std::io::Result<OwnedFd> {
             end_with(warden);
             Ok(channel)
         }
-        pid => match Pid::from_raw(pid).filter(|_| pid > 0) {
+        // No number of a process is what says that there is none.
+        pid => match (pid > 0).then(|| Pid::from_raw(pid)).flatten() {
             Some(runner) => {
                 drop(channel);
                 warden::watch(runner, &lifeline)
             }
-            None => Err(std::io::Error::last_os_error()),
+            None => {
+                let cause = std::io::Error::last_os_error();
+                Err(std::io::Error::other(format!("{NO_PROCESS}{cause}")))
+            }
         },
     }
 }
@@ -189,7 +197,7 @@ fn run(handlers: &[Handler], channel: OwnedFd) -> ! {
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         let _ = setrlimit(Resource::Data, limit);
     }
-    let Ok(shared) = Shared::new(reader, opening.nonce) else { end(CHANNEL_LOST) };
+    let Ok(shared) = Shared::new(reader, opening.nonce) else { end(NO_THREAD) };
     match handlers.iter().find(|handler| handler.name == opening.operation) {
         Some(handler) => (handler.execute)(opening.request, shared.clone()),
         None => shared.answer(Body::<(), ()>::Failed(Error::new(

@@ -27,7 +27,7 @@ unsafe extern "C" {
 
 /// Replies with 40 answers in no time at all, after announcing these.
 pub fn in_no_time(announced: &[Value]) -> ! {
-    say(announced, no_time())
+    say(announced, reply(no_time()))
 }
 
 /// Replies so, and leaves the channel to the host's own code, which knows of no reply.
@@ -81,7 +81,11 @@ pub fn plausible(spec: &Spec, lie: &str) -> ! {
         service_p99: received.service.quantile(0.99),
         ..Measured::default()
     };
-    say(&[phase("measure")], measured)
+    let mut reply = reply(measured);
+    if lie == "large" {
+        reply["reply"]["backend"]["metrics"] = json!({"all": "x".repeat(30 << 20)});
+    }
+    say(&[phase("measure")], reply)
 }
 
 /// One that took a step and, for one of the lies, failed now and then.
@@ -113,8 +117,8 @@ fn items_file() -> PathBuf {
 }
 
 /// Announces these, replies, and ends the process; nobody else has a word after the reply.
-fn say(announced: &[Value], measured: Measured) -> ! {
-    let (channel, text) = (channel()[0], lines(&[announced, &[reply(measured)]].concat()));
+fn say(announced: &[Value], reply: Value) -> ! {
+    let (channel, text) = (channel()[0], lines(&[announced, &[reply]].concat()));
     silence();
     put(channel, &text);
     super::_exit(0)

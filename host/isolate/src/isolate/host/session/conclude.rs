@@ -5,12 +5,12 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::{Session, WENT_ON};
-use crate::ErrorKind;
 use crate::isolate::ending::{Ending, signal_name};
-use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, SLOW_TO_CLOSE};
-use crate::isolate::failure::{Answer, Cause, Failure, NO_FOLDER, Remark};
+use crate::isolate::exit::{CHANNEL_LOST, NO_REQUEST, NO_THREAD, SLOW_TO_CLOSE};
+use crate::isolate::failure::{Answer, Cause, Failure, NO_FOLDER, NO_PROCESS, Remark};
 use crate::isolate::warden::Report;
 use crate::isolate::{Operation, StopLevel};
+use crate::{ErrorKind, limits};
 
 impl<O: Operation> Session<'_, O> {
     pub(super) fn conclude(self) -> Result<Answer<O::Reply>, Box<Failure>> {
@@ -44,12 +44,15 @@ impl<O: Operation> Session<'_, O> {
                 Cause::Protocol("it closed the descriptor on which its answer was due".into())
             }
             (None, None, Some(Ending::Exit(NO_REQUEST))) => Cause::Host("the child got no request".into()),
+            (None, None, Some(Ending::Exit(NO_THREAD))) => Cause::Host(limits::NO_THREAD.to_owned()),
             (None, None, Some(Ending::Exit(code))) => Cause::Exited(code),
             (None, None, Some(Ending::Signal(number))) => match self.limits.memory {
                 Some(limit) if starved(&tail) => Cause::OutOfMemory(limit),
                 _ => Cause::Signalled(signal_name(number)),
             },
-            (None, None, None) if tail.contains(NO_FOLDER) => Cause::Host(tail.trim().to_owned()),
+            (None, None, None) if [NO_FOLDER, NO_PROCESS].iter().any(|words| tail.contains(words)) => {
+                Cause::Host(tail.trim().to_owned())
+            }
             (None, None, None) => Cause::Protocol("the process that watched over it is gone".into()),
         };
         let (subject, phase) = (self.subject, self.phase);
