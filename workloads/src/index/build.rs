@@ -130,7 +130,7 @@ fn remove_leftovers(folder: &Path) {
 }
 
 /// A file that is to become an index. Its lock says that somebody writes it; the kernel drops that with the process.
-fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
+pub(super) fn unfinished(folder: &Path) -> io::Result<NamedTempFile> {
     loop {
         let made = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
         // Whoever clears leftovers may have come upon it before it was locked, and have removed it.
