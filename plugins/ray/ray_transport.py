@@ -79,8 +79,7 @@ class RayActor:
 
 
 def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Actor]]:
-    """The actors, asked for but not necessarily up: each where it is at home, the others on these nodes in turn; anywhere
-    when none are named."""
+    """The actors, asked for but not necessarily up: at home, or else on these nodes in turn; anywhere without any."""
     setups = workers.setups(plan, config)
     count = sum(map(len, setups.values()))
     if count < len(nodes):

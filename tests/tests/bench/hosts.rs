@@ -182,7 +182,8 @@ fn so_is_one_on_ray() {
 
 /// The names of the shards that a host has an index of.
 fn shards_on(hosts: &Hosts, number: usize) -> Vec<String> {
-    let files = stdout(&succeed(&mut hosts.on(number, "find /mnt/home -name 'vdb*.idx' -printf '%f\\n' | sort")));
+    let files =
+        stdout(&succeed(&mut hosts.on(number, "find /mnt/home -name 'vdb*.idx' -printf '%f\\n' | sort")));
     files.lines().map(str::to_owned).collect()
 }
 

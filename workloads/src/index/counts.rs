@@ -71,9 +71,8 @@ pub fn build<'a, E: From<IndexError>>(
         most = most.max(now);
         before = Some(doc.id);
     }
-    write(path, &table, most).map_err(|source| {
-        IndexError::Io { path: path.to_owned(), action: CANNOT_WRITE, source }.into()
-    })
+    write(path, &table, most)
+        .map_err(|source| IndexError::Io { path: path.to_owned(), action: CANNOT_WRITE, source }.into())
 }
 
 fn write(path: &Path, table: &TermTable, most_of_an_id: u64) -> io::Result<()> {

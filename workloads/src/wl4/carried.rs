@@ -103,7 +103,11 @@ impl<'a> Carried<'a> {
         if self.0.is_empty() {
             return Vec::new();
         }
-        docs.into_iter().filter_map(|doc| self.get(doc)).flat_map(|document| document.bytes).copied().collect()
+        docs.into_iter()
+            .filter_map(|doc| self.get(doc))
+            .flat_map(|document| document.bytes)
+            .copied()
+            .collect()
     }
 }
 

@@ -104,8 +104,11 @@ impl Fusion {
             // 0 counts as unset where hits are merged, and the worst candidate may have it.
             bm25::blend(cosine, keyword, self.config.keyword_share).max(f64::MIN_POSITIVE)
         });
-        let hit = |((number, score), fused): ((u32, f64), f64)| {
-            VdbHit { doc: self.doc(number), score, rerank: Some(fused), stage: 1 }
+        let hit = |((number, score), fused): ((u32, f64), f64)| VdbHit {
+            doc: self.doc(number),
+            score,
+            rerank: Some(fused),
+            stage: 1,
         };
         let mut hits: Vec<VdbHit> = candidates.into_iter().zip(cosines).zip(fused).map(hit).collect();
         hits.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::testing::{Harness, header};
     use crate::text::vocabulary::{Category, QueryType};
-use crate::wl4::records::{Candidates, DocRef, Enriched, GraphHit, Joined, Query};
+    use crate::wl4::records::{Candidates, DocRef, Enriched, GraphHit, Joined, Query};
 
     fn source() -> Enriched {
         let query = Query {

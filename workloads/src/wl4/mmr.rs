@@ -99,8 +99,7 @@ impl<V: Vectors> Mmr<V> {
                 RerankBy::Fused => doc.score,
             })
             .collect();
-        let points: Vec<(&[i8], u32)> =
-            ranked.iter().map(|doc| self.vectors.doc(doc.doc, carried)).collect();
+        let points: Vec<(&[i8], u32)> = ranked.iter().map(|doc| self.vectors.doc(doc.doc, carried)).collect();
         let order = select(&relevance, lambda, self.final_k, |i, j| {
             let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
             vector::cosine(vector::dot(a, b), norm_a, norm_b)

@@ -173,7 +173,8 @@ fn sender(databases: &Databases, which: u8) -> Sender {
 /// What is made of what the search of a database found.
 fn stages(shared: &Shared, which: u8) -> Stages {
     let (p, at) = (&shared.params, usize::from(which));
-    let keywords = shared.prepared.databases.keywords.as_ref().map(|keywords| Arc::clone(&keywords[at]));
+    let databases = &shared.prepared.databases;
+    let keywords = databases.keywords.as_ref().map(|keywords| Arc::clone(&keywords[at]));
     match keywords {
         Some(keywords) if p.retrieval == Retrieval::Hybrid => {
             let config = FusionConfig {
@@ -183,7 +184,7 @@ fn stages(shared: &Shared, which: u8) -> Stages {
                 keyword_share: p.keyword_share(),
                 in_parts: p.chunk_tokens.is_some(),
             };
-            Stages::Hybrid(Fusion::new(which, Arc::clone(&shared.prepared.databases.vdb[at]), keywords, config))
+            Stages::Hybrid(Fusion::new(which, Arc::clone(&databases.vdb[at]), keywords, config))
         }
         keywords => Stages::Dense(cascade(shared, which).with_keywords(keywords)),
     }

@@ -151,14 +151,19 @@ mod tests {
     fn answers_are_the_same_to_the_last_operator_whoever_has_the_shards() {
         is_the_same_placed(&[]);
         is_the_same_placed(&[("bm25_corpus_idf", "true"), ("stemmer", "english")]);
-        is_the_same_placed(&[("bm25_corpus_idf", "true"), ("embedder", "hash"), ("vdb_filter_threshold", "0")]);
+        is_the_same_placed(&[
+            ("bm25_corpus_idf", "true"),
+            ("embedder", "hash"),
+            ("vdb_filter_threshold", "0"),
+        ]);
     }
 
     #[test]
     fn so_they_are_for_real_text_in_whole_documents_and_in_parts() {
         let folder = tempfile::tempdir().unwrap();
         let line = |id: u64, words: u64| {
-            let words: Vec<String> = (0..words).map(|word| format!("wing{}", (id + word * word) % 97)).collect();
+            let words: Vec<String> =
+                (0..words).map(|word| format!("wing{}", (id + word * word) % 97)).collect();
             format!("{{\"_id\": \"{id}\", \"text\": \"{}.\"}}\n", words.join(" "))
         };
         let file = |name: &str, lines: u64, words| {

@@ -148,9 +148,10 @@ impl Recipe<'_> {
     fn inverted(&self, folder: &Path, share: Share) -> Vec<(PathBuf, PathBuf)> {
         let (of, stemming) = (self.params.vdb_shards, self.params.stemmer);
         let some = share.shards(of);
-        let all = self.names().iter().flat_map(|name| {
-            some.clone().map(move |shard| shards::path(folder, name, shard, of))
-        });
+        let all = self
+            .names()
+            .iter()
+            .flat_map(|name| some.clone().map(move |shard| shards::path(folder, name, shard, of)));
         let all = all.filter(|_| self.params.ranks_over_corpus());
         let all = all.map(|index| (postings::path(&index, stemming), index));
         all.filter(|(path, _)| Postings::open(path).is_err()).collect()

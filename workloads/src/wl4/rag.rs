@@ -117,7 +117,9 @@ impl Workload for Rag {
     fn operators(&self, spec: &OpenSpec) -> Result<Operators, WorkloadError> {
         let (shared, judged) = (open_shared(spec)?, spec.corpus_digest.is_some());
         let own = (share(spec)? == Share::Common).then(|| self.own(spec));
-        Ok(Box::new(move |graph, node, instance| create(&shared, graph, node, instance, judged, own.as_ref())))
+        Ok(Box::new(move |graph, node, instance| {
+            create(&shared, graph, node, instance, judged, own.as_ref())
+        }))
     }
 }
 

@@ -385,7 +385,8 @@ mod tests {
             let keywords = keywords(folder.path(), of);
             let mut gather = Harness::new(Gather::new(of as usize, fusion(&documents, &keywords), true));
             let shard = |shard| search(&documents, shard).with_keywords(Arc::clone(&keywords));
-            let mut shards: Vec<Harness> = (0..of).map(|number| Harness::new(Shard::new(shard(number)))).collect();
+            let mut shards: Vec<Harness> =
+                (0..of).map(|number| Harness::new(Shard::new(shard(number)))).collect();
             let mut found: Vec<VdbResults> = Vec::new();
             for number in 0..4 {
                 for (port, shard) in shards.iter_mut().enumerate() {
