@@ -44,6 +44,11 @@ pub struct Node {
     /// works. Absent means one. An engine that makes one call at a time gives the right answers too, only later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Where it reads something large that need not be everywhere: all instances belong on machine `affinity mod N` of
+    /// the N in use. Absent means any machine. An engine that places it elsewhere gives the right answers too, and that
+    /// machine then has to make what it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<u32>,
     /// One line for people.
     pub summary: String,
 }
@@ -206,6 +211,7 @@ impl Graph {
                     && self.nodes[last as usize].max_parallelism == node.max_parallelism
                     && self.nodes[last as usize].blocking == node.blocking
                     && self.nodes[last as usize].concurrency == node.concurrency
+                    && self.nodes[last as usize].affinity == node.affinity
             };
             match chains.iter_mut().find(fusable) {
                 Some(chain) => chain.push(node.id),
@@ -231,6 +237,7 @@ mod tests {
             ordering: Ordering::None,
             blocking: false,
             concurrency: None,
+            affinity: None,
             summary: String::new(),
         }
     }
@@ -258,6 +265,15 @@ mod tests {
     #[test]
     fn a_chain_ends_where_the_parallelism_changes() {
         assert_eq!(line().chains(), [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn a_chain_ends_where_another_machine_is_wanted() {
+        let mut graph = line();
+        graph.nodes[2].affinity = Some(0);
+        assert_eq!(graph.chains(), [vec![1], vec![2], vec![3]]);
+        graph.nodes[1].affinity = Some(0);
+        assert_eq!(graph.chains(), [vec![1, 2], vec![3]]);
     }
 
     #[test]

@@ -161,6 +161,7 @@ mod tests {
             ordering: Ordering::None,
             blocking: false,
             concurrency: None,
+            affinity: None,
             summary: String::new(),
         };
         let graph = Graph {

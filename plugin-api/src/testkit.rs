@@ -79,6 +79,7 @@ fn graph() -> Graph {
         ordering: Ordering::None,
         blocking: false,
         concurrency: None,
+        affinity: None,
         summary: format!("the {name} of the test kit"),
     };
     let edge = |from, to| Edge { from, from_port: 0, to, to_port: 0, partition: Partition::Any };

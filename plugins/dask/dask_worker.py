@@ -13,15 +13,21 @@ from bench_engine import Setup, Stage
 class OpenRun:
     """Opens the workload in a worker, with an operator for each of its threads."""
 
-    def __init__(self, setup: Setup, stages: Sequence[Stage], threads: Mapping[str, int]) -> None:
+    def __init__(
+        self, setup: Setup, stages: Sequence[Stage], threads: Mapping[str, int], numbers: Mapping[str, int], nodes: int
+    ) -> None:
         self._setup, self._stages, self._threads = setup, stages, threads
+        self._numbers, self._nodes = numbers, nodes
 
     def setup(self, worker: Worker) -> None:
         """See ``driver.Ship``."""
         bench_engine.worker.look_in(worker.local_directory)
         bench_engine.worker.open_run(self._setup)
+        number = self._numbers.get(worker.address)
         for stage in self._stages:
-            for _ in range(0 if stage.stateful else self._threads.get(worker.address, 1)):  # actors make their own
+            # Actors make their own. What is at home elsewhere is made here only when it has to come here.
+            here = not stage.stateful and stage.home(self._nodes) in (None, number)
+            for _ in range(self._threads.get(worker.address, 1) if here else 0):
                 bench_engine.worker.create(stage, 0)
 
     def teardown(self, worker: Worker) -> None:

@@ -27,7 +27,7 @@ import compat
 import dask_worker
 from bench_engine import MAKE_ANEW, Engine, Json, Refusal, Run, Stage, worker
 from bench_engine.clocks import Reading
-from places import Calls, Home, Place, Places, chosen, opened
+from places import Calls, Home, Machines, Place, Places, chosen, opened
 
 ANSWER_SECONDS = 30.0
 """For the scheduler to answer."""
@@ -51,7 +51,8 @@ class Dask(Engine):
         """See `Engine`."""
         address = run.options["dask_address"]
         self.run, self.where, self.cluster = run, address or "this machine", None
-        self.places, self.anywhere, self.looks = Places(), Calls(self.where), asyncio.Lock()
+        self.places, self.machines, self.anywhere = Places(), Machines(), Calls(self.where)
+        self.looks = asyncio.Lock()
         configure(run)
         # Without `direct_to_workers` each call of an actor would pass through the scheduler.
         options: Json = {"asynchronous": True, "direct_to_workers": True, "timeout": ANSWER_SECONDS}
@@ -105,7 +106,8 @@ class Dask(Engine):
         if self.cluster is None and not all((await self.client.run(has_file, setup.library, setup.sha256)).values()):
             shipped.append(UploadFile(setup.library, load=False))
         self.run.waits_for("the workers of Dask have not prepared their indexes and opened the workload")
-        opening = dask_worker.OpenRun(setup, stages, await self.client.nthreads())
+        threads = await self.client.nthreads()
+        opening = dask_worker.OpenRun(setup, stages, threads, self.machines.numbers, self.run.nodes)
         await self.client.register_plugin(Ship(name, shipped, pickle.dumps(opening)))
         self.run.waits_for("the workers of Dask have not made the operators")
         # Also shows whether they take tasks at all.
@@ -151,6 +153,7 @@ class Dask(Engine):
     def _use(self, machines: dict[str, str]) -> None:
         before = {place.reading.host for place in self.places.up}
         self.workers = chosen(machines, self.run.nodes, before)
+        self.machines.use(machines, self.workers)
         # Tasks that are free to go anywhere cost the scheduler less.
         self.only = None if len(self.workers) == len(machines) else self.workers
 
@@ -162,12 +165,13 @@ class Dask(Engine):
                 return place.follow(lambda: actor.process(batch))
             return place.follow(lambda: self._task_at(place, dask_worker.process_blocking, stage, instance, batch))
         process = dask_worker.process_blocking if stage.blocking else worker.process
-        if self.only is None:
+        only, calls = self.only, self.anywhere
+        number = stage.home(self.run.nodes)
+        if number is not None and (bound := self.machines.bound(number, self.places.addresses)):
+            only, calls = bound
+        if only is None:
             return self.client.submit(process, stage, instance, batch, pure=False)
-        only = self.only
-        return self.anywhere.follow(
-            lambda: self.client.submit(process, stage, instance, batch, workers=only, pure=False)
-        )
+        return calls.follow(lambda: self.client.submit(process, stage, instance, batch, workers=only, pure=False))
 
     def finish(self, stage: Stage, instance: int) -> Any:
         """See `Engine`."""
@@ -234,6 +238,7 @@ class Dask(Engine):
             self.run.log(f"{place} died", "warn")
             place.lose()
             compat.forget_worker(self.client, place.address)
+            self.machines.lose(self.places.addresses, f"{place} died")
             if self.only is not None and not set(self.only) & set(self.places.addresses):
                 # Dask would keep them until one of those workers is back.
                 self.anywhere.lose(f"{place} died")

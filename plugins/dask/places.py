@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -101,6 +101,48 @@ async def opened(address: str, sign: Any, seconds: float) -> Place | None:
         traceback.print_exc()
         return None
     return Place(address, clock, sign, reading)
+
+
+class Machines:
+    """Machines in use, each with a number that it keeps; one that comes in the place of another gets that one's."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._workers: dict[str, list[str]] = {}
+        self._bound: dict[int, tuple[list[str], Calls]] = {}
+
+    def use(self, machines: Mapping[str, str], workers: Sequence[str]) -> None:
+        """These workers, of which each is on the machine that is named."""
+        self._workers = {}
+        for address in workers:
+            self._workers.setdefault(machines[address], []).append(address)
+        come = [name for name in self._workers if name not in self._names]
+        stay = [name if name in self._workers or not come else come.pop(0) for name in self._names]
+        self._names = stay + come
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """That of each worker's machine."""
+        every = enumerate(self._names)
+        return {address: number for number, name in every for address in self._workers.get(name, ())}
+
+    def bound(self, number: int, up: Collection[str]) -> tuple[list[str], Calls] | None:
+        """The workers that may run what is at home on a machine, and its calls: those there, or, where none of them is
+        up, those of the next machine that has some, from then on. None where nobody is up."""
+        if number not in self._bound:
+            names = self._names[number:] + self._names[:number]
+            some = ([address for address in self._workers.get(name, ()) if address in up] for name in names)
+            if not (workers := next(filter(None, some), [])):
+                return None
+            self._bound[number] = workers, Calls(f"the workers of {names[0]}")
+        return self._bound[number]
+
+    def lose(self, up: Collection[str], reason: str) -> None:
+        """Ends calls that no worker is left for: Dask would keep them until one of those is back."""
+        for number, (workers, calls) in list(self._bound.items()):
+            if not set(workers) & set(up):
+                del self._bound[number]
+                calls.lose(reason)
 
 
 class Home(NamedTuple):

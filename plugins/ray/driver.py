@@ -50,7 +50,7 @@ def actors(channel: Channel, config: Json, facts: Json) -> None:
 
     channel.phase("deploy", "Ray's actors are not ready")
     facts["fusion"] = config["options"]["ray_fusion"]
-    plan = Plan(config["graph"], config["parallelism"], facts["fusion"])
+    plan = Plan(config["graph"], config["parallelism"], facts["fusion"], int(config["nodes"]))
     workload = bench_engine.Workload(config["library"], config["open"])
     fleet = Actors(plan, ray_transport.deploy(plan, config, cluster.chosen(config)))
     handles = [instance.actor for instance in fleet.everyone]

@@ -33,6 +33,8 @@ class Stage:
     """Edges from outside."""
     concurrency: int | None = None
     """Calls that an actor may have under way at once, where the graph says how many: they wait for a service."""
+    affinity: int | None = None
+    """Which machine has what it reads, of several: this number, modulo theirs."""
 
     @property
     def nodes(self) -> list[int]:
@@ -58,8 +60,8 @@ class Stage:
 class Plan:
     """All stages, in topological order within each section."""
 
-    def __init__(self, graph: Json, parallelism: int, fusion: str) -> None:
-        self.graph, self.parallelism = graph, parallelism
+    def __init__(self, graph: Json, parallelism: int, fusion: str, nodes: int = 1) -> None:
+        self.graph, self.parallelism, self._nodes = graph, parallelism, nodes
         lines = _lines(graph, fusion)
         center = [line for line in lines if _state(graph, line) == "global"]
         after = _reachable(graph, [line[-1] for line in center])
@@ -69,8 +71,10 @@ class Plan:
         if len(center) > 1 or any(_state(graph, line) != "none" for line in behind):
             raise Refusal("this graph has state behind its single-instance operators", "unsupported")
         groups = [[line] for line in front]
-        # What waits for a service is counted in an actor of its own.
-        together = [line for line in front if bench_engine.concurrency(graph, line) is None]
+        # What waits for a service is counted in an actor of its own; what is at home on one machine goes there alone.
+        together = [
+            line for line in front if bench_engine.concurrency(graph, line) is None and self._affinity(line) is None
+        ]
         if fusion == "all" and _one_exit(graph, together):
             groups = [together, *([line] for line in front if line not in together)]
         self.side = [self._stage([line]) for line in lines if line[0] in only_broadcast]
@@ -95,8 +99,13 @@ class Plan:
         names = [self.graph["nodes"][node]["name"] for node in nodes]
         entering = [edge for edge in self.graph["edges"] if edge["to"] in nodes and edge["from"] not in nodes]
         instances = bench_engine.instances(self.graph, nodes[0], self.parallelism)
-        calls = bench_engine.concurrency(self.graph, nodes)
-        return Stage("+".join(names), chains, instances, _state(self.graph, nodes), entering, calls)
+        calls, affinity = bench_engine.concurrency(self.graph, nodes), self._affinity(nodes)
+        return Stage("+".join(names), chains, instances, _state(self.graph, nodes), entering, calls, affinity)
+
+    def _affinity(self, nodes: list[int]) -> int | None:
+        """On one machine everything is at home."""
+        found: set[int | None] = {self.graph["nodes"][node].get("affinity") for node in nodes}
+        return found.pop() if self._nodes > 1 and len(found) == 1 else None
 
 
 def _lines(graph: Json, fusion: str) -> list[list[int]]:

@@ -13,7 +13,7 @@ import ray
 import compat
 import workers
 from bench_engine import Json, Refusal
-from plan import Plan
+from plan import Plan, Stage
 from transport import Action, Actor, Ref, Then
 from workers import Head
 
@@ -79,7 +79,7 @@ class RayActor:
 
 
 def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Actor]]:
-    """The actors, asked for but not necessarily up, on these nodes in turn; anywhere when none are named."""
+    """The actors, asked for but not necessarily up: at home, or else on these nodes in turn; anywhere without any."""
     setups = workers.setups(plan, config)
     count = sum(map(len, setups.values()))
     if count < len(nodes):
@@ -90,13 +90,15 @@ def deploy(plan: Plan, config: Json, nodes: list[str]) -> dict[str, list[Actor]]
         )
     kind = ray.remote(workers.StageActor)
     alike: Json = {"num_cpus": 0.01, "max_restarts": -1, "max_task_retries": 0}
-    homes = itertools.cycle([compat.at_home_on(node) for node in nodes] or [{}])
+    homes = [compat.at_home_on(node) for node in nodes] or [{}]
+    in_turn = itertools.cycle(homes)
 
-    def actor(setup: workers.Setup) -> Actor:
+    def actor(stage: Stage, setup: workers.Setup) -> Actor:
         several: Json = {"max_concurrency": setup.concurrency} if setup.concurrency > 1 else {}
-        return RayActor(kind.options(**alike, **several, **next(homes)).remote(setup))
+        home = next(in_turn) if stage.affinity is None else homes[stage.affinity % len(homes)]
+        return RayActor(kind.options(**alike, **several, **home).remote(setup))
 
-    return {name: [actor(setup) for setup in some] for name, some in setups.items()}
+    return {stage.name: [actor(stage, setup) for setup in setups[stage.name]] for stage in plan.stages}
 
 
 def start(actors: list[Actor]) -> list[tuple[int, str, str]]:

@@ -101,7 +101,8 @@ size_t bench_workload_chain_count(const bench_workload *workload);
 const uint32_t *bench_workload_chain(const bench_workload *workload, size_t index, size_t *count);
 
 /* Creates instance `instance` of `of` of a chain of `count` nodes, each feeding the next alone
- * (often just one node). Null on failure. */
+ * (often just one node). Null on failure. In a run on several machines a node with "affinity" builds
+ * what it reads here and now, where this machine lacks it. */
 bench_operator *bench_operator_new(const bench_workload *workload, const uint32_t *nodes, size_t count,
                                    uint32_t instance, uint32_t of);
 

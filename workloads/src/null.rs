@@ -58,7 +58,7 @@ impl Workload for Null {
     }
 
     fn operators(&self, _spec: &OpenSpec) -> Result<Operators, WorkloadError> {
-        Ok(Box::new(|graph, node, _instance| Some(create(graph, node))))
+        Ok(Box::new(|graph, node, _instance| Ok(Some(create(graph, node)))))
     }
 }
 

@@ -85,12 +85,12 @@ impl OpenWorkload {
     /// Creates instance `instance` of the `of` instances of `node`.
     ///
     /// # Errors
-    /// When the node is not an operator.
+    /// When the node is not an operator, or what it reads can be neither opened nor, where it is to be, prepared.
     pub fn operator(&self, node: u32, instance: u32, of: u32) -> Result<Instance, WorkloadError> {
         let wrong = || WorkloadError::NotAnOperator { node, workload: self.spec.workload.clone() };
         let known = self.graph.nodes.get(node as usize).filter(|known| known.role == Role::Operator);
         let known = known.filter(|_| instance < of).ok_or_else(wrong)?;
-        let operator = (self.operators)(&self.graph, known, instance).ok_or_else(wrong)?;
+        let operator = (self.operators)(&self.graph, known, instance)?.ok_or_else(wrong)?;
         let placement = Placement {
             node: node as u16,
             instance: instance as u16,
@@ -171,6 +171,7 @@ mod tests {
             corpus_digest: Some("that of another day".into()),
             served: None,
             key: None,
+            placed: false,
             cache_dir: folder.path().join("cache"),
         };
         let error = prepare(&spec, &mut |_| ()).unwrap_err().to_string();

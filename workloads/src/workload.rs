@@ -101,7 +101,8 @@ pub trait Workload: Sync {
 }
 
 /// Creates instance `instance` of a node's operator; nothing where there is no such operator.
-pub type Operators = Box<dyn Fn(&Graph, &Node, u32) -> Option<Box<dyn Operator>> + Send + Sync>;
+pub type Operators =
+    Box<dyn Fn(&Graph, &Node, u32) -> Result<Option<Box<dyn Operator>>, WorkloadError> + Send + Sync>;
 
 /// What the sources of a workload emit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +129,9 @@ pub struct OpenSpec {
     /// What the spans of this run are sealed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// Whether each machine prepares what its own operators read, once they are made, and no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub placed: bool,
     /// Where prepared indexes are kept.
     pub cache_dir: PathBuf,
 }

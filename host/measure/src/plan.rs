@@ -191,6 +191,7 @@ impl Plan {
             corpus_digest: self.corpus_digest.clone(),
             served: self.served.clone(),
             key: None,
+            placed: self.nodes > 1,
             cache_dir: self.cache_dir.clone(),
         }
     }

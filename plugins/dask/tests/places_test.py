@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench_engine import Lost, Stage, WorkloadError, clocks, worker
-from places import Calls, Home, Place, Places, chosen, opened
+from places import Calls, Home, Machines, Place, Places, chosen, opened
 
 
 class Sign:
@@ -122,6 +122,43 @@ class PlacesTest(unittest.TestCase):
         self.assertEqual(chosen(machines, 2, ["c"]), ["tcp://a:1", "tcp://a:2", "tcp://c:1"])
         self.assertEqual(chosen(machines, 9), ["tcp://a:1", "tcp://a:2", "tcp://b:1", "tcp://c:1"])
         self.assertEqual(chosen({}, 1), [])
+
+
+class MachinesTest(unittest.IsolatedAsyncioTestCase):
+    def setUp(self) -> None:
+        self.machines = Machines()
+        self.on = {"tcp://a:1": "a", "tcp://a:2": "a", "tcp://b:1": "b", "tcp://c:1": "c"}
+        self.machines.use(self.on, [*self.on])
+
+    def test_each_keeps_its_number_and_one_that_comes_has_that_of_one_that_is_gone(self) -> None:
+        numbers = {"tcp://a:1": 0, "tcp://a:2": 0, "tcp://b:1": 1, "tcp://c:1": 2}
+        self.assertEqual(self.machines.numbers, numbers)
+        del self.on["tcp://b:1"], numbers["tcp://b:1"]
+        self.machines.use(self.on, [*self.on])
+        self.assertEqual(self.machines.numbers, numbers)
+        self.on["tcp://d:1"] = "d"
+        self.machines.use(self.on, [*self.on])
+        self.assertEqual(self.machines.numbers, {**numbers, "tcp://d:1": 1})
+
+    async def test_calls_go_where_they_are_at_home_and_on_the_next_machine_once_nobody_is_left_there(self) -> None:
+        up = [*self.on]
+        home, second = self.machines.bound(0, up), self.machines.bound(1, up)
+        assert home is not None and second is not None
+        self.assertEqual((home[0], second[0]), (["tcp://a:1", "tcp://a:2"], ["tcp://b:1"]))
+        stays, goes = home[1].follow(never), second[1].follow(never)
+        await asyncio.sleep(0)
+        self.machines.lose(up := ["tcp://a:2", "tcp://c:1"], "b died")
+        with self.assertRaisesRegex(Lost, "b died"):
+            await goes
+        self.assertEqual(self.machines.bound(0, up), home)
+        self.assertFalse(stays.done())
+        stays.cancel()
+        third = self.machines.bound(1, up)
+        assert third is not None
+        self.assertEqual(third[0], ["tcp://c:1"])
+
+    def test_where_nobody_is_up_nothing_is_bound(self) -> None:
+        self.assertIsNone(self.machines.bound(1, []))
 
 
 if __name__ == "__main__":

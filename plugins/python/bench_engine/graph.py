@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
+ALIKE = ("max_parallelism", "blocking", "concurrency", "affinity")
+"""What operators have in common that may be fused."""
+
 
 def outputs(graph: Json, node: int) -> list[Json]:
     """Edges that leave ``node``."""
@@ -49,7 +52,7 @@ def chains(graph: Json) -> list[list[int]]:
                 and entering[0]["from"] == last["id"]
                 and entering[0]["partition"] == "any"
                 and len(outputs(graph, last["id"])) == 1
-                and all(last.get(field) == node.get(field) for field in ("max_parallelism", "blocking", "concurrency"))
+                and all(last.get(field) == node.get(field) for field in ALIKE)
             )
 
         chain = next(filter(fusable, found), None)
@@ -97,6 +100,12 @@ class Stage(NamedTuple):
     """Whether what it is given is answered at the sink; else it builds the state of other stages."""
     concurrency: int = 1
     """Calls that may be under way at once in one instance: they wait. One call at a time is right too, only slower."""
+    affinity: int | None = None
+    """Where it reads something large that need not be everywhere: see :meth:`home`."""
+
+    def home(self, machines: int) -> int | None:
+        """Which of so many machines, from 0, has what it reads; none where any will do."""
+        return None if self.affinity is None or machines < 2 else self.affinity % machines
 
 
 def cut(graph: Json, parallelism: int, run: str = "") -> list[Stage]:
@@ -119,6 +128,7 @@ def cut(graph: Json, parallelism: int, run: str = "") -> list[Stage]:
             blocking=any(nodes[node]["blocking"] for node in line),
             answered=line[0] in answered,
             concurrency=concurrency(graph, line) or 1,
+            affinity=nodes[line[0]].get("affinity"),
         )
         for number, (line, stateful) in enumerate(lines)
     ]

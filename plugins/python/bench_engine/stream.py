@@ -317,7 +317,8 @@ class Stream:
     def _give_up(self, call: Call, reason: str) -> bool:
         """Its records go on as tombstones. Whether to the operators of the stage: those with state have to see each.
 
-        Else they go by the shortest way: the runtime just failed to carry the records.
+        Else they go by the shortest way: the runtime just failed to carry the records. No operator is made here of one
+        that is at home on another machine: it would want there what it reads.
         """
         assert call.batch is not None
         stage = call.lane.stage
@@ -327,6 +328,9 @@ class Stream:
         if stage.stateful:
             call.batch, call.given_up, call.attempt = failed, True, 1
             return True
+        if stage.affinity is not None:
+            self._forward(stage, self._workload.fail(stage.nodes[-1], call.batch, f"lost: {reason}"))
+            return False
         if (operator := self._spare.get(stage)) is None:
             operator = self._spare[stage] = self._workload.operator(stage.nodes)
         self._forward(stage, operator.process(failed))

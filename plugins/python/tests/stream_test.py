@@ -170,6 +170,17 @@ class LostTest(unittest.TestCase):
         lost = outcome.lost_calls
         self.assertEqual((lost["lost"], lost["retried"]), (3 * lost["given_up"], 2 * lost["given_up"]))
 
+    def test_a_shard_that_is_lost_for_good_fails_what_it_was_asked(self) -> None:
+        spec = json.loads(OPEN)
+        spec["params"]["vdb_shards"] = 2
+
+        def gone(stage: Stage, number: int) -> Any:
+            return Gone("its machine is gone") if stage.name == "vdb1_shard1" else None
+
+        outcome = Outcome(Simulated(1, gone), retries=1, open=spec)
+        self.assertEqual(outcome.failed, set(RIGHT))
+        self.assertTrue(any("its machine is gone" in line for line in outcome.host.lines), outcome.host.lines)
+
     def test_what_only_builds_state_goes_again_whatever_the_retries(self) -> None:
         outcome = Outcome(Simulated(1, fails("embed_d", Gone(""), 0, 1, 2)))
         self.assertEqual(outcome.answers, RIGHT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import json
 import os
@@ -49,6 +50,13 @@ class WorkerTest(unittest.TestCase):
     def setUp(self) -> None:
         worker.open_run(Setup("a run", LIBRARY, SHA256, OPEN))
         self.addCleanup(worker.close_run, "a run")
+
+    def test_a_stage_is_at_home_on_one_of_several_machines_or_anywhere(self) -> None:
+        graph = copy.deepcopy(GRAPH)
+        next(node for node in graph["nodes"] if node["name"] == "vdb2")["affinity"] = 5
+        homes = {one.name: [one.home(machines) for machines in (1, 2, 3)] for one in cut(graph, 2)}
+        self.assertEqual(homes.pop("vdb2"), [None, 1, 2])
+        self.assertEqual(list(map(set, homes.values())), [{None}] * len(homes))
 
     def test_a_stage_without_state_is_cut_from_one_with(self) -> None:
         for one in cut(GRAPH, 3):

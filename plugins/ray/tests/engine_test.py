@@ -6,6 +6,7 @@ its length, and the tests to run if not all.
 
 from __future__ import annotations
 
+import copy
 import sys
 import unittest
 from collections.abc import Iterator
@@ -87,6 +88,17 @@ def center() -> str:
     found = Plan(WORKLOAD.graph, 2, "all").center
     assert found is not None
     return found.name
+
+
+class HomeTest(unittest.TestCase):
+    def test_what_is_at_home_on_one_of_several_machines_has_actors_of_its_own(self) -> None:
+        graph = copy.deepcopy(WORKLOAD.graph)
+        next(node for node in graph["nodes"] if node["name"] == "vdb2")["affinity"] = 3
+        for fusion in FUSIONS:
+            homes = {stage.name: stage.affinity for stage in Plan(graph, 2, fusion, 2).stages}
+            self.assertEqual(homes.pop("vdb2"), 3)
+            self.assertEqual(set(homes.values()), {None})
+            self.assertEqual([stage.name for stage in Plan(graph, 2, fusion).stages], stages(fusion))
 
 
 class AnswersTest(unittest.TestCase):

@@ -125,18 +125,75 @@ fn so_is_one_on_ray() {
     is_as_on_one_clock("ray", |hosts| ray(hosts, 0, &[1, 2], "RAY_AUTH_MODE=disabled"));
 }
 
+/// The names of the shards that a host has an index of.
+fn shards_on(hosts: &Hosts, number: usize) -> Vec<String> {
+    let files =
+        stdout(&succeed(&mut hosts.on(number, "find /mnt/home -name 'vdb*.idx' -printf '%f\\n' | sort")));
+    files.lines().map(str::to_owned).collect()
+}
+
+/// The names of these shards of both databases.
+fn shards(numbers: &[u32], of: u32) -> Vec<String> {
+    let names = |database: &str| {
+        numbers.iter().map(|number| format!("{database}.{number}-of-{of}.idx")).collect::<Vec<_>>()
+    };
+    [names("vdb1"), names("vdb2")].concat()
+}
+
+/// A run on three hosts with empty caches.
+fn each_shard_is_on_its_host(backend: &str, parallelism: &str, cluster: impl Fn(&Hosts) -> String) {
+    let (output, local) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let Some(hosts) = Hosts::start(&[0, 0, 0], &[output.path().to_owned()]) else { return };
+    let option = cluster(&hosts);
+    let flags = ["--parallelism", parallelism, "--corpus-shards", "4", "--set", "bm25_corpus_idf=true"];
+    succeed(&mut small_run("local", local.path(), &flags));
+    let more = ["--nodes", "3", "--backend-option", &option];
+    succeed(&mut run_there(&hosts, backend, output.path(), &[&flags[..], &more].concat()));
+    let (record, expected) = (records(output.path()).remove(0), records(local.path()).remove(0));
+    assert_eq!(record["extra"]["output_digest"], expected["extra"]["output_digest"]);
+    assert_eq!((&record["nodes"], &record["extra"]["items"]["failed"]), (&3.into(), &0.into()));
+    for (host, own) in [(0, &[0, 3][..]), (1, &[1]), (2, &[2])] {
+        assert_eq!(shards_on(&hosts, host), shards(own, 4), "host {host}");
+    }
+}
+
+#[test]
+fn each_shard_is_on_its_host_alone_and_the_answers_are_those_of_one_machine() {
+    let Some(_alone) = runtimes(&["dask"]) else { return };
+    each_shard_is_on_its_host("dask", "3", |hosts| dask(hosts, 0, &[1, 2]));
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn so_is_it_on_ray() {
+    let Some(_alone) = runtimes(&["ray"]) else { return };
+    each_shard_is_on_its_host("ray", "1", |hosts| ray(hosts, 0, &[1, 2], "RAY_AUTH_MODE=disabled"));
+}
+
 #[test]
 #[ignore = "takes a while: cargo xtask hosts"]
 fn a_host_that_vanishes_without_a_word_costs_dask_nothing_with_retries() {
-    let Some(_alone) = runtimes(&["dask"]) else { return };
+    vanishes_without_a_word(&[]);
+}
+
+#[test]
+#[ignore = "takes a while: cargo xtask hosts"]
+fn a_shard_whose_host_vanishes_is_built_anew_on_another() {
+    let Some(hosts) = vanishes_without_a_word(&["--corpus-shards", "3"]) else { return };
+    assert_eq!((shards_on(&hosts, 0), shards_on(&hosts, 1)), (shards(&[0, 2], 3), shards(&[1], 3)));
+}
+
+/// The third of three hosts, in mid-stream.
+fn vanishes_without_a_word(more: &[&str]) -> Option<Hosts> {
+    let _alone = runtimes(&["dask"])?;
     let (output, local) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let Some(hosts) = Hosts::start(&[0, 100_000, 250_000], &[output.path().to_owned()]) else { return };
+    let hosts = Hosts::start(&[0, 100_000, 250_000], &[output.path().to_owned()])?;
     let option = dask(&hosts, 0, &[1, 2]);
-    succeed(&mut small_run("local", local.path(), &["--num-tasks", "300"]));
+    succeed(&mut small_run("local", local.path(), &[&["--num-tasks", "300"], more].concat()));
     let flags = ["--parallelism", "3", "--nodes", "3", "--retries", "3", "--backend-option", &option];
     let load = ["--load", "open", "--rate", "30", "--num-tasks", "300", "--verbose"];
     let mut run =
-        Following::start(&mut run_there(&hosts, "dask", output.path(), &[&flags[..], &load].concat()));
+        Following::start(&mut run_there(&hosts, "dask", output.path(), &[&flags[..], &load, more].concat()));
     run.until("/300 items");
     // Nobody hears of it that its processes end.
     succeed(&mut hosts.on(2, "ip link set eth0 down; kill -KILL -1 || true"));
@@ -149,6 +206,7 @@ fn a_host_that_vanishes_without_a_word_costs_dask_nothing_with_retries() {
     assert_eq!((&metrics["dask"]["workers"], &metrics["dask"]["lost_workers"]), (&2.into(), &1.into()));
     assert_eq!(metrics["nodes"]["host3"]["alive"], false, "{metrics:#}");
     assert!(metrics["nodes"]["host3"]["calls"].as_u64() > Some(0), "{metrics:#}");
+    Some(hosts)
 }
 
 /// What a run comes to that cannot be: exit code, and words of its error.

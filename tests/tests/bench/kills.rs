@@ -146,7 +146,8 @@ fn a_command_that_is_killed_tears_nothing_and_is_in_nobodys_way() {
         child.wait().unwrap();
         eventually("no process is left", || marked(&place.mark).is_empty());
         let unfinished = place.unfinished();
-        let whole = place.files().into_iter().filter(|file| !unfinished.contains(file) && !place.is_source(file));
+        let whole =
+            place.files().into_iter().filter(|file| !unfinished.contains(file) && !place.is_source(file));
         whole.for_each(|file| is_whole(&file));
         assert!(place.project().is_none_or(|files| files == place.engine()), "half a project");
         place.does(victim);

@@ -59,6 +59,7 @@ fn run() -> Result<(), Failure> {
         corpus_digest: None,
         served: None,
         key: None,
+        placed: false,
         cache_dir: args.cache_dir.clone(),
     };
     prepare(&spec, &mut |what| eprintln!("preparing {what}"))?;

@@ -12,16 +12,18 @@ use bench_workloads::text::synthetic::{self, CATEGORY_WEIGHTS, TYPE_WEIGHTS};
 use bench_workloads::text::tokens::{for_each_token, term_hash, token_hashes};
 use bench_workloads::text::vocabulary::{Category, Part, QueryType, Template, vocabulary};
 use bench_workloads::vector::{self, Hit, Quantised};
+use bench_workloads::wl4::carried::Carried;
 use bench_workloads::wl4::dedup::{Dedup, Vectors};
 use bench_workloads::wl4::generate::Texts;
 use bench_workloads::wl4::graph_memory::{WalkConfig, walk};
 use bench_workloads::wl4::join;
+use bench_workloads::wl4::lookup::Lookup;
 use bench_workloads::wl4::mmr::Mmr;
 use bench_workloads::wl4::records::{
     Batch, Candidates, Deduped, Doc, DocRef, Joined, Query, Ranked, VdbHit, VdbResults,
 };
 use bench_workloads::wl4::rerank::{Documents, Rerank};
-use bench_workloads::wl4::shared::{Lookup, Shared};
+use bench_workloads::wl4::shared::Shared;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -34,6 +36,8 @@ use crate::search::{search, search_batch};
 /// One database's half of a query: the frame's bytes and what they say.
 type Half = (Vec<u8>, VdbResults);
 
+/// What came along with records: every index is here.
+static NONE: Carried<'static> = Carried::nothing();
 /// Different inputs per row, taken in turn.
 const CASES: usize = 32;
 /// Queries that are searched for together.
@@ -132,7 +136,7 @@ impl Bench<'_> {
         let prepared = &self.shared.prepared;
         let p = &self.shared.params;
         export.array("window", "<i1", self.dim, prepared.window.rows())?;
-        export.array("index", "<i1", self.dim, prepared.vdb[0].shard(0).rows())?;
+        export.array("index", "<i1", self.dim, prepared.databases.vdb[0].shard(0).rows())?;
         export.array("nodes", "<i1", self.dim, prepared.nodes.rows())?;
         let queries: Vec<i8> =
             self.queries.iter().flat_map(|query| vector_of(query).dims.iter().copied()).collect();
@@ -146,7 +150,7 @@ impl Bench<'_> {
     fn products(&mut self) {
         let prepared = self.shared.prepared.clone();
         for (name, index) in
-            [("product_window", &prepared.window), ("product_index", prepared.vdb[0].shard(0))]
+            [("product_window", &prepared.window), ("product_index", prepared.databases.vdb[0].shard(0))]
         {
             let mut dots = Vec::new();
             let queries = &self.queries;
@@ -223,7 +227,7 @@ impl Bench<'_> {
     }
 
     fn searches(&mut self, export: &mut Export) {
-        let index = std::sync::Arc::clone(self.shared.prepared.vdb[0].shard(0));
+        let index = std::sync::Arc::clone(self.shared.prepared.databases.vdb[0].shard(0));
         let queries: Vec<Quantised> = self.queries.iter().map(|query| vector_of(query).clone()).collect();
         let expected: Vec<Value> = queries.iter().map(|query| hits(&search(&index, query, TOP_K))).collect();
         export.fact("search", json!({"top_k": TOP_K, "together": TOGETHER, "expected": expected}));
@@ -294,11 +298,11 @@ impl Bench<'_> {
         let mut facts = Vec::new();
         for case in &cases {
             let nodes = case.enriched.graph.iter().map(|hit| (self.lookup.node(hit.node).0, hit.relevance));
-            let docs = case.hits.iter().map(|hit| (self.lookup.doc(hit.doc).0, hit.score));
+            let docs = case.hits.iter().map(|hit| (self.lookup.doc(hit.doc, &NONE).0, hit.score));
             let (rows, scores): (Vec<&[i8]>, Vec<f64>) = nodes.chain(docs).unzip();
             rows.iter().for_each(|row| all.extend_from_slice(row));
             let nodes = nodes_of(case);
-            let kept = dedup.kept(&nodes, &case.hits);
+            let kept = dedup.kept(&nodes, &case.hits, &NONE);
             let (keep_nodes, keep_docs) = kept.keep.split_at(nodes.len());
             let stay = |keep: &[bool]| {
                 keep.iter().enumerate().filter(|(_, keep)| **keep).map(|(i, _)| i).collect::<Vec<_>>()
@@ -322,7 +326,7 @@ impl Bench<'_> {
         let timing = self.clock.time_made(
             cases.len(),
             |i| (nodes_of(&cases[i]), &cases[i].hits),
-            |(nodes, hits)| dedup.kept(&nodes, hits),
+            |(nodes, hits)| dedup.kept(&nodes, hits, &NONE),
         );
         let pairs = points.iter().map(|n| n * n.saturating_sub(1) / 2).sum::<usize>() / points.len().max(1);
         let bytes = points.iter().sum::<usize>() / points.len().max(1) * self.dim;
@@ -338,7 +342,7 @@ impl Bench<'_> {
         for (header, mut record) in records.into_iter().take(CASES) {
             record.hits = (0..2u8)
                 .flat_map(|vdb| {
-                    let index = self.shared.prepared.vdb[usize::from(vdb)].shard(0);
+                    let index = self.shared.prepared.databases.vdb[usize::from(vdb)].shard(0);
                     let found = search(index, vector_of(&record.enriched.joined.query), 25);
                     found.into_iter().map(move |hit| VdbHit {
                         doc: DocRef { vdb, row: hit.row },
@@ -361,7 +365,7 @@ impl Bench<'_> {
                     .iter()
                     .zip(&case.clustered)
                     .map(|(hit, clustered)| {
-                        let facts = self.lookup.facts(hit.doc);
+                        let facts = self.lookup.facts(hit.doc, &NONE);
                         json!({
                             "key": key(hit.doc),
                             "score": hit.score,
@@ -370,12 +374,12 @@ impl Bench<'_> {
                             "citations": facts.citations,
                             "centrality": facts.centrality,
                             "source": facts.source,
-                            "text": self.lookup.doc_text(hit.doc),
+                            "text": self.lookup.doc_text(hit.doc, &NONE),
                         })
                     })
                     .collect();
                 let question = &case.enriched.joined.query.text;
-                let ranked = rerank.rank(question, &case.hits, &case.clustered, *now_ns);
+                let ranked = rerank.rank(question, &case.hits, &case.clustered, *now_ns, &NONE);
                 json!({
                     "now_s": *now_ns as f64 / 1e9,
                     "query": case.enriched.joined.query.text,
@@ -387,7 +391,7 @@ impl Bench<'_> {
         export.fact("rerank_50", facts.into());
         let timing = self.clock.time(cases.len(), |i| {
             let (now_ns, case) = &cases[i];
-            rerank.rank(&case.enriched.joined.query.text, &case.hits, &case.clustered, *now_ns)
+            rerank.rank(&case.enriched.joined.query.text, &case.hits, &case.clustered, *now_ns, &NONE)
         });
         self.push("rerank_50", timing, None);
     }
@@ -406,22 +410,22 @@ impl Bench<'_> {
         let mut all: Vec<i8> = Vec::new();
         let mut facts = Vec::new();
         for case in &ranked {
-            case.ranked.iter().for_each(|doc| all.extend_from_slice(self.lookup.doc(doc.doc).0));
+            case.ranked.iter().for_each(|doc| all.extend_from_slice(self.lookup.doc(doc.doc, &NONE).0));
             let docs: Vec<u64> = case.ranked.iter().map(|doc| key(doc.doc)).collect();
             let relevance: Vec<f64> = case.ranked.iter().map(|doc| doc.breakdown.semantic).collect();
-            let chosen: Vec<u64> = mmr.choose(&case.ranked).iter().map(|doc| key(doc.doc)).collect();
+            let chosen: Vec<u64> = mmr.choose(&case.ranked, &NONE).iter().map(|doc| key(doc.doc)).collect();
             facts.push(json!({"docs": docs, "relevance": relevance, "expected": chosen}));
         }
         export.array("mmr_15", "<i1", self.dim, &all)?;
         export.fact("mmr_15", facts.into());
-        let timing = self.clock.time(ranked.len(), |i| mmr.choose(&ranked[i].ranked));
+        let timing = self.clock.time(ranked.len(), |i| mmr.choose(&ranked[i].ranked, &NONE));
         // Nine times the similarity of what is left to what was just chosen: 14 + 13 + ... + 6.
         self.push("mmr_15", timing, Some((15 * self.dim, 90 * self.dim)));
         Ok(())
     }
 
     fn bm25(&mut self, export: &mut Export) {
-        let index = std::sync::Arc::clone(self.shared.prepared.vdb[0].shard(0));
+        let index = std::sync::Arc::clone(self.shared.prepared.databases.vdb[0].shard(0));
         let bm25 = Bm25::default();
         let mut facts = Vec::new();
         let mut cases: Vec<(Vec<u64>, Vec<Hit>)> = Vec::new();
@@ -606,7 +610,7 @@ impl Bench<'_> {
         let records: Vec<(Header, Ranked)> = self.flow.records("category_batch");
         for (_, record) in records.iter().take(CASES) {
             let graph = record.enriched.graph.iter().take(2).map(|hit| self.lookup.node_text(hit.node));
-            let docs = record.ranked.iter().take(3).map(|doc| self.lookup.doc_text(doc.doc));
+            let docs = record.ranked.iter().take(3).map(|doc| self.lookup.doc_text(doc.doc, &NONE));
             cases.push((record.enriched.joined.query.text.clone(), graph.chain(docs).collect()));
         }
         let generator = std::sync::Arc::clone(&self.shared.generator);

@@ -37,10 +37,12 @@ use crate::text::vocabulary::Category;
 use crate::vector::MAX_DIMENSION;
 
 mod build;
+pub mod counts;
 pub mod postings;
 pub mod shards;
 
 pub use build::{CANNOT_WRITE, IndexDoc, build, lock, make_room, try_build};
+pub use counts::Counts;
 pub use postings::Keywords;
 pub use shards::Shards;
 

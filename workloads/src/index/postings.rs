@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 use memmap2::{Mmap, MmapMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CANNOT_WRITE, Index, IndexError, open_own};
+use super::{CANNOT_WRITE, Counts, Index, IndexError, open_own};
 use crate::text::bm25::{Bm25, TermStatistics, corpus_idfs};
 use crate::text::stemming::Stemming;
 use crate::text::tokens::count_terms;
@@ -211,10 +212,16 @@ impl Postings {
     }
 }
 
-/// The inverted indexes of a collection's shards.
+/// The inverted indexes of a collection's shards, or of those that are here.
 #[derive(Debug)]
 pub struct Keywords {
-    shards: Vec<Postings>,
+    here: Vec<Postings>,
+    /// Number of the first that is here.
+    first: u32,
+    /// How many there are, wherever.
+    of: u32,
+    /// Where not all of them are here.
+    counts: Option<Arc<Counts>>,
     stemming: Stemming,
     bm25: Bm25,
 }
@@ -242,8 +249,18 @@ impl Keywords {
         bm25: Bm25,
     ) -> Result<Self, IndexError> {
         let open = |index: PathBuf| Postings::open(&path(&index, stemming));
-        let shards = paths.into_iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { shards, stemming, bm25 })
+        let here = paths.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { of: here.len() as u32, here, first: 0, counts: None, stemming, bm25 })
+    }
+
+    /// The same as those from number `first` of `of`, of whose whole this is counted.
+    #[must_use]
+    pub fn among(self, first: u32, of: u32, counts: Arc<Counts>) -> Self {
+        Self { first, of, counts: Some(counts), ..self }
+    }
+
+    fn shard(&self, shard: u32) -> &Postings {
+        &self.here[(shard - self.first) as usize]
     }
 
     /// What a text asks for.
@@ -256,8 +273,7 @@ impl Keywords {
     /// The documents of one shard with the greatest scores above 0, by their numbers in the collection.
     #[must_use]
     pub fn best(&self, shard: u32, query: &KeywordQuery, most: usize, sums: &mut Sums) -> Vec<Hit> {
-        let of = self.shards.len() as u32;
-        let postings = &self.shards[shard as usize];
+        let (of, postings) = (self.of, self.shard(shard));
         let lengths = postings.lengths();
         sums.0.resize(lengths.len(), 0.0);
         let mut met: Vec<u32> = Vec::new();
@@ -284,8 +300,7 @@ impl Keywords {
     /// The score of a document, by its number in the collection.
     #[must_use]
     pub fn score(&self, query: &KeywordQuery, number: u32) -> f64 {
-        let of = self.shards.len() as u32;
-        let (postings, row) = (&self.shards[(number % of) as usize], number / of);
+        let (postings, row) = (self.shard(number % self.of), number / self.of);
         let length = self.bm25.length(postings.lengths()[row as usize], query.avg_tokens);
         let mut score = 0.0;
         for (&term, &idf) in query.terms.iter().zip(&query.idfs) {
@@ -298,18 +313,27 @@ impl Keywords {
     }
 }
 
-/// Sums over the shards, so that scores do not depend on how many there are.
+/// Of the whole collection, so that scores do not depend on how many shards there are, or are here.
 impl TermStatistics for Keywords {
     fn documents(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.header.documents).sum()
+        match &self.counts {
+            Some(counts) => counts.documents(),
+            None => self.here.iter().map(|shard| shard.header.documents).sum(),
+        }
     }
 
     fn df(&self, term: u64) -> u32 {
-        self.shards.iter().map(|shard| shard.of(term).len() as u32).sum()
+        match &self.counts {
+            Some(counts) => counts.df(term),
+            None => self.here.iter().map(|shard| shard.of(term).len() as u32).sum(),
+        }
     }
 
     fn avg_tokens(&self) -> f64 {
-        let tokens: u64 = self.shards.iter().map(|shard| shard.header.tokens).sum();
+        if let Some(counts) = &self.counts {
+            return counts.avg_tokens();
+        }
+        let tokens: u64 = self.here.iter().map(|shard| shard.header.tokens).sum();
         match self.documents() {
             0 => 0.0,
             documents => tokens as f64 / documents as f64,

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use crate::index::{Keywords, Shards};
-use crate::text::bm25::{self, Bm25};
-use crate::text::tokens::token_hashes;
+use crate::text::bm25::{self, Bm25, DocTerms};
+use crate::text::tokens::{Term, token_hashes};
 use crate::vector::Hit;
+use crate::wl4::carried::Carried;
 use crate::wl4::records::{DocRef, VdbHit};
 
 /// Parameters of the cascade.
@@ -58,7 +59,7 @@ impl Cascade {
 
     /// What leaves, of the nearest documents to a query with this text.
     #[must_use]
-    pub fn run(&self, text: &str, nearest: Vec<Hit>) -> Vec<VdbHit> {
+    pub fn run(&self, text: &str, nearest: Vec<Hit>, carried: &Carried<'_>) -> Vec<VdbHit> {
         let terms: Vec<u64> = token_hashes(text);
         let mut all: Vec<VdbHit> = Vec::new();
         let mut survivors = nearest;
@@ -70,7 +71,7 @@ impl Cascade {
             if let Some(&keep) = config.stage_keep.get(usize::from(stage)) {
                 let cut = config.cut + config.cut_step * f64::from(stage);
                 hits.retain(|hit| hit.score >= cut);
-                self.rerank(text, &terms, &mut hits);
+                self.rerank(text, &terms, &mut hits, carried);
                 hits.truncate(keep as usize);
             }
             survivors = hits.iter().map(|hit| Hit { row: hit.doc.row, score: hit.score }).collect();
@@ -95,19 +96,30 @@ impl Cascade {
     }
 
     /// Sorts by the blend of cosine and BM25; a query without terms leaves the order by cosine.
-    fn rerank(&self, text: &str, terms: &[u64], hits: &mut [VdbHit]) {
+    fn rerank(&self, text: &str, terms: &[u64], hits: &mut [VdbHit], carried: &Carried<'_>) {
         if terms.is_empty() {
             return;
         }
-        let found = hits.iter().map(|hit| self.documents.find(hit.doc.row));
-        let docs: Vec<_> = found.map(|(index, row)| index.doc_terms(row)).collect();
         let mut keywords = if let Some(keywords) = &self.keywords {
             let query = keywords.query(text);
-            hits.iter().map(|hit| keywords.score(&query, hit.doc.row)).collect()
-        } else if self.config.corpus_idf {
-            self.config.bm25.over_corpus(terms, &docs, &*self.documents)
+            let score = |doc: DocRef| match carried.get(doc) {
+                Some(document) => document.keyword,
+                None => keywords.score(&query, doc.row),
+            };
+            hits.iter().map(|hit| score(hit.doc)).collect()
         } else {
-            self.config.bm25.among_candidates(terms, &docs)
+            // All of them came along, or none did.
+            let along: Vec<Vec<Term>> =
+                hits.iter().filter_map(|hit| Some(carried.get(hit.doc)?.terms())).collect();
+            let here = hits.iter().map(|hit| self.documents.find(hit.doc.row));
+            let docs: Vec<DocTerms<'_>> = match along.is_empty() {
+                true => here.map(|(index, row)| index.doc_terms(row)).collect(),
+                false => along.iter().map(|terms| DocTerms::of(terms)).collect(),
+            };
+            match self.config.corpus_idf {
+                true => self.config.bm25.over_corpus(terms, &docs, &*self.documents),
+                false => self.config.bm25.among_candidates(terms, &docs),
+            }
         };
         bm25::normalise(&mut keywords);
         for (hit, keyword) in hits.iter_mut().zip(keywords) {

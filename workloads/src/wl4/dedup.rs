@@ -9,6 +9,7 @@ use petgraph::unionfind::UnionFind;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::vector::{self, Sieve};
+use crate::wl4::carried::{self, Carried};
 use crate::wl4::params::RerankBy;
 use crate::wl4::records::{Counts, DocRef, VdbHit};
 use crate::wl4::views::{self, GraphHitView};
@@ -182,7 +183,7 @@ const BELOW_EVERY_DOCUMENT: f64 = 4.0;
 
 /// Looks up the vector of a document or of a node of the graph memory.
 pub trait Vectors: Send {
-    fn doc(&self, doc: DocRef) -> (&[i8], u32);
+    fn doc<'a>(&'a self, doc: DocRef, carried: &'a Carried<'_>) -> (&'a [i8], u32);
     fn node(&self, node: u32) -> (&[i8], u32);
 }
 
@@ -215,9 +216,9 @@ impl<V: Vectors> Dedup<V> {
 
     /// Which of one query's points stay: the nodes of the graph first, as in the reference.
     #[must_use]
-    pub fn kept(&self, graph: &[(u32, f64)], hits: &[VdbHit]) -> Kept {
+    pub fn kept(&self, graph: &[(u32, f64)], hits: &[VdbHit], carried: &Carried<'_>) -> Kept {
         let points: Vec<Point<'_>> = (graph.iter().map(|(node, _)| self.vectors.node(*node)))
-            .chain(hits.iter().map(|hit| self.vectors.doc(hit.doc)))
+            .chain(hits.iter().map(|hit| self.vectors.doc(hit.doc, carried)))
             .collect();
         let score = |hit: &VdbHit| match self.by {
             RerankBy::Dimensions => hit.score,
@@ -240,15 +241,16 @@ impl<V: Vectors> Dedup<V> {
         representatives(&labels, &scores)
     }
 
-    /// From encoded [`Candidates`](super::records::Candidates) to an encoded [`Deduped`](super::records::Deduped).
-    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+    /// From encoded [`Candidates`](super::records::Candidates) to an encoded [`Deduped`](super::records::Deduped), and
+    /// what stands behind.
+    fn apply<'a>(&self, input: &Frame<'a>) -> Result<(Vec<u8>, &'a [u8]), OperatorError> {
         let seq = input.header.seq;
         let (source, rest) = views::enriched(seq, input.body)?;
         let (hits, rest) = views::taken::<Vec<VdbHit>>(seq, rest)?;
-        let (counts, _) = views::taken::<Counts>(seq, rest)?;
+        let (counts, behind) = views::taken::<Counts>(seq, rest)?;
         let graph: Vec<GraphHitView<'_>> = source.hits().collect();
         let nodes: Vec<(u32, f64)> = graph.iter().map(|hit| (hit.node, hit.relevance)).collect();
-        let kept = self.kept(&nodes, &hits);
+        let kept = self.kept(&nodes, &hits, &Carried::read(seq, behind)?);
         let (keep_nodes, keep_hits) = kept.keep.split_at(nodes.len());
         let stay = |keep: &[bool]| keep.iter().filter(|keep| **keep).count();
         let mut body = Vec::with_capacity(input.body.len() + 4 * hits.len());
@@ -269,14 +271,15 @@ impl<V: Vectors> Dedup<V> {
             duplicates_removed: (kept.keep.len() - stay(&kept.keep)) as u32,
             ..counts
         };
-        views::append(body, &(clustered, retrieved, counts))
+        Ok((views::append(body, &(clustered, retrieved, counts))?, behind))
     }
 }
 
 impl<V: Vectors> Operator for Dedup<V> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
+            let (record, behind) = self.apply(input)?;
+            carried::emit(output, *input, record, behind)?;
         }
         Ok(())
     }
@@ -389,7 +392,7 @@ mod tests {
     struct Units;
 
     impl Vectors for Units {
-        fn doc(&self, doc: DocRef) -> (&[i8], u32) {
+        fn doc<'a>(&'a self, doc: DocRef, _: &'a Carried<'_>) -> (&'a [i8], u32) {
             self.node(doc.row)
         }
 
@@ -405,9 +408,9 @@ mod tests {
         // The memory recalls documents 0 and 2, better than they were found, and document 1 was found twice.
         let (nodes, hits) = ([(0, 0.9), (2, 0.9)], [hit(0, 0.5), hit(1, 0.4), hit(1, 0.3)]);
         let dedup = Dedup::new(0.15, 2, Units);
-        assert_eq!(dedup.kept(&nodes, &hits).keep, [true, true, false, true, false]);
+        assert_eq!(dedup.kept(&nodes, &hits, &Carried::nothing()).keep, [true, true, false, true, false]);
         let fused = dedup.by(RerankBy::Fused);
-        assert_eq!(fused.kept(&nodes, &hits).keep, [false, true, true, true, false]);
+        assert_eq!(fused.kept(&nodes, &hits, &Carried::nothing()).keep, [false, true, true, true, false]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::index::{Keywords, Shards};
 use crate::operator::OperatorError;
 use crate::text::bm25;
 use crate::vector::{self, Hit};
+use crate::wl4::carried::Carried;
 use crate::wl4::records::{DocRef, VdbHit};
 use crate::wl4::views::QueryView;
 
@@ -73,51 +74,81 @@ impl Fusion {
     ///
     /// # Errors
     /// When the query has no vector.
-    pub fn run(&self, query: &QueryView<'_>, found: Found) -> Result<Vec<VdbHit>, OperatorError> {
+    pub fn run(
+        &self,
+        query: &QueryView<'_>,
+        found: Found,
+        carried: &Carried<'_>,
+    ) -> Result<Vec<VdbHit>, OperatorError> {
         let (dims, norm2) = query.vector()?;
-        let candidates = self.candidates(found);
+        let candidates = self.candidates(found, carried);
         let cosine = |&number: &u32| {
-            let (index, row) = self.documents.find(number);
-            vector::cosine(vector::dot(dims, index.row(row)), norm2, index.norm2(row))
+            let (other, other_norm2) = match carried.get(self.doc(number)) {
+                Some(document) => document.vector(),
+                None => {
+                    let (index, row) = self.documents.find(number);
+                    (index.row(row), index.norm2(row))
+                }
+            };
+            vector::cosine(vector::dot(dims, other), norm2, other_norm2)
         };
         let cosines: Vec<f64> = candidates.iter().map(cosine).collect();
         let asked = self.keywords.query(query.text);
-        let mut keywords: Vec<f64> =
-            candidates.iter().map(|number| self.keywords.score(&asked, *number)).collect();
+        let keyword = |&number: &u32| match carried.get(self.doc(number)) {
+            Some(document) => document.keyword,
+            None => self.keywords.score(&asked, number),
+        };
+        let mut keywords: Vec<f64> = candidates.iter().map(keyword).collect();
         bm25::normalise(&mut keywords);
         let fused = stretched(&cosines).into_iter().zip(keywords).map(|(cosine, keyword)| {
             // 0 counts as unset where hits are merged, and the worst candidate may have it.
             bm25::blend(cosine, keyword, self.config.keyword_share).max(f64::MIN_POSITIVE)
         });
-        let hit = |((number, score), fused): ((u32, f64), f64)| {
-            let doc = DocRef { vdb: self.which, row: number };
-            VdbHit { doc, score, rerank: Some(fused), stage: 1 }
+        let hit = |((number, score), fused): ((u32, f64), f64)| VdbHit {
+            doc: self.doc(number),
+            score,
+            rerank: Some(fused),
+            stage: 1,
         };
         let mut hits: Vec<VdbHit> = candidates.into_iter().zip(cosines).zip(fused).map(hit).collect();
         hits.sort_by(|a, b| b.merged_score().total_cmp(&a.merged_score()).then(a.doc.cmp(&b.doc)));
-        self.keep_the_first_of_each(&mut hits, |hit| hit.doc.row);
+        self.keep_the_first_of_each(&mut hits, |hit| hit.doc.row, carried);
         hits.truncate(self.config.top_k);
         Ok(hits)
     }
 
+    fn doc(&self, number: u32) -> DocRef {
+        DocRef { vdb: self.which, row: number }
+    }
+
     /// Of the parts of a document the first.
-    fn keep_the_first_of_each<T>(&self, hits: &mut Vec<T>, number: impl Fn(&T) -> u32) {
+    fn keep_the_first_of_each<T>(
+        &self,
+        hits: &mut Vec<T>,
+        number: impl Fn(&T) -> u32,
+        carried: &Carried<'_>,
+    ) {
         if !self.config.in_parts {
             return;
         }
-        let mut seen = HashSet::new();
+        let mut seen: HashSet<&str> = HashSet::new();
         hits.retain(|hit| {
-            let (index, row) = self.documents.find(number(hit));
-            seen.insert(index.id(row))
+            seen.insert(match carried.get(self.doc(number(hit))) {
+                Some(document) => document.id,
+                None => {
+                    let (index, row) = self.documents.find(number(hit));
+                    index.id(row)
+                }
+            })
         });
     }
 
     /// Every document that either found, once. Of what several shards found only the best of all count, so that
     /// the candidates do not depend on the shards.
-    fn candidates(&self, found: Found) -> Vec<u32> {
+    fn candidates(&self, found: Found, carried: &Carried<'_>) -> Vec<u32> {
         let best = |mut hits: Vec<Hit>| {
             hits.sort_by(Hit::best_first);
-            self.keep_the_first_of_each(&mut hits, |hit| hit.row);
+            self.keep_the_first_of_each(&mut hits, |hit| hit.row, carried);
             hits.truncate(self.config.breadth);
             hits
         };
@@ -186,7 +217,7 @@ mod tests {
         let by_keywords = keywords.best(0, &asked, breadth, &mut postings::Sums::default());
         let config = FusionConfig { breadth, cut: 0.0, top_k: 4, keyword_share, in_parts: false };
         let fusion = Fusion::new(0, documents, keywords, config);
-        let hits = fusion.run(&query, Found { nearest, by_keywords }).unwrap();
+        let hits = fusion.run(&query, Found { nearest, by_keywords }, &Carried::nothing()).unwrap();
         hits.iter().map(|hit| (hit.doc.row, hit.merged_score())).collect()
     }
 

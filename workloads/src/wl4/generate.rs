@@ -17,6 +17,7 @@ use crate::slots::Slots;
 use crate::text::bm25::{Bm25, DocTerms};
 use crate::text::tokens::{Term, count_terms, token_hashes};
 use crate::wl4::batch::SharedSpans;
+use crate::wl4::carried::Carried;
 use crate::wl4::records::{Answer, Batch, Call, Counts, DocRef, RankedDoc, Reference};
 use crate::wl4::views;
 
@@ -28,9 +29,9 @@ pub const NO_CONTEXT: &str = "No relevant context was found.";
 
 /// Looks up texts for the prompt and the references.
 pub trait Texts: Send + Sync {
-    fn doc_id(&self, doc: DocRef) -> &str;
-    fn doc_text(&self, doc: DocRef) -> &str;
-    fn doc_source(&self, doc: DocRef) -> &str;
+    fn doc_id<'a>(&'a self, doc: DocRef, carried: &'a Carried<'_>) -> &'a str;
+    fn doc_text<'a>(&'a self, doc: DocRef, carried: &'a Carried<'_>) -> &'a str;
+    fn doc_source<'a>(&'a self, doc: DocRef, carried: &'a Carried<'_>) -> &'a str;
     fn node_text(&self, node: u32) -> &str;
 }
 
@@ -144,19 +145,19 @@ impl<T: Texts> Generate<T> {
         let (source, rest) = views::enriched(seq, item.body)?;
         let (ranking, rest) = views::taken::<Vec<RankedDoc>>(seq, rest)?;
         let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
-        let (counts, _) = views::taken::<Counts>(seq, rest)?;
-        let query = source.query;
+        let (counts, behind) = views::taken::<Counts>(seq, rest)?;
+        let (query, carried) = (source.query, Carried::read(seq, behind)?);
         let graph = source.hits().take(GRAPH_TEXTS).map(|hit| self.texts.node_text(hit.node));
-        let ranked = ranking.iter().take(RANKED_TEXTS).map(|doc| self.texts.doc_text(doc.doc));
+        let ranked = ranking.iter().take(RANKED_TEXTS).map(|doc| self.texts.doc_text(doc.doc, &carried));
         let context: Vec<&str> = graph.chain(ranked).collect();
         let generated = self.generator.generate(query.text, &context)?;
         let references = ranking.iter().take(RANKED_TEXTS).map(|doc| Reference {
-            doc_id: self.texts.doc_id(doc.doc).to_owned(),
-            source: self.texts.doc_source(doc.doc).to_owned(),
-            snippet: self.texts.doc_text(doc.doc).chars().take(SNIPPET_CHARS).collect(),
+            doc_id: self.texts.doc_id(doc.doc, &carried).to_owned(),
+            source: self.texts.doc_source(doc.doc, &carried).to_owned(),
+            snippet: self.texts.doc_text(doc.doc, &carried).chars().take(SNIPPET_CHARS).collect(),
         });
         let ids = |docs: &mut dyn Iterator<Item = DocRef>| -> Vec<String> {
-            docs.map(|doc| self.texts.doc_id(doc).to_owned()).collect()
+            docs.map(|doc| self.texts.doc_id(doc, &carried).to_owned()).collect()
         };
         let count = ranking.len().max(1) as f64;
         let answer = Answer {

@@ -2,7 +2,8 @@
 //! of a runtime is the same in each.
 //!
 //! A vector database in shards is a fan, `fork ─┬─ vdb1_shard0 ─┬─ vdb1`: a branch for each, which gets the query
-//! alone, and one straight to where they meet again, with everything found so far.
+//! alone, and one straight to where they meet again, with everything found so far. Shards of one number belong on one
+//! machine.
 
 use bench_dataflow::graph::{Edge, Graph, Node, Ordering, Partition, Role, State};
 
@@ -144,7 +145,6 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
     };
     let mut node = Node {
         id,
-        name,
         role,
         state: State::None,
         key: None,
@@ -152,6 +152,8 @@ fn node(id: u32, name: String, summary: String, params: &Params) -> Node {
         ordering: Ordering::None,
         blocking: false,
         concurrency: None,
+        affinity: shard_of(&name).map(|(_, shard)| shard),
+        name,
         summary,
     };
     match node.name.as_str() {
@@ -231,10 +233,10 @@ mod tests {
             let (workload, graph) = (rag.name, of(rag, &params));
             assert!(graph.edges.iter().all(|edge| edge.from < edge.to), "{workload}");
             let gather = graph.node("vdb1").unwrap();
-            assert_eq!(gather.state, State::Keyed);
+            assert_eq!((gather.state, gather.affinity), (State::Keyed, None));
             for shard in 0..3 {
                 let search = graph.node(&format!("vdb1_shard{shard}")).unwrap();
-                assert_eq!(shard_of(&search.name), Some((0, shard)));
+                assert_eq!((shard_of(&search.name), search.affinity), (Some((0, shard)), Some(shard)));
                 let from: Vec<u8> = graph.inputs(search.id).map(|edge| edge.from_port).collect();
                 assert_eq!(from, [merge::VDB2], "{workload}: the query alone");
             }

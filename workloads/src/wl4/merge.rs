@@ -2,8 +2,9 @@
 
 use bench_dataflow::frame::{Frame, own_spans};
 
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::parts::Parts;
+use crate::wl4::carried::{self, Carried};
 use crate::wl4::records::{Counts, VdbHit, VdbResults};
 use crate::wl4::views;
 
@@ -15,7 +16,7 @@ pub const VDB2: u8 = 1;
 pub const GRAPH: u8 = 2;
 
 /// How two hits of the same document are recognised: their document ids.
-pub type SameDocument = Box<dyn Fn(&VdbHit) -> String + Send>;
+pub type SameDocument = Box<dyn Fn(&VdbHit, &Carried<'_>) -> String + Send>;
 
 /// The merge operator.
 pub struct Merge {
@@ -46,7 +47,8 @@ fn unite(
         return Err(OperatorError("the first part lacks its query".into()));
     }
     let (source, rest) = views::enriched(seq, rest)?;
-    let (mut hits, _) = views::taken::<Vec<VdbHit>>(seq, rest)?;
+    let (mut hits, behind) = views::taken::<Vec<VdbHit>>(seq, rest)?;
+    let mut along = Carried::read(seq, behind)?;
     let (mut graph, mut visited) = (source.graph(), source.visited);
     let mut counts = Counts { vdb1_results: hits.len() as u32, ..Counts::default() };
     for part in &parts[1..] {
@@ -54,7 +56,8 @@ fn unite(
             let (recalled, _) = views::enriched(seq, part.body)?;
             (graph, visited) = (recalled.graph(), recalled.visited);
         } else {
-            let found: VdbResults = decode(part)?;
+            let (found, behind) = views::start::<VdbResults>(part)?;
+            along.add(seq, behind)?;
             counts.vdb2_results = found.hits.len() as u32;
             hits.extend(found.hits);
         }
@@ -62,11 +65,12 @@ fn unite(
     }
     counts.join_matched_docs = source.matches as u32;
     counts.graph_nodes_visited = visited as u32;
-    let mut hits = union(hits, id);
+    let mut hits = union(hits, &|hit| id(hit, &along));
     hits.truncate(top_k);
+    let behind = along.of(hits.iter().map(|hit| hit.doc));
     // As `Candidates`.
     let body = views::append([source.joined(), graph].concat(), &(hits, counts))?;
-    output.emit_bytes(first, 0, &body, None)
+    carried::emit(output, first, body, &behind)
 }
 
 /// Union by document id, keeping the higher cosine, sorted by merged score; ties by document.
@@ -123,7 +127,7 @@ mod tests {
 
     /// A merge where document ids are row numbers, so that both databases can hold one document.
     fn merge() -> Harness {
-        Harness::new(Merge::new(2, 3, Box::new(|hit| hit.doc.row.to_string())))
+        Harness::new(Merge::new(2, 3, Box::new(|hit, _| hit.doc.row.to_string())))
     }
 
     fn halves() -> [(Header, VdbResults); 2] {
@@ -183,7 +187,7 @@ mod tests {
         };
         let mut seen = Vec::new();
         for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
-            let mut merge = Harness::new(Merge::new(3, 3, Box::new(|hit| hit.doc.row.to_string())));
+            let mut merge = Harness::new(Merge::new(3, 3, Box::new(|hit, _| hit.doc.row.to_string())));
             assert!(send(&mut merge, order[0]).is_empty() && send(&mut merge, order[1]).is_empty());
             seen.extend(send(&mut merge, order[2]));
         }

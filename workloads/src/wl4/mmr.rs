@@ -8,6 +8,7 @@ use bench_dataflow::frame::Frame;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::vector;
+use crate::wl4::carried::{self, Carried};
 use crate::wl4::dedup::Vectors;
 use crate::wl4::params::RerankBy;
 use crate::wl4::records::{Counts, DocRef, RankedDoc};
@@ -89,7 +90,7 @@ impl<V: Vectors> Mmr<V> {
 
     /// Diversifies one ranking.
     #[must_use]
-    pub fn choose(&self, ranked: &[RankedDoc]) -> Vec<RankedDoc> {
+    pub fn choose(&self, ranked: &[RankedDoc], carried: &Carried<'_>) -> Vec<RankedDoc> {
         let Some(lambda) = self.lambda else { return ranked.iter().take(self.final_k).cloned().collect() };
         let relevance: Vec<f64> = ranked
             .iter()
@@ -98,7 +99,7 @@ impl<V: Vectors> Mmr<V> {
                 RerankBy::Fused => doc.score,
             })
             .collect();
-        let points: Vec<(&[i8], u32)> = ranked.iter().map(|doc| self.vectors.doc(doc.doc)).collect();
+        let points: Vec<(&[i8], u32)> = ranked.iter().map(|doc| self.vectors.doc(doc.doc, carried)).collect();
         let order = select(&relevance, lambda, self.final_k, |i, j| {
             let ((a, norm_a), (b, norm_b)) = (points[i], points[j]);
             vector::cosine(vector::dot(a, b), norm_a, norm_b)
@@ -106,23 +107,25 @@ impl<V: Vectors> Mmr<V> {
         order.into_iter().map(|i| ranked[i].clone()).collect()
     }
 
-    /// From an encoded [`Ranked`](super::records::Ranked) to another.
-    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+    /// From an encoded [`Ranked`](super::records::Ranked) to another, and what stands behind.
+    fn apply<'a>(&self, input: &Frame<'a>) -> Result<(Vec<u8>, &'a [u8]), OperatorError> {
         let seq = input.header.seq;
         let (source, rest) = views::enriched(seq, input.body)?;
         let (ranked, rest) = views::taken::<Vec<RankedDoc>>(seq, rest)?;
         let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
-        let (counts, _) = views::taken::<Counts>(seq, rest)?;
-        let ranked = self.choose(&ranked);
+        let (counts, behind) = views::taken::<Counts>(seq, rest)?;
+        let ranked = self.choose(&ranked, &Carried::read(seq, behind)?);
         let counts = Counts { final_top_k: ranked.len() as u32, ..counts };
-        views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))
+        let record = views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))?;
+        Ok((record, behind))
     }
 }
 
 impl<V: Vectors> Operator for Mmr<V> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
+            let (record, behind) = self.apply(input)?;
+            carried::emit(output, *input, record, behind)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 #![allow(missing_docs, reason = "record fields and constructor arguments are named after the specification")]
 
 pub mod batch;
+pub mod carried;
 pub mod cascade;
 pub mod dedup;
 pub mod embed;
@@ -21,6 +22,7 @@ pub mod fusion;
 pub mod generate;
 pub mod graph_memory;
 pub mod join;
+pub mod lookup;
 pub mod merge;
 pub mod mmr;
 pub mod order;
@@ -32,6 +34,7 @@ pub mod views;
 
 mod graph;
 mod operators;
+mod own;
 mod prepare;
 mod rag;
 pub mod shared;

@@ -5,6 +5,7 @@ use bench_dataflow::frame::Frame;
 use bench_dataflow::graph::{Graph, Node};
 
 use super::batch::{CategoryBatch, GlobalBatch, Trigger};
+use super::carried::{Carried, Sender};
 use super::cascade::{Cascade, CascadeConfig};
 use super::dedup::Dedup;
 use super::embed::{Embed, What};
@@ -14,33 +15,40 @@ use super::generate::{Generate, Texts};
 use super::graph::shard_of;
 use super::graph_memory::{GraphMemory, WalkConfig};
 use super::join::{JoinConfig, SemanticJoin};
+use super::lookup::Lookup;
 use super::merge::Merge;
 use super::mmr::Mmr;
+use super::own::Own;
 use super::params::{EmbedderKind, Retrieval, Switch};
+use super::records::VdbHit;
 use super::rerank::Rerank;
-use super::shared::{Lookup, Shared, bm25};
+use super::shared::{Databases, Shared, bm25};
 use super::vdb::{Gather, Search, Shard, Stages, Vdb};
 use super::views;
 use crate::operator::{Operator, OperatorError};
 use crate::text::embed::Prefixed;
+use crate::workload::WorkloadError;
 
 /// Texts per call of an embedder that runs here.
 const EMBED_BATCH: usize = 16;
 
-/// Creates instance `instance` of the operator at `node`; `None` when there is no such operator. What
-/// feeds it in the graph decides what it takes.
-#[must_use]
+/// Creates instance `instance` of the operator at `node`; `None` when there is no such operator. What feeds it in the
+/// graph decides what it takes. `own` are shards that follow their operators.
+///
+/// # Errors
+/// When such a shard can be neither opened nor built.
 pub fn create(
     shared: &Shared,
     graph: &Graph,
     node: &Node,
     instance: u32,
     judged: bool,
-) -> Option<Box<dyn Operator>> {
+    own: Option<&Own>,
+) -> Result<Option<Box<dyn Operator>>, WorkloadError> {
     let p = &shared.params;
     let fed_by = |name: &str| graph.inputs(node.id).any(|edge| graph.nodes[edge.from as usize].name == name);
     let lookup = || Lookup(shared.prepared.clone());
-    Some(match node.name.as_str() {
+    Ok(Some(match node.name.as_str() {
         "embed_q" => Box::new(embed(shared, What::Queries)),
         "embed_d" => Box::new(embed(shared, What::Docs)),
         "join" => Box::new(join(shared, instance == 0)),
@@ -68,7 +76,7 @@ pub fn create(
         "vdb2" => vdb(shared, 1),
         "merge" | "collect" => {
             let lookup = lookup();
-            let id = move |hit: &super::records::VdbHit| lookup.doc_id(hit.doc).to_owned();
+            let id = move |hit: &VdbHit, carried: &Carried<'_>| lookup.doc_id(hit.doc, carried).to_owned();
             Box::new(Merge::new(graph.inputs(node.id).count(), p.merge_top_k as usize, Box::new(id)))
         }
         "dedup" => {
@@ -98,10 +106,16 @@ pub fn create(
             Box::new(if fed_by("global_batch") { generate } else { generate.one_by_one() })
         }
         name => {
-            let (which, shard) = shard_of(name)?;
-            Box::new(Shard(search(shared, which, shard)))
+            let Some((which, shard)) = shard_of(name) else { return Ok(None) };
+            match own {
+                None => Box::new(Shard::new(search(shared, &shared.prepared.databases, which, shard))),
+                Some(own) => {
+                    let here = own.shard(shard)?;
+                    Box::new(Shard::new(search(shared, &here, which, shard)).with(sender(&here, which)))
+                }
+            }
         }
-    })
+    }))
 }
 
 fn embed(shared: &Shared, what: What) -> Embed {
@@ -133,28 +147,34 @@ fn join(shared: &Shared, keeps_doc_spans: bool) -> SemanticJoin {
 
 /// A vector database, or the place where its shards meet. The query rides with the first one.
 fn vdb(shared: &Shared, which: u8) -> Box<dyn Operator> {
-    let documents = &shared.prepared.vdb[usize::from(which)];
+    let documents = &shared.prepared.databases.vdb[usize::from(which)];
     let (stages, carries) = (stages(shared, which), which == 0);
     match documents.count() {
-        1 => Box::new(Vdb::new(search(shared, which, 0), stages, carries)),
+        1 => Box::new(Vdb::new(search(shared, &shared.prepared.databases, which, 0), stages, carries)),
         shards => Box::new(Gather::new(shards as usize, stages, carries)),
     }
 }
 
 /// The search of one shard.
-fn search(shared: &Shared, which: u8, shard: u32) -> Search {
+fn search(shared: &Shared, databases: &Databases, which: u8, shard: u32) -> Search {
     let (p, at) = (&shared.params, usize::from(which));
-    let search = Search::new(&shared.prepared.vdb[at], shard, p.stage_top_k[0] as usize * shared.parts);
-    match &shared.prepared.keywords {
+    let search = Search::new(&databases.vdb[at], shard, p.stage_top_k[0] as usize * shared.parts);
+    match &databases.keywords {
         Some(keywords) if p.retrieval == Retrieval::Hybrid => search.with_keywords(Arc::clone(&keywords[at])),
         _ => search,
     }
 }
 
+fn sender(databases: &Databases, which: u8) -> Sender {
+    let (at, keywords) = (usize::from(which), databases.keywords.as_ref());
+    Sender::new(which, Arc::clone(&databases.vdb[at]), keywords.map(|keywords| Arc::clone(&keywords[at])))
+}
+
 /// What is made of what the search of a database found.
 fn stages(shared: &Shared, which: u8) -> Stages {
     let (p, at) = (&shared.params, usize::from(which));
-    let keywords = shared.prepared.keywords.as_ref().map(|keywords| Arc::clone(&keywords[at]));
+    let databases = &shared.prepared.databases;
+    let keywords = databases.keywords.as_ref().map(|keywords| Arc::clone(&keywords[at]));
     match keywords {
         Some(keywords) if p.retrieval == Retrieval::Hybrid => {
             let config = FusionConfig {
@@ -164,7 +184,7 @@ fn stages(shared: &Shared, which: u8) -> Stages {
                 keyword_share: p.keyword_share(),
                 in_parts: p.chunk_tokens.is_some(),
             };
-            Stages::Hybrid(Fusion::new(which, Arc::clone(&shared.prepared.vdb[at]), keywords, config))
+            Stages::Hybrid(Fusion::new(which, Arc::clone(&databases.vdb[at]), keywords, config))
         }
         keywords => Stages::Dense(cascade(shared, which).with_keywords(keywords)),
     }
@@ -186,7 +206,7 @@ fn cascade(shared: &Shared, which: u8) -> Cascade {
         bm25_weight: p.keyword_share(),
         corpus_idf: p.bm25_corpus_idf,
     };
-    Cascade::new(which, Arc::clone(&shared.prepared.vdb[usize::from(which)]), config)
+    Cascade::new(which, Arc::clone(&shared.prepared.databases.vdb[usize::from(which)]), config)
 }
 
 fn trigger(size: u32, timeout_ms: u32) -> Trigger {

@@ -482,6 +482,12 @@ impl Params {
         self.retrieval == Retrieval::Hybrid || self.stemmer != Stemming::None
     }
 
+    /// Whether anything depends on what is counted over the whole of a vector database.
+    #[must_use]
+    pub fn asks_the_collection(&self) -> bool {
+        self.bm25_corpus_idf || self.embedder == EmbedderKind::Hash || self.chunk_tokens.is_some()
+    }
+
     /// How the parameters of a chat are sent.
     #[must_use]
     pub fn chat_fields(&self) -> ChatFields {

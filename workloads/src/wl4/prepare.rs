@@ -8,13 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::shared::Recipe;
+use super::params::Params;
+use super::shared::{Recipe, Share};
 use crate::corpus::Corpus;
 use crate::index::postings::{self, Postings};
-use crate::index::{CANNOT_WRITE, Index, IndexDoc, IndexError, lock, make_room, shards, try_build};
+use crate::index::{
+    CANNOT_WRITE, Counts, Index, IndexDoc, IndexError, counts, lock, make_room, shards, try_build,
+};
 use crate::schedule;
 use crate::slots::Slots;
 use crate::text::embed::{Ask, Embedder, Prefixed, prefixed};
+use crate::text::stemming::Stemming;
 use crate::text::stored::{StoredVectors, key};
 use crate::text::synthetic::{self, DocMeta};
 use crate::text::vocabulary::Category;
@@ -30,15 +34,24 @@ struct Wanted<'a> {
 type Docs<'a> = Box<dyn Iterator<Item = Result<IndexDoc<'static>, WorkloadError>> + Send + 'a>;
 
 impl Recipe<'_> {
-    /// Builds what is missing in `folder`. `progress` hears what is being built.
+    /// Builds what of a share is missing in `folder`. `progress` hears what is being built.
     ///
     /// # Errors
     /// When a text cannot be read or embedded, or a file cannot be written.
-    pub fn prepare(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+    pub fn prepare(
+        &self,
+        folder: &Path,
+        share: Share,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WorkloadError> {
         let missing = || -> Vec<PathBuf> {
-            self.wanted(folder).map(|index| index.path).filter(|path| Index::open(path).is_err()).collect()
+            let paths = self.wanted(folder, share).map(|index| index.path);
+            paths.filter(|path| Index::open(path).is_err()).collect()
         };
-        if missing().is_empty() && self.inverted(folder).is_empty() {
+        if missing().is_empty()
+            && self.inverted(folder, share).is_empty()
+            && self.uncounted(folder, share).is_empty()
+        {
             return Ok(());
         }
         // Before a corpus is read or a text embedded.
@@ -46,7 +59,7 @@ impl Recipe<'_> {
         // Of the processes of a machine that need the same, the first builds it and the others wait.
         let _lock = lock(folder)?;
         let missing = missing();
-        let wanted = || self.wanted(folder).filter(|index| missing.contains(&index.path));
+        let wanted = || self.wanted(folder, share).filter(|index| missing.contains(&index.path));
         if !missing.is_empty() {
             let stored = self.stored(folder)?.map(Arc::new);
             let embedder = self.embedder(|| self.term_table(), stored.clone(), Ask::Once)?;
@@ -56,7 +69,7 @@ impl Recipe<'_> {
                     docs.map(|doc| doc.map(|doc| prefixed(&self.params.document_prefix, doc.text)))
                 };
                 embed_all(texts, stored, &*embedder, self.params.embedding_batch_size, progress)?;
-                if self.corpus.is_some() {
+                if self.corpus.is_some() && share.has_the_rest() {
                     self.find_truncation(folder)?;
                 }
             }
@@ -64,7 +77,8 @@ impl Recipe<'_> {
             let dim = self.params.embedding_dimension as usize;
             build_all(wanted().collect(), dim, &*embedder, progress)?;
         }
-        self.invert(folder, progress)
+        self.count(folder, share, progress)?;
+        self.invert(folder, share, progress)
     }
 
     /// Asks how much of the longest text that is searched the encoder reads, and keeps it.
@@ -88,30 +102,68 @@ impl Recipe<'_> {
             .map_err(|source| IndexError::Io { path, action: CANNOT_WRITE, source }.into())
     }
 
-    /// Every index of the prepared state.
-    fn wanted<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = Wanted<'a>> {
+    /// Every index of a share of the prepared state.
+    fn wanted<'a>(&'a self, folder: &'a Path, share: Share) -> impl Iterator<Item = Wanted<'a>> {
         let of = self.params.vdb_shards;
-        let databases = (0..of).flat_map(move |shard| {
+        let databases = share.shards(of).flat_map(move |shard| {
             let path = move |name: &str| shards::path(folder, name, shard, of);
             self.databases(shard).into_iter().map(move |(name, docs)| Wanted { path: path(name), docs })
         });
         let window = Wanted { path: folder.join("window.idx"), docs: self.window() };
-        databases.chain([window, Wanted { path: folder.join("nodes.idx"), docs: self.nodes() }])
+        let rest = [window, Wanted { path: folder.join("nodes.idx"), docs: self.nodes() }];
+        databases.chain(rest.into_iter().filter(move |_| share.has_the_rest()))
+    }
+
+    /// What is to be counted over whole databases and is not: file, name and stemming.
+    fn uncounted(&self, folder: &Path, share: Share) -> Vec<(PathBuf, &'static str, Stemming)> {
+        let stemmings = match self.params.stemmer {
+            Stemming::None => vec![Stemming::None],
+            stemmer => vec![Stemming::None, stemmer],
+        };
+        let wanted = share == Share::Common && self.params.asks_the_collection();
+        let all = self.names().iter().filter(|_| wanted).flat_map(|name| {
+            let path = move |stemming| (counts::path(folder, name, stemming), *name, stemming);
+            stemmings.iter().copied().map(path)
+        });
+        all.filter(|(path, ..)| Counts::open(path).is_err()).collect()
+    }
+
+    fn count(
+        &self,
+        folder: &Path,
+        share: Share,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WorkloadError> {
+        let params = Params { vdb_shards: 1, ..self.params.clone() };
+        let whole = Recipe { params: &params, corpus: self.corpus.clone(), ..*self };
+        for (path, name, stemming) in self.uncounted(folder, share) {
+            progress(&path.file_name().unwrap_or_default().to_string_lossy());
+            let docs = whole.databases(0).into_iter().filter(|(each, _)| *each == name);
+            counts::build(&path, docs.flat_map(|(_, docs)| docs), stemming)?;
+        }
+        Ok(())
     }
 
     /// The inverted indexes that BM25 over the whole collection needs and that are missing, and what they are made of.
-    fn inverted(&self, folder: &Path) -> Vec<(PathBuf, PathBuf)> {
+    fn inverted(&self, folder: &Path, share: Share) -> Vec<(PathBuf, PathBuf)> {
         let (of, stemming) = (self.params.vdb_shards, self.params.stemmer);
-        let names: &[&str] = if self.corpus_digest.is_some() { &["vdb"] } else { &["vdb1", "vdb2"] };
-        let all =
-            names.iter().flat_map(|name| (0..of).map(move |shard| shards::path(folder, name, shard, of)));
+        let some = share.shards(of);
+        let all = self
+            .names()
+            .iter()
+            .flat_map(|name| some.clone().map(move |shard| shards::path(folder, name, shard, of)));
         let all = all.filter(|_| self.params.ranks_over_corpus());
         let all = all.map(|index| (postings::path(&index, stemming), index));
         all.filter(|(path, _)| Postings::open(path).is_err()).collect()
     }
 
-    fn invert(&self, folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
-        for (path, index) in self.inverted(folder) {
+    fn invert(
+        &self,
+        folder: &Path,
+        share: Share,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WorkloadError> {
+        for (path, index) in self.inverted(folder, share) {
             progress(&path.file_name().unwrap_or_default().to_string_lossy());
             postings::build(&path, &Index::open(&index)?, self.params.stemmer)?;
         }

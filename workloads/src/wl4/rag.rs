@@ -7,8 +7,9 @@ use bench_dataflow::graph::{Edge, Graph};
 
 use super::graph::{carries_batches, graph};
 use super::operators::create;
+use super::own::Own;
 use super::params::{EmbedderKind, Params, TABLE};
-use super::shared::{Recipe, Shared, chat_endpoint, endpoint};
+use super::shared::{Recipe, Share, Shared, chat_endpoint, endpoint};
 use crate::corpus::{Choice, Corpus, Queries};
 use crate::parameters::{ParamError, Table, Values};
 use crate::schedule::{Schedule, ScheduleConfig, Texts};
@@ -18,6 +19,7 @@ use crate::truncation::{self, Truncation};
 use crate::workload::{OpenSpec, Operators, Source, Workload, WorkloadError, planned_corpus};
 
 /// A workload of the family.
+#[derive(Clone, Copy)]
 pub struct Rag {
     pub name: &'static str,
     pub summary: &'static str,
@@ -92,23 +94,46 @@ impl Workload for Rag {
             return Ok(None);
         }
         let served = endpoint(&params)?.served()?;
-        let known = recipe(spec, &params, None, Some(&served)).known(&spec.cache_dir);
+        let known = Recipe::of(spec, &params, None, Some(&served)).known(&spec.cache_dir);
         Ok(known.or(Some(served)))
     }
 
     fn vectors(&self, spec: &OpenSpec) -> Result<Option<StoredVectors>, WorkloadError> {
         let params: Params = spec.params.read()?;
-        let recipe = recipe(spec, &params, None, spec.served.as_ref());
+        let recipe = Recipe::of(spec, &params, None, spec.served.as_ref());
         recipe.stored(&spec.cache_dir.join(recipe.folder()))
     }
 
     fn truncation(&self, spec: &OpenSpec) -> Result<Option<Truncation>, ParamError> {
         let params: Params = spec.params.read()?;
-        let folder = recipe(spec, &params, None, spec.served.as_ref()).folder();
+        let folder = Recipe::of(spec, &params, None, spec.served.as_ref()).folder();
         Ok(spec.served.as_ref().and_then(|_| truncation::kept(&spec.cache_dir.join(folder))))
     }
 
     fn prepare(&self, spec: &OpenSpec, progress: &mut dyn FnMut(&str)) -> Result<(), WorkloadError> {
+        self.prepare_share(spec, share(spec)?, progress)
+    }
+
+    fn operators(&self, spec: &OpenSpec) -> Result<Operators, WorkloadError> {
+        let (shared, judged) = (open_shared(spec)?, spec.corpus_digest.is_some());
+        let own = (share(spec)? == Share::Common).then(|| self.own(spec));
+        Ok(Box::new(move |graph, node, instance| {
+            create(&shared, graph, node, instance, judged, own.as_ref())
+        }))
+    }
+}
+
+impl Rag {
+    /// Builds what of a share is missing.
+    ///
+    /// # Errors
+    /// As [`Workload::prepare`].
+    fn prepare_share(
+        &self,
+        spec: &OpenSpec,
+        share: Share,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WorkloadError> {
         let params: Params = spec.params.read()?;
         let now = self.served(spec)?;
         if let (Some(then), Some(now)) = (&spec.served, now)
@@ -118,14 +143,23 @@ impl Workload for Rag {
             return Err(WorkloadError::OtherModel { url, then: Box::new(then.clone()), now: Box::new(now) });
         }
         let corpus = planned_corpus(self, spec)?;
-        let recipe = recipe(spec, &params, corpus, spec.served.as_ref());
-        recipe.prepare(&spec.cache_dir.join(recipe.folder()), progress)
+        let recipe = Recipe::of(spec, &params, corpus, spec.served.as_ref());
+        recipe.prepare(&spec.cache_dir.join(recipe.folder()), share, progress)
     }
+}
 
-    fn operators(&self, spec: &OpenSpec) -> Result<Operators, WorkloadError> {
-        let (shared, judged) = (open_shared(spec)?, spec.corpus_digest.is_some());
-        Ok(Box::new(move |graph, node, instance| create(&shared, graph, node, instance, judged)))
+impl Rag {
+    fn own(self, spec: &OpenSpec) -> Own {
+        let build = move |spec: &OpenSpec, share| self.prepare_share(spec, share, &mut |_| ());
+        Own::new(spec.clone(), Box::new(build))
     }
+}
+
+/// What is prepared before operators are made. Shards that are spread over machines are not: each follows where its
+/// operator is.
+fn share(spec: &OpenSpec) -> Result<Share, ParamError> {
+    let params: Params = spec.params.read()?;
+    Ok(if spec.placed && params.vdb_shards > 1 { Share::Common } else { Share::Whole })
 }
 
 /// What the operators of a process share.
@@ -134,15 +168,6 @@ impl Workload for Rag {
 /// When it was not prepared, or is damaged.
 pub fn open_shared(spec: &OpenSpec) -> Result<Shared, WorkloadError> {
     let params: Params = spec.params.read()?;
-    let recipe = recipe(spec, &params, None, spec.served.as_ref());
-    recipe.open(&spec.cache_dir.join(recipe.folder()))
-}
-
-fn recipe<'a>(
-    spec: &'a OpenSpec,
-    params: &'a Params,
-    corpus: Option<Arc<Corpus>>,
-    served: Option<&'a Served>,
-) -> Recipe<'a> {
-    Recipe { seed: spec.seed, params, corpus, corpus_digest: spec.corpus_digest.as_deref(), served }
+    let recipe = Recipe::of(spec, &params, None, spec.served.as_ref());
+    recipe.open(&spec.cache_dir.join(recipe.folder()), share(spec)?)
 }

@@ -7,6 +7,7 @@ use bench_dataflow::frame::Frame;
 
 use crate::operator::{Operator, OperatorError, Output};
 use crate::text::tokens::token_hashes;
+use crate::wl4::carried::{self, Carried};
 use crate::wl4::params::{RerankBy, RerankWeights};
 use crate::wl4::records::{Breakdown, Counts, DocRef, RankedDoc, VdbHit};
 use crate::wl4::views;
@@ -23,9 +24,9 @@ pub struct DocFacts<'a> {
 
 /// Looks up a document.
 pub trait Documents: Send {
-    fn facts(&self, doc: DocRef) -> DocFacts<'_>;
+    fn facts<'a>(&'a self, doc: DocRef, carried: &'a Carried<'_>) -> DocFacts<'a>;
     /// How many of `terms` (hashes, each once, in ascending order) occur in the document.
-    fn terms_present(&self, doc: DocRef, terms: &[u64]) -> usize;
+    fn terms_present(&self, doc: DocRef, terms: &[u64], carried: &Carried<'_>) -> usize;
 }
 
 /// Halves every 24 hours: `2^(-age/24)`, clamped to 0..=1. Without a timestamp, 1.
@@ -91,21 +92,28 @@ impl<D: Documents> Rerank<D> {
 
     /// Ranks documents for a question asked at `now_ns`; `clustered[i]` tells whether document `i` stands for others.
     #[must_use]
-    pub fn rank(&self, question: &str, hits: &[VdbHit], clustered: &[bool], now_ns: i64) -> Vec<RankedDoc> {
+    pub fn rank(
+        &self,
+        question: &str,
+        hits: &[VdbHit],
+        clustered: &[bool],
+        now_ns: i64,
+        carried: &Carried<'_>,
+    ) -> Vec<RankedDoc> {
         let mut terms = token_hashes(question);
         terms.sort_unstable();
         terms.dedup();
         let now_s = now_ns as f64 / 1e9;
         let mut ranked: Vec<RankedDoc> = Vec::with_capacity(hits.len());
         for (i, hit) in hits.iter().enumerate() {
-            let facts = self.documents.facts(hit.doc);
+            let facts = self.documents.facts(hit.doc, carried);
             let age_hours = facts.timestamp_s.map(|then| (now_s - then) / 3600.0);
             let breakdown = Breakdown {
                 semantic: hit.score,
                 freshness: freshness(age_hours),
                 diversity: diversity(clustered.get(i).copied()),
                 authority: authority(facts.citations, facts.centrality, facts.source),
-                coverage: coverage(self.documents.terms_present(hit.doc, &terms), terms.len()),
+                coverage: coverage(self.documents.terms_present(hit.doc, &terms, carried), terms.len()),
             };
             let score = match self.by {
                 RerankBy::Dimensions => final_score(&self.weights, &breakdown),
@@ -118,24 +126,28 @@ impl<D: Documents> Rerank<D> {
         ranked
     }
 
-    /// From an encoded [`Deduped`](super::records::Deduped) to an encoded [`Ranked`](super::records::Ranked).
-    fn apply(&self, input: &Frame<'_>) -> Result<Vec<u8>, OperatorError> {
+    /// From an encoded [`Deduped`](super::records::Deduped) to an encoded [`Ranked`](super::records::Ranked), and what
+    /// stands behind.
+    fn apply<'a>(&self, input: &Frame<'a>) -> Result<(Vec<u8>, &'a [u8]), OperatorError> {
         let seq = input.header.seq;
         let (source, rest) = views::enriched(seq, input.body)?;
         let (hits, rest) = views::taken::<Vec<VdbHit>>(seq, rest)?;
         let (clustered, rest) = views::taken::<Vec<bool>>(seq, rest)?;
         let (retrieved, rest) = views::taken::<Vec<DocRef>>(seq, rest)?;
-        let (counts, _) = views::taken::<Counts>(seq, rest)?;
-        let ranked = self.rank(source.query.text, &hits, &clustered, input.header.event_time_ns);
+        let (counts, behind) = views::taken::<Counts>(seq, rest)?;
+        let (now_ns, carried) = (input.header.event_time_ns, Carried::read(seq, behind)?);
+        let ranked = self.rank(source.query.text, &hits, &clustered, now_ns, &carried);
         let counts = Counts { final_top_k: ranked.len() as u32, ..counts };
-        views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))
+        let record = views::append([source.joined(), source.graph()].concat(), &(ranked, retrieved, counts))?;
+        Ok((record, behind))
     }
 }
 
 impl<D: Documents> Operator for Rerank<D> {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
         for input in inputs {
-            output.emit_bytes(*input, 0, &self.apply(input)?, None)?;
+            let (record, behind) = self.apply(input)?;
+            carried::emit(output, *input, record, behind)?;
         }
         Ok(())
     }

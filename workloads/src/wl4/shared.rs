@@ -1,19 +1,18 @@
 //! What all operators of a process share: parameters, mapped indexes, embedder, generator.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::dedup::Vectors;
-use super::generate::{Extractive, Generated, Generator, Texts, prompt};
+use super::generate::{Extractive, Generated, Generator, prompt};
 use super::graph_memory::MemoryGraph;
 use super::params::{EmbedderKind, Params, Switch};
-use super::records::{Call, DocRef};
-use super::rerank::{DocFacts, Documents};
+use super::records::Call;
 use crate::corpus::Corpus;
-use crate::index::{CANNOT_WRITE, Index, IndexError, Keywords, Shards, shards};
+use crate::index::{CANNOT_WRITE, Counts, Index, IndexError, Keywords, Shards, counts, shards};
 use crate::operator::OperatorError;
 use crate::random;
 use crate::slots::Slots;
@@ -23,8 +22,9 @@ use crate::text::embed::{Ask, Embedder, HashEmbedder, HttpEmbedder, TopicEmbedde
 use crate::text::endpoint::{
     ChatAnswer, ChatRequest, Endpoint, EndpointError, Fingerprint, Patience, Pieces, Served,
 };
+use crate::text::stemming::Stemming;
 use crate::text::stored::StoredVectors;
-use crate::workload::WorkloadError;
+use crate::workload::{OpenSpec, WorkloadError};
 
 /// Where vectors of endpoints are kept, beside the prepared indexes, and how such a file ends.
 const EMBEDDINGS: &str = "embeddings";
@@ -34,13 +34,48 @@ const FORMAT: u32 = 1;
 /// Weight of the topic direction in the topic embedder.
 const BETA: f64 = 1.0;
 
-/// The prepared state, memory-mapped from the cache.
+/// Of the prepared state, what is built or opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    Whole,
+    /// What every machine has where each has shards of its own: all but those, and what is counted over them.
+    Common,
+    /// This shard of each database.
+    Shard(u32),
+}
+
+impl Share {
+    /// The shards in it, of so many.
+    #[must_use]
+    pub fn shards(self, of: u32) -> Range<u32> {
+        match self {
+            Self::Whole => 0..of,
+            Self::Common => 0..0,
+            Self::Shard(shard) => shard..shard + 1,
+        }
+    }
+
+    /// Whether it is more than shards.
+    #[must_use]
+    pub fn has_the_rest(self) -> bool {
+        !matches!(self, Self::Shard(_))
+    }
+}
+
+/// The vector databases, or those shards of them that are here.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct Databases {
     /// `vdb1` and `vdb2`; one and the same for a corpus of real text.
     pub vdb: [Arc<Shards>; 2],
     /// Their inverted indexes, where BM25 ranks over the whole of them.
     pub keywords: Option<[Arc<Keywords>; 2]>,
+}
+
+/// The prepared state, memory-mapped from the cache.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub databases: Databases,
     /// Documents of the stream that precede the first query.
     pub window: Arc<Index>,
     /// Nodes of the graph memory.
@@ -68,6 +103,19 @@ pub struct Recipe<'a> {
     pub corpus_digest: Option<&'a str>,
     /// What the embedding endpoint serves, where there is one.
     pub served: Option<&'a Served>,
+}
+
+impl<'a> Recipe<'a> {
+    /// That of a run.
+    #[must_use]
+    pub fn of(
+        spec: &'a OpenSpec,
+        params: &'a Params,
+        corpus: Option<Arc<Corpus>>,
+        served: Option<&'a Served>,
+    ) -> Self {
+        Self { seed: spec.seed, params, corpus, corpus_digest: spec.corpus_digest.as_deref(), served }
+    }
 }
 
 impl Recipe<'_> {
@@ -151,18 +199,11 @@ impl Recipe<'_> {
     ///
     /// # Errors
     /// When it is missing or damaged.
-    pub fn open(&self, folder: &Path) -> Result<Shared, WorkloadError> {
+    pub fn open(&self, folder: &Path, share: Share) -> Result<Shared, WorkloadError> {
         let open = |name: &str| Index::open(&folder.join(name)).map(Arc::new);
-        let vdb = |name: &str| Shards::open(folder, name, self.params.vdb_shards).map(Arc::new);
-        let vdb = self.of_each(vdb)?;
-        let keywords = |name: &str| {
-            let of = self.params.vdb_shards;
-            let paths = (0..of).map(|shard| shards::path(folder, name, shard, of));
-            Keywords::open(paths, self.params.stemmer, bm25(self.params)).map(Arc::new)
-        };
-        let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
-        let statistics = Arc::clone(&vdb[0]);
-        let parts = if self.params.chunk_tokens.is_some() { vdb[0].most_of_an_id() } else { 1 };
+        let databases = self.databases_of(folder, share)?;
+        let statistics = Arc::clone(&databases.vdb[0]);
+        let parts = if self.params.chunk_tokens.is_some() { statistics.most_of_an_id() } else { 1 };
         let (stored, ask) = (self.stored(folder)?.map(Arc::new), self.params.embed_again.ask());
         Ok(Shared {
             params: self.params.clone(),
@@ -171,17 +212,51 @@ impl Recipe<'_> {
             slots: self.params.llm_concurrency.map(|calls| Arc::new(Slots::new(calls))),
             parts,
             graph: Arc::new(memory_graph(self.seed, self.params.graph_nodes)),
-            prepared: Prepared { vdb, keywords, window: open("window.idx")?, nodes: open("nodes.idx")? },
+            prepared: Prepared { databases, window: open("window.idx")?, nodes: open("nodes.idx")? },
         })
     }
 
-    /// What there is of each vector database, by its name: of a corpus both are one and the same.
-    fn of_each<T, E>(&self, open: impl Fn(&str) -> Result<Arc<T>, E>) -> Result<[Arc<T>; 2], E> {
-        if self.corpus_digest.is_some() {
-            let whole = open("vdb")?;
-            return Ok([Arc::clone(&whole), whole]);
-        }
-        Ok([open("vdb1")?, open("vdb2")?])
+    /// Maps what there is in a share of the vector databases.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn databases_of(&self, folder: &Path, share: Share) -> Result<Databases, IndexError> {
+        let (of, stemmer) = (self.params.vdb_shards, self.params.stemmer);
+        let some = share.shards(of);
+        let counts = |name: &str, stemming| {
+            let asked = share != Share::Whole && self.params.asks_the_collection();
+            let open = || Counts::open(&counts::path(folder, name, stemming)).map(Arc::new);
+            asked.then(open).transpose()
+        };
+        let vdb = |name: &str| {
+            Shards::open_some(folder, name, some.clone(), of, counts(name, Stemming::None)?).map(Arc::new)
+        };
+        let keywords = |name: &str| {
+            let paths = some.clone().map(|shard| shards::path(folder, name, shard, of));
+            let here = Keywords::open(paths, stemmer, bm25(self.params))?;
+            Ok(Arc::new(match counts(name, stemmer)? {
+                None => here,
+                Some(counts) => here.among(some.start, of, counts),
+            }))
+        };
+        let keywords = self.params.ranks_over_corpus().then(|| self.of_each(keywords)).transpose()?;
+        Ok(Databases { vdb: self.of_each(vdb)?, keywords })
+    }
+
+    /// The names of the vector databases: of a corpus both are one and the same.
+    pub(super) fn names(&self) -> &'static [&'static str] {
+        if self.corpus_digest.is_some() { &["vdb"] } else { &["vdb1", "vdb2"] }
+    }
+
+    /// What there is of each vector database, by its name.
+    fn of_each<T>(
+        &self,
+        open: impl Fn(&str) -> Result<Arc<T>, IndexError>,
+    ) -> Result<[Arc<T>; 2], IndexError> {
+        let (first, last) = (self.names()[0], self.names()[self.names().len() - 1]);
+        let one = open(first)?;
+        let other = if first == last { Arc::clone(&one) } else { open(last)? };
+        Ok([one, other])
     }
 
     /// What of a document of the corpus is embedded and searched by itself.
@@ -327,66 +402,5 @@ fn heard(asked: Instant, latency: Duration, answer: &ChatAnswer) -> Call {
         gaps_us: gaps.map(|gap| gap.as_micros().try_into().unwrap_or(u32::MAX)).collect(),
         prompt_tokens: told(answer.prompt_tokens),
         completion_tokens: told(answer.completion_tokens),
-    }
-}
-
-/// Looks documents and nodes up in the mapped indexes, for every operator that needs them.
-#[derive(Debug, Clone)]
-pub struct Lookup(pub Prepared);
-
-impl Lookup {
-    fn index(&self, doc: DocRef) -> (&Index, usize) {
-        self.0.vdb[usize::from(doc.vdb.min(1))].find(doc.row)
-    }
-}
-
-impl Vectors for Lookup {
-    fn doc(&self, doc: DocRef) -> (&[i8], u32) {
-        let (index, row) = self.index(doc);
-        (index.row(row), index.norm2(row))
-    }
-
-    fn node(&self, node: u32) -> (&[i8], u32) {
-        (self.0.nodes.row(node as usize), self.0.nodes.norm2(node as usize))
-    }
-}
-
-impl Documents for Lookup {
-    fn facts(&self, doc: DocRef) -> DocFacts<'_> {
-        let (index, row) = self.index(doc);
-        let meta = index.meta(row);
-        DocFacts {
-            timestamp_s: meta.timestamp_s,
-            citations: meta.citations,
-            centrality: meta.centrality,
-            source: meta.source,
-        }
-    }
-
-    fn terms_present(&self, doc: DocRef, terms: &[u64]) -> usize {
-        let (index, row) = self.index(doc);
-        let doc = index.doc_terms(row);
-        terms.iter().filter(|term| doc.tf(**term) > 0).count()
-    }
-}
-
-impl Texts for Lookup {
-    fn doc_id(&self, doc: DocRef) -> &str {
-        let (index, row) = self.index(doc);
-        index.id(row)
-    }
-
-    fn doc_text(&self, doc: DocRef) -> &str {
-        let (index, row) = self.index(doc);
-        index.text(row)
-    }
-
-    fn doc_source(&self, doc: DocRef) -> &str {
-        let (index, row) = self.index(doc);
-        index.meta(row).source
-    }
-
-    fn node_text(&self, node: u32) -> &str {
-        self.0.nodes.text(node as usize)
     }
 }

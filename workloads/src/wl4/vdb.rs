@@ -2,7 +2,8 @@
 //! vectors and keywords found.
 //!
 //! A database in one piece is one operator, [`Vdb`]. One in shards is an operator a shard, [`Shard`], whose
-//! nearest documents meet in a [`Gather`]: the nearest of the whole are among the nearest of the parts.
+//! nearest documents meet in a [`Gather`]: the nearest of the whole are among the nearest of the parts. Where each is on
+//! a machine of its own, what is asked of the documents [comes along](super::carried).
 
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use bench_dataflow::frame::{Frame, own_spans};
 
 use crate::index::postings::Sums;
 use crate::index::{Index, Keywords, Shards};
-use crate::operator::{Operator, OperatorError, Output, decode};
+use crate::operator::{Operator, OperatorError, Output};
 use crate::parts::Parts;
 use crate::vector::{self, Hit};
+use crate::wl4::carried::{self, Carried, Sender};
 use crate::wl4::cascade::Cascade;
 use crate::wl4::fusion::{Found, Fusion};
 use crate::wl4::records::{VdbHit, VdbResults};
@@ -107,10 +109,15 @@ pub enum Stages {
 }
 
 impl Stages {
-    fn run(&self, query: &QueryView<'_>, found: Found) -> Result<Vec<VdbHit>, OperatorError> {
+    fn run(
+        &self,
+        query: &QueryView<'_>,
+        found: Found,
+        carried: &Carried<'_>,
+    ) -> Result<Vec<VdbHit>, OperatorError> {
         match self {
-            Self::Dense(cascade) => Ok(cascade.run(query.text, found.nearest)),
-            Self::Hybrid(fusion) => fusion.run(query, found),
+            Self::Dense(cascade) => Ok(cascade.run(query.text, found.nearest, carried)),
+            Self::Hybrid(fusion) => fusion.run(query, found, carried),
         }
     }
 }
@@ -134,7 +141,7 @@ impl Operator for Vdb {
         let queries = queries(inputs)?;
         let found = self.search.found(&queries)?;
         for ((input, query), found) in inputs.iter().zip(&queries).zip(found) {
-            let hits = self.stages.run(query, found)?;
+            let hits = self.stages.run(query, found, &Carried::nothing())?;
             let source = self.carries.then_some(input.body);
             output.emit_bytes(*input, 0, &VdbResults::encode(source, &hits)?, None)?;
         }
@@ -147,16 +154,42 @@ impl Operator for Vdb {
 }
 
 /// The search of one shard.
-pub struct Shard(pub Search);
+pub struct Shard {
+    search: Search,
+    /// Where no other machine has its documents.
+    sender: Option<Sender>,
+}
+
+impl Shard {
+    pub fn new(search: Search) -> Self {
+        Self { search, sender: None }
+    }
+
+    /// Sends along what is known of the documents.
+    #[must_use]
+    pub fn with(self, sender: Sender) -> Self {
+        Self { sender: Some(sender), ..self }
+    }
+}
 
 impl Operator for Shard {
     fn process(&mut self, inputs: &[Frame<'_>], output: &mut Output<'_>) -> Result<(), OperatorError> {
-        let found = self.0.found(&queries(inputs)?)?;
-        for (input, found) in inputs.iter().zip(found) {
+        let queries = queries(inputs)?;
+        let found = self.search.found(&queries)?;
+        for ((input, query), found) in inputs.iter().zip(&queries).zip(found) {
             // What keywords found stands behind the nearest, and only where keywords retrieve.
-            match self.0.keywords {
-                Some(_) => output.emit(*input, 0, &found)?,
+            let retrieve = self.search.keywords.is_some();
+            match &self.sender {
+                None if retrieve => output.emit(*input, 0, &found)?,
                 None => output.emit(*input, 0, &found.nearest)?,
+                Some(sender) => {
+                    let record = if retrieve {
+                        views::append(Vec::new(), &found)?
+                    } else {
+                        views::append(Vec::new(), &found.nearest)?
+                    };
+                    carried::emit(output, *input, record, &sender.along(query.text, &found)?)?;
+                }
             }
         }
         Ok(())
@@ -186,17 +219,26 @@ impl Operator for Gather {
         let (stages, carries) = (&self.stages, self.carries);
         let unite = |parts: &[Frame<'_>], output: &mut Output<'_>| {
             let Some((query, shards)) = parts.split_last() else { return Ok(()) };
-            let mut found = Found::default();
+            let (mut found, mut along) = (Found::default(), Carried::nothing());
             for shard in shards {
-                match stages {
-                    Stages::Dense(_) => found.nearest.extend(decode::<Vec<Hit>>(shard)?),
-                    Stages::Hybrid(_) => found.extend(decode(shard)?),
-                }
+                let behind = match stages {
+                    Stages::Dense(_) => {
+                        let (nearest, behind) = views::start::<Vec<Hit>>(shard)?;
+                        found.nearest.extend(nearest);
+                        behind
+                    }
+                    Stages::Hybrid(_) => {
+                        let (part, behind) = views::start(shard)?;
+                        found.extend(part);
+                        behind
+                    }
+                };
+                along.add(shard.header.seq, behind)?;
                 output.adopt(shard.header.seq, own_spans(query.spans, shard.spans));
             }
-            let hits = stages.run(&views::query(query)?, found)?;
-            let source = carries.then_some(query.body);
-            output.emit_bytes(*query, 0, &VdbResults::encode(source, &hits)?, None)
+            let hits = stages.run(&views::query(query)?, found, &along)?;
+            let record = VdbResults::encode(carries.then_some(query.body), &hits)?;
+            carried::emit(output, *query, record, &along.of(hits.iter().map(|hit| hit.doc)))
         };
         inputs.iter().try_for_each(|input| self.parts.take(*input, output, unite))
     }
@@ -321,7 +363,7 @@ mod tests {
             let documents = documents(folder.path(), of);
             let mut gather = Harness::new(Gather::new(of as usize, cascade(&documents), true));
             let mut shards: Vec<Harness> =
-                (0..of).map(|shard| Harness::new(Shard(search(&documents, shard)))).collect();
+                (0..of).map(|shard| Harness::new(Shard::new(search(&documents, shard)))).collect();
             let mut found: Vec<VdbResults> = Vec::new();
             for number in 0..4 {
                 // The query itself is there first, and the last shard before the others.
@@ -343,7 +385,8 @@ mod tests {
             let keywords = keywords(folder.path(), of);
             let mut gather = Harness::new(Gather::new(of as usize, fusion(&documents, &keywords), true));
             let shard = |shard| search(&documents, shard).with_keywords(Arc::clone(&keywords));
-            let mut shards: Vec<Harness> = (0..of).map(|number| Harness::new(Shard(shard(number)))).collect();
+            let mut shards: Vec<Harness> =
+                (0..of).map(|number| Harness::new(Shard::new(shard(number)))).collect();
             let mut found: Vec<VdbResults> = Vec::new();
             for number in 0..4 {
                 for (port, shard) in shards.iter_mut().enumerate() {

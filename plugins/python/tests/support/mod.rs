@@ -85,6 +85,7 @@ pub fn open_spec(workload: &str, queries: u32, cache_dir: &Path) -> OpenSpec {
         corpus_digest: None,
         served: None,
         key: None,
+        placed: false,
         cache_dir,
     }
 }
