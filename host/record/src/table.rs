@@ -52,8 +52,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("items.csv");
         std::fs::write(&path, "a,b\n1,2\n").unwrap();
-        let read =
-            || open(&path).and_then(|table| io::read_to_string(table)).map_err(|cause| cause.to_string());
+        let read = || open(&path).and_then(io::read_to_string).map_err(|cause| cause.to_string());
         assert_eq!(read().unwrap(), "a,b\n1,2\n");
         let file = File::options().write(true).open(&path).unwrap();
         // Sparse: it takes no room on disk.

@@ -164,6 +164,8 @@ fn word(outcome: Outcome) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -171,16 +173,24 @@ mod tests {
         for (exit, names_it, stays) in
             [(Exit::RunFailed, true, true), (Exit::RunFailed, false, false), (Exit::Interrupted, true, false)]
         {
-            let scratch = tempfile::tempdir().unwrap();
+            let scratch = Temporary::new().unwrap();
             let (place, log) = (scratch.path().to_owned(), scratch.path().join("results/run.log"));
             ["results", "cache"].iter().for_each(|name| std::fs::create_dir(place.join(name)).unwrap());
             std::fs::write(&log, "why").unwrap();
             let remedy =
                 if names_it { format!("run it again (see {})", log.display()) } else { "wait".to_owned() };
-            let told = with_its_log(Stopped::new(exit, "no", remedy.clone()), scratch);
-            assert_eq!((log.exists(), place.join("cache").exists()), (stays, false), "{exit:?} {names_it}");
-            assert_eq!(told.remedy, if exit == Exit::Interrupted { "run it again" } else { &remedy });
-            let _ = std::fs::remove_dir_all(place);
+            let told = with_its_log(Stopped::new(exit, "no", remedy.clone()), scratch).remedy;
+            assert!(!place.exists(), "{exit:?} {names_it}");
+            let kept = told.strip_prefix("run it again (see ").and_then(|rest| rest.strip_suffix(')'));
+            assert_eq!(kept.is_some_and(|log| Path::new(log).exists()), stays, "{told}");
+            match kept {
+                None => assert_eq!(told, if exit == Exit::Interrupted { "run it again" } else { &remedy }),
+                Some(log) => {
+                    let folder = Path::new(log).ancestors().nth(2).unwrap();
+                    assert!(!folder.join("cache").exists());
+                    std::fs::remove_dir_all(folder).unwrap();
+                }
+            }
         }
     }
 }
