@@ -18,7 +18,7 @@ const NO_THREAD: [&str; 4] =
     [limits::NO_THREAD, "failed to spawn thread", "spawn worker thread", "can't start new thread"];
 /// The system's word for it, which it has for other things as well, and for what it is said.
 const AGAIN: [&str; 3] = ["Resource temporarily unavailable", "os error 11", "[Errno 11]"];
-const STARTED: [&str; 4] = ["starting ", "fork", "process", "thread"];
+const STARTED: [&str; 3] = ["starting ", "process", "thread"];
 
 /// What mends a failure for want of room, if that is what an error, or else the last lines of what
 /// was printed, says.

@@ -36,8 +36,8 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> Result<()>) -> Re
     replace(&fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()), fill)
 }
 
-/// The same of a file that nobody but bench has reason to make, as those in a run's own folder: a link that somebody put
-/// there is replaced and not followed.
+/// The same of a file that nobody but bench has reason to make, as those in a run's own folder: a link that somebody
+/// put there is replaced and not followed.
 ///
 /// # Errors
 /// When it cannot be written.

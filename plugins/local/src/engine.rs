@@ -47,8 +47,8 @@ pub fn run(spec: &Spec, host: &Host) -> Result<(), Error> {
     })
 }
 
-/// Whether so many threads can run at once: tried, because a runtime that gets only some of its threads panics, or waits
-/// for ever for one that would do its work.
+/// Whether so many threads can run at once: tried, because a runtime that gets only some of its threads panics, or
+/// waits for ever for one that would do its work.
 fn can_be_started(threads: usize) -> Result<(), Error> {
     let gate = std::sync::Mutex::new(());
     let started: std::io::Result<()> = std::thread::scope(|scope| {

@@ -164,8 +164,8 @@ fn run(library: &str, wish: &str, kept: &Path, output: &Path) -> Output {
     command.env("HOSTILE", wish).env("KEPT", kept).output().unwrap()
 }
 
-/// The findings that say that something is not as it seems. That nobody watched is not among them: on a machine that has
-/// much to do it is so of an honest run as well.
+/// The findings that say that something is not as it seems. That nobody watched is not among them: on a machine that
+/// has much to do it is so of an honest run as well.
 const DOUBTS: [&str; 2] = ["clocks_differ", "operator_times"];
 
 /// What the finding of this code says.

@@ -1,5 +1,5 @@
-//! Limits of the shell (`ulimit`) that are too small for bench: each is an error that names the limit, and never a panic,
-//! a wait without end or the end of the process.
+//! Limits of the shell (`ulimit`) that are too small for bench: each is an error that names the limit, and never a
+//! panic, a wait without end or the end of the process.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
