@@ -170,9 +170,10 @@ class LostTest(unittest.TestCase):
         lost = outcome.lost_calls
         self.assertEqual((lost["lost"], lost["retried"]), (3 * lost["given_up"], 2 * lost["given_up"]))
 
-    def test_a_shard_that_is_lost_for_good_fails_what_it_was_asked(self) -> None:
-        spec = json.loads(OPEN)
+    def test_shards_answer_as_the_whole_and_one_that_is_lost_for_good_fails_what_it_was_asked(self) -> None:
+        spec = {**json.loads(OPEN), "placed": True}
         spec["params"]["vdb_shards"] = 2
+        self.assertEqual(Outcome(Simulated(1), open=spec).answers, RIGHT)
 
         def gone(stage: Stage, number: int) -> Any:
             return Gone("its machine is gone") if stage.name == "vdb1_shard1" else None

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bench_dataflow::frame::Frame;
 use serde::{Deserialize, Serialize};
 
-use super::fusion::Found;
 use super::records::DocRef;
 use super::views;
 use crate::index::{Keywords, Shards};
@@ -139,15 +138,15 @@ impl Sender {
         Self { which, documents, keywords }
     }
 
-    /// The documents that were found for a question.
+    /// The documents of these numbers, which were found for a question.
     ///
     /// # Errors
     /// When one cannot be encoded.
-    pub fn along(&self, question: &str, found: &Found) -> Result<Vec<u8>, OperatorError> {
-        let hits = found.nearest.iter().chain(&found.by_keywords);
-        let mut numbers: Vec<u32> = hits.map(|hit| hit.row).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
+    pub fn along(
+        &self,
+        question: &str,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> Result<Vec<u8>, OperatorError> {
         let asked = self.keywords.as_ref().map(|keywords| (keywords, keywords.query(question)));
         numbers.into_iter().try_fold(Vec::new(), |behind, number| {
             let (index, row) = self.documents.find(number);

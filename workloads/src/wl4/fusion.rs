@@ -34,6 +34,15 @@ pub struct Found {
 }
 
 impl Found {
+    /// The numbers of all documents in it, each once.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u32> {
+        let mut all: Vec<u32> = self.nearest.iter().chain(&self.by_keywords).map(|hit| hit.row).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Adds what another shard found.
     pub fn extend(&mut self, other: Self) {
         self.nearest.extend(other.nearest);

@@ -188,7 +188,7 @@ impl Operator for Shard {
                     } else {
                         views::append(Vec::new(), &found.nearest)?
                     };
-                    carried::emit(output, *input, record, &sender.along(query.text, &found)?)?;
+                    carried::emit(output, *input, record, &sender.along(query.text, found.numbers())?)?;
                 }
             }
         }
