@@ -125,6 +125,7 @@ fn write(path: &Path, index: &Index, stemming: Stemming) -> io::Result<()> {
     for start in starts.values_mut() {
         next += std::mem::replace(start, next);
     }
+    unfinished::remove_leftovers(folder);
     let mut file = unfinished::file(folder)?;
     file.as_file_mut().set_len(ends[2] as u64)?;
     // SAFETY: the file was made for this, has no name that anybody knows, and nobody else changes it.
