@@ -102,9 +102,9 @@ class Dask(Engine):
             await self.client.register_plugin(forget)
         # The scheduler reads the graph of tasks before it hands them out.
         await self.client.register_plugin(SchedulerUploadFile(code), name=f"{name}-code")
-        shipped = [UploadFile(code)]
+        shipped: list[Any] = [UploadFile(code)]
         if self.cluster is None and not all((await self.client.run(has_file, setup.library, setup.sha256)).values()):
-            shipped.append(UploadFile(setup.library, load=False))
+            shipped.append(Library(setup.library, setup.sha256))
         self.run.waits_for("the workers of Dask have not prepared their indexes and opened the workload")
         threads = await self.client.nthreads()
         opening = dask_worker.OpenRun(setup, stages, threads, self.machines.numbers, self.run.nodes)
@@ -281,11 +281,14 @@ class Dask(Engine):
     async def close(self) -> None:
         """See `Engine`."""
         if self.cluster is None:
-            # Not all are of both kinds.
+            # Each by its kind: the scheduler's log would have a traceback of every name that it does not know.
             for name in self.registered:
-                for unregister in self.client.unregister_worker_plugin, self.client.unregister_scheduler_plugin:
-                    with contextlib.suppress(ValueError):
-                        await unregister(name)
+                is_ship = name == f"bench-{self.run.id}"
+                unregister = (
+                    self.client.unregister_worker_plugin if is_ship else self.client.unregister_scheduler_plugin
+                )
+                with contextlib.suppress(ValueError):
+                    await unregister(name)
         await self.client.close()
         if self.cluster is not None:
             await self.cluster.close()
@@ -298,7 +301,7 @@ class Ship(WorkerPlugin):  # type: ignore[misc]
     Dask sends the class along with it.
     """
 
-    def __init__(self, name: str, shipped: Sequence[UploadFile], opening: bytes) -> None:
+    def __init__(self, name: str, shipped: Sequence[Any], opening: bytes) -> None:
         self.name, self.shipped, self.opening = name, shipped, opening
         self.opened: Any = None
 
@@ -313,6 +316,27 @@ class Ship(WorkerPlugin):  # type: ignore[misc]
         """And this, when the run is over."""
         if self.opened is not None:
             self.opened.teardown(worker)
+
+
+class Library:
+    """The workload library, for workers that lack it. Sent along like `Ship`."""
+
+    def __init__(self, path: str, sha256: str) -> None:
+        self.name, self.sha256 = os.path.basename(path), sha256
+        with open(path, "rb") as file:
+            self.bytes = file.read()
+
+    async def setup(self, worker: Any) -> None:
+        """Puts it where `worker.look_in` looks. One that is there is replaced and never written over.
+
+        This process may have loaded it for an earlier run: it is mapped, and would change under its feet.
+        """
+        path = os.path.join(worker.local_directory, self.name)
+        if has_file(path, self.sha256):
+            return
+        with open(f"{path}.part", "wb") as file:
+            file.write(self.bytes)
+        os.replace(f"{path}.part", path)
 
 
 class Forget(SchedulerPlugin):  # type: ignore[misc]
