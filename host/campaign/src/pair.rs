@@ -327,11 +327,14 @@ mod tests {
         let found = Tree::find(dir.path(), "r").unwrap().unwrap();
         assert_eq!(found.plan::<PairPlan>().unwrap().plan.config_hash(), pair.plan.config_hash());
         fs::create_dir_all(tree.backend("sage")).unwrap();
-        let lines = concat!(
-            "{\"extra\":{\"pair_index\":0,\"arm\":\"a\",\"partial\":true}}\n",
-            "{\"success_rate\":0.0,\"extra\":{\"pair_index\":0,\"arm\":\"a\"}}\n",
-            "{\"extra\":{\"pair_index\":0,\"arm\":\"b\"}}\n{\"extra\":{\"pair_in",
-        );
+        let mut records = paired(&[("sage", &[1.0; 3])]);
+        records[0]["extra"] = serde_json::json!({"pair_index": 0, "arm": "a", "partial": true});
+        records[1]["extra"] = serde_json::json!({"pair_index": 0, "arm": "a"});
+        records[1]["success_rate"] = 0.0.into();
+        records[2]["extra"] = serde_json::json!({"pair_index": 0, "arm": "b"});
+        let torn = "{\"extra\":{\"pair_in";
+        let lines: String =
+            records.iter().map(|record| format!("{record}\n")).chain([torn.to_owned()]).collect();
         fs::write(tree.backend("sage").join(jsonl::FILE_NAME), lines).unwrap();
         let all = Pair { tree: &tree, plan: &pair, until: None };
         let finished: Vec<_> = pair.steps().iter().map(|step| (step.arm, all.is_finished(step))).collect();
