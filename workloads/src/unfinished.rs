@@ -12,12 +12,13 @@ use crate::regular;
 /// How their names begin. Earlier versions wrote `.index-` and locked nothing: theirs may be in use.
 const UNFINISHED: &str = ".unfinished-";
 
-/// A file in `folder` that is to become another, by a new name. Its lock says that somebody writes it; the kernel drops
-/// that with the process.
+/// A file in `folder` that is to become another, by [`keep`]. Its lock says that somebody writes it; the kernel drops
+/// that with the process. What killed commands left there is removed.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn file(folder: &Path) -> io::Result<NamedTempFile> {
+    remove_leftovers(folder);
     loop {
         let made = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
         // Whoever clears leftovers may have come upon it before it was locked, and have removed it.
@@ -32,8 +33,21 @@ pub fn file(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Removes what killed commands left in `folder`. It is housekeeping: what cannot be removed is left alone.
-pub fn remove_leftovers(folder: &Path) {
+/// Gives a file that is whole its name, and replaces what was there; both are on the disk then.
+///
+/// # Errors
+/// When it cannot be written or renamed.
+pub fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// It is housekeeping: what cannot be removed is left alone.
+fn remove_leftovers(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
             let Ok((file, _)) = regular::own(File::options().read(true), &entry.path()) else { continue };
@@ -56,7 +70,8 @@ mod tests {
         std::fs::write(at("vdb.idx"), "whole").unwrap();
         std::os::unix::fs::symlink(at("vdb.idx"), at(".unfinished-link")).unwrap();
         let written = file(folder.path()).unwrap();
-        remove_leftovers(folder.path());
+        keep(file(folder.path()).unwrap(), &at("vdb.idx")).unwrap();
+        assert!(std::fs::read(at("vdb.idx")).unwrap().is_empty());
         assert!(written.path().exists() && at("vdb.idx").exists() && at(".unfinished-link").is_symlink());
         assert!(!at(".unfinished-killed").exists());
     }

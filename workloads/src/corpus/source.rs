@@ -62,10 +62,9 @@ impl Source {
         if !path.is_file() {
             let to = |e| wrong(&format!("cannot unpack it into {} (--cache-dir)", folder.display()), e);
             fs::create_dir_all(&folder).map_err(to)?;
-            unfinished::remove_leftovers(&folder);
             let mut unpacked = unfinished::file(&folder).map_err(to)?;
             self.unpack(&mut unpacked)?;
-            unpacked.persist(&path).map_err(|e| to(e.error))?;
+            unfinished::keep(unpacked, &path).map_err(to)?;
         }
         Ok(Self { path, ..self })
     }

@@ -200,11 +200,9 @@ impl Writer {
             label_len: label.len() as u64,
             ..Header::zeroed()
         };
-        unfinished::remove_leftovers(folder);
         let mut file = unfinished::file(folder)?;
         assemble(file.as_file_mut(), header, self.sections)?;
-        file.persist(path).map_err(|e| e.error)?;
-        File::open(folder)?.sync_all()
+        unfinished::keep(file, path)
     }
 }
 
@@ -226,8 +224,7 @@ fn assemble(file: &mut File, mut header: Header, sections: [BufWriter<File>; SEC
     header.header_hash = header.hash();
     drop(body);
     file.rewind()?;
-    file.write_all(bytemuck::bytes_of(&header))?;
-    file.sync_all()
+    file.write_all(bytemuck::bytes_of(&header))
 }
 
 /// Counts and hashes what follows the header.

@@ -3,7 +3,6 @@
 //! As the indexes it is one immutable file, mapped into memory: a header of 64 bytes, then all terms by hash with their
 //! document frequency, 16 bytes each. A machine counts for itself: that reads every text once and embeds none.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::Mmap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CANNOT_WRITE, IndexDoc, IndexError, open_own};
+use super::{CANNOT_WRITE, IndexDoc, IndexError, mapped};
 use crate::text::bm25::{TermStatistics, TermTable};
 use crate::text::stemming::Stemming;
 use crate::text::tokens::{Term, count_terms};
@@ -96,9 +95,7 @@ fn write(path: &Path, table: &TermTable, most_of_an_id: u64) -> io::Result<()> {
     out.write_all(body)?;
     out.flush()?;
     drop(out);
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    File::open(folder)?.sync_all()
+    unfinished::keep(file, path)
 }
 
 /// Open counts.
@@ -114,15 +111,8 @@ impl Counts {
     /// # Errors
     /// When it is missing or damaged.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
-        let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
-        let (file, meta) = open_own(path)?;
-        if meta.len() < HEADER as u64 {
-            return Err(damaged("it is shorter than its header"));
-        }
-        // SAFETY: as with an index, the file is renamed when complete and never changed afterwards.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| io("cannot map into memory", e))?;
-        let header: Header = bytemuck::pod_read_unaligned(&map[..HEADER]);
+        let damaged = |why| IndexError::damaged(path, why);
+        let (map, header): (_, Header) = mapped(path)?;
         if header.magic != MAGIC || header.version != VERSION || header.header_hash != header.hash() {
             return Err(damaged("its header is damaged or another version's"));
         }

@@ -5,7 +5,6 @@
 //! from the texts of the finished index in two passes, so that memory holds the terms and never the postings.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::{Mmap, MmapMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{CANNOT_WRITE, Counts, Index, IndexError, open_own};
+use super::{CANNOT_WRITE, Counts, Index, IndexError, mapped};
 use crate::text::bm25::{Bm25, TermStatistics, corpus_idfs};
 use crate::text::stemming::Stemming;
 use crate::text::tokens::count_terms;
@@ -125,7 +124,6 @@ fn write(path: &Path, index: &Index, stemming: Stemming) -> io::Result<()> {
     for start in starts.values_mut() {
         next += std::mem::replace(start, next);
     }
-    unfinished::remove_leftovers(folder);
     let mut file = unfinished::file(folder)?;
     file.as_file_mut().set_len(ends[2] as u64)?;
     // SAFETY: the file was made for this, has no name that anybody knows, and nobody else changes it.
@@ -151,9 +149,7 @@ fn write(path: &Path, index: &Index, stemming: Stemming) -> io::Result<()> {
     map[..HEADER].copy_from_slice(bytemuck::bytes_of(&header));
     map.flush()?;
     drop(map);
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    File::open(folder)?.sync_all()
+    unfinished::keep(file, path)
 }
 
 impl Postings {
@@ -162,15 +158,8 @@ impl Postings {
     /// # Errors
     /// When it is missing or damaged.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let io = |action, source| IndexError::Io { path: path.to_owned(), action, source };
-        let damaged = |why: &str| IndexError::Damaged { path: path.to_owned(), why: why.to_owned() };
-        let (file, meta) = open_own(path)?;
-        if meta.len() < HEADER as u64 {
-            return Err(damaged("it is shorter than its header"));
-        }
-        // SAFETY: as with an index, the file is renamed when complete and never changed afterwards.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| io("cannot map into memory", e))?;
-        let header: Header = bytemuck::pod_read_unaligned(&map[..HEADER]);
+        let damaged = |why| IndexError::damaged(path, why);
+        let (map, header): (_, Header) = mapped(path)?;
         if header.magic != MAGIC || header.version != VERSION || header.header_hash != header.hash() {
             return Err(damaged("its header is damaged or another version's"));
         }
